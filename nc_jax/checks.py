@@ -1,0 +1,80 @@
+"""Eager checks of what a user passes: clear errors that name the argument.
+
+Inside a JAX transformation values are not known; there the checks look at
+shapes only, and a bad value becomes the status of its lane.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether the numbers in ``value`` can be looked at now."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def float_array(name: str, value: Any, dtype: Any = None) -> Array:
+    """``value`` as a floating-point JAX array.
+
+    Args:
+        name: the argument's name, for the error.
+        value: a number or an array of numbers, any shape.
+        dtype: the dtype to use; by default that of ``value`` where it is an
+            inexact array, else JAX's default float.
+
+    Raises:
+        TypeError: ``value`` is not numeric.
+    """
+    if not isinstance(value, Array):
+        try:
+            kind = np.asarray(value).dtype.kind
+        except ValueError:
+            kind = "O"
+        if kind not in "fiu":
+            raise TypeError(f"{name} must be a number or an array of numbers, got {value!r}")
+    array = jnp.asarray(value)
+    if dtype is None:
+        inexact = jnp.issubdtype(array.dtype, jnp.floating)
+        dtype = array.dtype if inexact else jnp.result_type(float)
+    return array.astype(dtype)
+
+
+def common_dtype(*values: Any) -> Any:
+    """The float dtype of the given values; Python numbers have no say."""
+    dtypes = [
+        jax.dtypes.canonicalize_dtype(value.dtype)
+        for value in values
+        if isinstance(value, Array | np.ndarray | np.generic) and value.dtype.kind == "f"
+    ]
+    return jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
+
+
+def require_positive(name: str, value: Array, lanes: bool = False) -> None:
+    """Raises ValueError unless every number is positive and finite.
+
+    With ``lanes`` the value may be a batch: then NaN, infinite or non-positive
+    entries pass, as the business of their own lane, unless all are bad.
+    """
+    if not is_concrete(value):
+        return
+    numbers = np.asarray(value)
+    if numbers.size == 0:
+        raise ValueError(f"{name} must not be empty, got shape {numbers.shape}")
+    good = np.isfinite(numbers) & (numbers > 0)
+    if good.all() or (lanes and good.any()):
+        return
+    shown = numbers if numbers.size <= 8 else numbers[~good][:8]
+    raise ValueError(f"{name} must be positive and finite, got {shown!s}")
+
+
+def require_count(name: str, value: Any, least: int) -> int:
+    """``value`` as an int of at least ``least``; ValueError or TypeError else."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer of at least {least}, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(value)

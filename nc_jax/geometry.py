@@ -1,0 +1,211 @@
+"""Class sizes, the simplex equiangular tight frame, Gram matrices and cosines.
+
+Axis letters, here and everywhere: K classes, G groups of equal class sizes,
+p feature dimensions, N samples. Samples and classes stand in rows.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from nc_jax.checks import (
+    common_dtype,
+    float_array,
+    is_concrete,
+    require_count,
+    require_positive,
+)
+from nc_jax.immutable import immutable, set_fields
+
+
+@immutable(static=("membership",))
+class ClassSizes:
+    """Sizes of K classes that fall into G groups of equally large ones.
+
+    Attributes:
+        group_sizes: [..., G] samples in each class of a group; positive,
+            traced, any leading batch axes. Only ratios matter to the
+            Layer-Peeled Model.
+        membership: the group of each class, K integers 0…G−1; static, so that
+            the symmetry of a program is known when it is compiled.
+    """
+
+    group_sizes: Array
+    membership: tuple[int, ...]
+
+    def __init__(self, group_sizes: Any, membership: tuple[int, ...]):
+        sizes = float_array("group_sizes", group_sizes)
+        require_positive("group_sizes", sizes, lanes=sizes.ndim > 1)
+        membership = tuple(int(g) for g in membership)
+        require_count("number of classes", len(membership), 2)
+        groups = sizes.shape[-1] if sizes.ndim else 0
+        if sorted(set(membership)) != list(range(groups)):
+            raise ValueError(
+                f"membership must name each of the {groups} groups of group_sizes "
+                f"at least once, as 0…{groups - 1}; got {sorted(set(membership))}"
+            )
+        set_fields(self, group_sizes=sizes, membership=membership)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.membership)
+
+    @property
+    def num_groups(self) -> int:
+        """G."""
+        return max(self.membership) + 1
+
+    @property
+    def counts(self) -> np.ndarray:
+        """[G] how many classes each group holds (concrete integers)."""
+        return np.bincount(self.membership, minlength=self.num_groups)
+
+    @property
+    def class_sizes(self) -> Array:
+        """[..., K] samples of each class."""
+        return self.group_sizes[..., np.asarray(self.membership)]
+
+    @property
+    def group_weights(self) -> Array:
+        """[..., G] share of all samples that a whole group holds; sums to 1."""
+        # Divide by the largest first: sizes of 1e300 must not overflow.
+        relative = self.group_sizes / jnp.max(self.group_sizes, axis=-1, keepdims=True)
+        totals = relative * jnp.asarray(self.counts, relative.dtype)
+        return totals / jnp.sum(totals, axis=-1, keepdims=True)
+
+
+def two_groups(
+    majority: int, minority: int, ratio: Any, minority_size: Any = 1.0
+) -> ClassSizes:
+    """Majority classes of one size and minority classes of another.
+
+    Args:
+        majority: K_A ≥ 1, how many classes have ``ratio * minority_size`` samples.
+        minority: K_B ≥ 1, how many classes have ``minority_size`` samples.
+        ratio: R = n_A / n_B > 0, a number or an array [...]. A value under 1
+            is allowed: then the first group is the smaller one.
+        minority_size: n_B > 0, a number or an array that broadcasts with ratio.
+
+    Returns:
+        Class sizes with the majority classes first; group sizes [..., 2].
+
+    Raises:
+        TypeError, ValueError: a count or a size is not what it must be.
+    """
+    majority = require_count("majority", majority, 1)
+    minority = require_count("minority", minority, 1)
+    dtype = common_dtype(ratio, minority_size)
+    ratio = float_array("ratio", ratio, dtype)
+    size = float_array("minority_size", minority_size, dtype)
+    require_positive("ratio", ratio, lanes=ratio.ndim > 0)
+    require_positive("minority_size", size, lanes=size.ndim > 0)
+    ratio, size = jnp.broadcast_arrays(ratio, size)
+    sizes = jnp.stack([ratio * size, size], axis=-1)
+    return ClassSizes(sizes, (0,) * majority + (1,) * minority)
+
+
+def long_tailed(num_classes: int, ratio: Any, largest: Any = 1.0) -> ClassSizes:
+    """Class sizes that fall exponentially, n_k = largest · ratio^(−k/(K−1)).
+
+    Args:
+        num_classes: K ≥ 2.
+        ratio: R = n_0 / n_{K−1} > 0, a number or an array [...].
+        largest: n_0 > 0, a number or an array that broadcasts with ratio.
+
+    Returns:
+        Class sizes, every class a group of its own; group sizes [..., K].
+
+    Raises:
+        TypeError, ValueError: a count or a size is not what it must be.
+    """
+    num_classes = require_count("num_classes", num_classes, 2)
+    dtype = common_dtype(ratio, largest)
+    ratio = float_array("ratio", ratio, dtype)
+    largest = float_array("largest", largest, dtype)
+    require_positive("ratio", ratio, lanes=ratio.ndim > 0)
+    require_positive("largest", largest, lanes=largest.ndim > 0)
+    ratio, largest = jnp.broadcast_arrays(ratio, largest)
+    position = jnp.arange(num_classes, dtype=dtype) / (num_classes - 1)
+    sizes = largest[..., None] * jnp.exp(-jnp.log(ratio)[..., None] * position)
+    return ClassSizes(sizes, tuple(range(num_classes)))
+
+
+def class_sizes(sizes: Any) -> ClassSizes:
+    """Class sizes from a vector; classes of equal size share a group.
+
+    Args:
+        sizes: [K] positive numbers, K ≥ 2, or a batch [..., K]. Groups are
+            found where the vector is concrete and not batched; of a traced or
+            a batched one every class is its own group.
+
+    Raises:
+        TypeError, ValueError: not numeric, K < 2, or a size that is not
+            positive and finite.
+    """
+    if isinstance(sizes, ClassSizes):
+        return sizes
+    array = float_array("sizes", sizes)
+    if array.ndim == 0:
+        raise ValueError(f"sizes must be a vector [K] of class sizes, got the number {sizes}")
+    require_count("number of classes (length of sizes)", array.shape[-1], 2)
+    require_positive("sizes", array, lanes=array.ndim > 1)
+    if array.ndim > 1 or not is_concrete(array):
+        return ClassSizes(array, tuple(range(array.shape[-1])))
+    _, first, membership = np.unique(np.asarray(array), return_index=True, return_inverse=True)
+    # Number the groups by first appearance, so that the order of classes shows.
+    order = np.argsort(first)
+    rank = np.argsort(order)
+    return ClassSizes(array[first[order]], tuple(int(rank[g]) for g in membership))
+
+
+def zero_sum_basis(num_classes: int, dtype: Any = None) -> Array:
+    """Orthonormal basis [K, K−1] of the vectors that sum to zero (Helmert)."""
+    k = np.arange(1, num_classes)
+    basis = np.where(np.arange(num_classes)[:, None] < k, 1.0, 0.0)
+    basis[k, k - 1] = -k
+    return jnp.asarray(basis / np.sqrt(k * (k + 1)), dtype or jnp.result_type(float))
+
+
+def simplex_etf(num_classes: int, dimension: int | None = None, dtype: Any = None) -> Array:
+    """Simplex equiangular tight frame: K unit rows, all cosines −1/(K−1).
+
+    Definition 1 of Fang et al. 2021, with classes in rows; exists for any
+    dimension of at least K−1.
+
+    Args:
+        num_classes: K ≥ 2.
+        dimension: p ≥ K−1; K by default.
+        dtype: JAX's default float unless given.
+
+    Returns:
+        [K, p] frame. Its rows sum to zero.
+
+    Raises:
+        ValueError: K < 2 or p < K−1.
+    """
+    num_classes = require_count("num_classes", num_classes, 2)
+    dimension = num_classes if dimension is None else dimension
+    dimension = require_count("dimension", dimension, num_classes - 1)
+    basis = zero_sum_basis(num_classes, dtype)
+    frame = jnp.sqrt(jnp.asarray(num_classes / (num_classes - 1), basis.dtype)) * basis
+    return jnp.pad(frame, ((0, 0), (0, dimension - num_classes + 1)))
+
+
+def gram(vectors: Array) -> Array:
+    """Inner products [..., K, K] of the rows of [..., K, p]."""
+    return jnp.matmul(
+        vectors, jnp.swapaxes(vectors, -1, -2), precision=lax.Precision.HIGHEST
+    )
+
+
+def cosines(gram_matrix: Array) -> Array:
+    """Cosines [..., K, K] from a Gram matrix [..., K, K].
+
+    A vector of length zero has no direction: its cosines are NaN.
+    """
+    squares = jnp.diagonal(gram_matrix, axis1=-2, axis2=-1)
+    lengths = jnp.sqrt(jnp.where(squares > 0, squares, jnp.nan))
+    return gram_matrix / (lengths[..., :, None] * lengths[..., None, :])

@@ -1,0 +1,53 @@
+"""Immutable pytrees whose constructor validates, once.
+
+JAX rebuilds a registered dataclass through its constructor at every unflatten,
+with tracers or placeholders as fields. Types decorated here are rebuilt
+without it, so ``__init__`` may check and convert what a user wrote, at the
+line where it was written.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def immutable(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
+    """Turns a class into a frozen dataclass that is also a pytree.
+
+    Args:
+        static: names of the fields that are part of the tree's structure
+            (hashable, compared at compile time). All others are children.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        children = tuple(name for name in names if name not in static)
+
+        def flatten_with_keys(value: Any):
+            keyed = [(jax.tree_util.GetAttrKey(n), getattr(value, n)) for n in children]
+            return keyed, tuple(getattr(value, n) for n in static)
+
+        def unflatten(aux: tuple, leaves: Any) -> Any:
+            value = object.__new__(cls)
+            for name, leaf in zip(children, leaves, strict=True):
+                object.__setattr__(value, name, leaf)
+            for name, item in zip(static, aux, strict=True):
+                object.__setattr__(value, name, item)
+            return value
+
+        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten)
+        return cls
+
+    return decorate
+
+
+def set_fields(value: Any, **fields: Any) -> None:
+    """Sets fields of a frozen instance, from inside its own ``__init__``."""
+    for name, item in fields.items():
+        object.__setattr__(value, name, item)

@@ -1,0 +1,115 @@
+"""The front door: picks a solver, for one model or for a batch."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nc_jax.losses import CrossEntropy
+from nc_jax.solvers.general import FactoredQuasiNewton
+from nc_jax.solvers.reduced import ReducedInteriorPoint
+from nc_jax.solvers.solution import Solution
+from nc_jax.solvers.two_groups import TwoGroupRoot
+from nc_jax.surrogates.layer_peeled import LayerPeeled
+
+Solver = Callable[..., Solution]
+
+# Beyond this many groups the dense Newton system of the reduced program costs
+# more than matrix products over all classes (benchmarks/layer_peeled.py).
+MAX_REDUCED_GROUPS = 16
+
+
+def choose_solver(model: LayerPeeled) -> Solver:
+    """The solver that :func:`solve` uses: a static choice, by structure and loss.
+
+    Raises:
+        ValueError: the loss is not convex in the logits, so that no solver here
+            could certify an answer.
+    """
+    groups = model.sizes.num_groups
+    if groups == 2 and isinstance(model.loss, CrossEntropy):
+        return TwoGroupRoot()
+    if groups <= MAX_REDUCED_GROUPS:
+        return ReducedInteriorPoint()
+    return FactoredQuasiNewton()
+
+
+def solve(model: LayerPeeled, solver: Solver | None = None, key: Array | None = None) -> Solution:
+    """Solves a Layer-Peeled Model to certified optimality.
+
+    Pure, jit- and vmap-able. A batched model is handed to :func:`solve_batch`.
+
+    Args:
+        model: what to solve.
+        solver: by default the best for the model (:func:`choose_solver`).
+        key: PRNG key of solvers that start at random; others ignore it.
+
+    Returns:
+        The solution with its duality gap; read ``status`` (or
+        :func:`nc_jax.phase`) before its numbers.
+
+    Raises:
+        TypeError, ValueError: not a model, or one that the solver does not take.
+    """
+    _check(model)
+    if model.batch_shape:
+        return solve_batch(model, solver, key)
+    return _solve_one(model, solver or choose_solver(model), key)
+
+
+def solve_batch(
+    model: LayerPeeled,
+    solver: Solver | None = None,
+    key: Array | None = None,
+    batch_size: int = 16384,
+) -> Solution:
+    """Solves every lane of a batched model; a bad lane spoils no other.
+
+    Args:
+        model: leading axes of sizes and energies broadcast to the batch [...].
+        solver: as in :func:`solve`.
+        key: split over the lanes.
+        batch_size: lanes worked on at a time, which bounds memory.
+
+    Returns:
+        A solution whose leaves lead with the batch axes; ``status`` per lane.
+    """
+    _check(model)
+    shape = model.batch_shape
+    solver = solver or choose_solver(model)
+    lanes = math.prod(shape)
+    keys = None if key is None else jax.random.split(key, lanes)
+
+    def flatten(path: tuple, leaf: Array) -> Array:
+        # Group sizes carry an axis of their own; all other leaves are numbers.
+        own = leaf.shape[-1:] if path[0].name == "sizes" else ()
+        return jnp.broadcast_to(leaf, shape + own).reshape((lanes, *own))
+
+    lane_models = jax.tree_util.tree_map_with_path(flatten, model)
+    solved = _solve_lanes(lane_models, solver, keys, min(batch_size, lanes))
+    return jax.tree.map(lambda leaf: leaf.reshape(shape + leaf.shape[1:]), solved)
+
+
+@jax.jit
+def _solve_one(model: LayerPeeled, solver: Solver, key: Array | None) -> Solution:
+    return solver(model, key=key)
+
+
+@partial(jax.jit, static_argnames="batch_size")
+def _solve_lanes(
+    models: LayerPeeled, solver: Solver, keys: Array | None, batch_size: int
+) -> Solution:
+    def lane(model_and_key: tuple[LayerPeeled, Array | None]) -> Solution:
+        return solver(model_and_key[0], key=model_and_key[1])
+
+    return jax.lax.map(lane, (models, keys), batch_size=batch_size)
+
+
+def _check(model: Any) -> None:
+    """Raises TypeError unless the argument is a model."""
+    if not isinstance(model, LayerPeeled):
+        raise TypeError(f"model must be a LayerPeeled, got {type(model).__name__}")

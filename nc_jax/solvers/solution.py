@@ -1,0 +1,328 @@
+"""What a solver returns: a certified point, from which the geometry is derived."""
+
+import enum
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.geometry import cosines, zero_sum_basis
+from nc_jax.immutable import immutable
+from nc_jax.solvers.certificates import Certificate, certify, within_slopes
+from nc_jax.surrogates.grouped import (
+    GroupLogits,
+    block_sizes,
+    contract,
+    expand,
+    value_and_gradient,
+)
+from nc_jax.surrogates.layer_peeled import LayerPeeled
+
+
+class Status(enum.IntEnum):
+    """How a solve ended; one per lane of a batch."""
+
+    CONVERGED = 0
+    """The duality gap is within the solver's tolerance."""
+    NOT_CONVERGED = 1
+    """The steps ran out first; the gap says how far the point may be off."""
+    INVALID = 2
+    """The lane's parameters are NaN, infinite or not positive; its numbers are NaN."""
+
+
+class Phase(enum.IntEnum):
+    """The geometry that an optimum takes (DESIGN: three phases and a doubt)."""
+
+    SEPARATED = 0
+    """All classifiers are non-zero and distinct."""
+    COLLAPSED = 1
+    """The classifiers of at least one group of equal classes coincide."""
+    VANISHED = 2
+    """At least one classifier is zero: its direction, and any cosine, is undefined."""
+    UNRESOLVED = 3
+    """Not converged, or too close to a threshold for the certificate to tell."""
+
+
+@immutable()
+class Solution:
+    """A solved Layer-Peeled Model: group numbers, certificate, derived geometry.
+
+    Only a few numbers a group are stored, so that a million lanes fit in
+    memory; matrices are computed on demand, with the batch axes leading.
+
+    Attributes:
+        model: what was solved.
+        within: α [..., G], see :mod:`nc_jax.surrogates.grouped`.
+        between: M [..., G, G].
+        objective: [...] the loss at the solution.
+        gap: [...] duality gap, an upper bound on objective − optimum.
+        multiplier: [...] dual variable μ of the nuclear-norm bound.
+        status: [...] integers, see :class:`Status`.
+        iterations: [...] integers, steps taken.
+        resolved: [...] booleans: whether the certificate tells which
+            within-group numbers are exactly zero.
+    """
+
+    model: LayerPeeled
+    within: Array
+    between: Array
+    objective: Array
+    gap: Array
+    multiplier: Array
+    status: Array
+    iterations: Array
+    resolved: Array
+
+    @property
+    def logits(self) -> Array:
+        """Z = H Wᵀ [..., K, K]; row k are the logits of class k."""
+        sizes = self.model.sizes
+        return expand(sizes.counts, sizes.membership, GroupLogits(self.within, self.between))
+
+    @property
+    def classifiers(self) -> Array:
+        """W [..., K, p], (1/K)‖W‖² ≤ E_W; unique up to a rotation of feature space."""
+        return self._factors()[0]
+
+    @property
+    def features(self) -> Array:
+        """Class means H [..., K, p], (1/K)‖H‖² ≤ E_H; Z = H Wᵀ."""
+        return self._factors()[1]
+
+    @property
+    def classifier_gram(self) -> Array:
+        """W Wᵀ = √(E_W/E_H) (ZᵀZ)^½, [..., K, K]."""
+        sizes = self.model.sizes
+        shape = GroupLogits(jnp.abs(self.within), _absolute_value(self.between))
+        return self._scale[..., None, None] * expand(sizes.counts, sizes.membership, shape)
+
+    @property
+    def classifier_norms(self) -> Array:
+        """‖w‖ of a classifier of each group, [..., G]; exactly zero where it vanishes."""
+        return jnp.sqrt(self._group_gram()[0])
+
+    @property
+    def within_cosines(self) -> Array:
+        """Cosine of two classifiers of one group [..., G].
+
+        NaN for a group of one class and where the classifiers vanish.
+        """
+        squares, products, _ = self._group_gram()
+        single = jnp.asarray(self.model.sizes.counts < 2)
+        undefined = single | (squares <= 0)
+        return jnp.where(undefined, jnp.nan, products / jnp.where(undefined, 1, squares))
+
+    @property
+    def between_cosines(self) -> Array:
+        """Cosine of classifiers of two different groups [..., G, G]; NaN if undefined.
+
+        The diagonal repeats ``within_cosines``.
+        """
+        squares, products, across = self._group_gram()
+        eye = jnp.eye(squares.shape[-1], dtype=bool)
+        gram = jnp.where(eye, squares[..., None], across)
+        single = jnp.asarray(self.model.sizes.counts < 2)
+        own = jnp.where(single, jnp.nan, products / jnp.where(squares > 0, squares, jnp.nan))
+        return jnp.where(eye, own[..., None], cosines(gram))
+
+    @property
+    def _scale(self) -> Array:
+        """√(E_W / E_H), which turns (ZᵀZ)^½ into the classifiers' Gram."""
+        return jnp.sqrt(self.model.weight_energy / self.model.feature_energy)
+
+    def _group_gram(self) -> tuple[Array, Array, Array]:
+        """Squared norms [G], products within a group [G], across groups [G, G]."""
+        counts = self.model.sizes.counts
+        multiplicity, root = block_sizes(counts, self.within.dtype)
+        absolute = _absolute_value(self.between)
+        diagonal = jnp.diagonal(absolute, axis1=-2, axis2=-1)
+        alpha = jnp.where(multiplicity > 0, jnp.abs(self.within), 0)
+        scale = self._scale[..., None]
+        squares = scale * (multiplicity * alpha + diagonal) / root**2
+        # Where classes coincide the two must be equal to the last digit.
+        products = jnp.where(alpha > 0, scale * (diagonal - alpha) / root**2, squares)
+        return squares, products, scale[..., None] * absolute / (root[:, None] * root)
+
+    def _factors(self) -> tuple[Array, Array]:
+        """W and H from Z = UΣVᵀ, as V Σ^½ Vᵀ and U Σ^½ Vᵀ, scaled and cut to p."""
+        sizes, dimension = self.model.sizes, self.model.dimension
+        left, singular, right = jnp.linalg.svd(self.between)
+        root = jnp.sqrt(singular)[..., None, :]
+        transposed = jnp.swapaxes(right, -1, -2)
+        alpha = jnp.sqrt(jnp.abs(self.within))
+        weights = GroupLogits(alpha, jnp.matmul(transposed * root, right, precision="highest"))
+        means = GroupLogits(
+            jnp.sign(self.within) * alpha, jnp.matmul(left * root, right, precision="highest")
+        )
+        quarter = jnp.sqrt(self._scale)[..., None, None]
+        matrices = []
+        for point, scale in ((weights, quarter), (means, 1 / quarter)):
+            matrix = scale * expand(sizes.counts, sizes.membership, point)
+            if dimension < sizes.num_classes:
+                basis = zero_sum_basis(sizes.num_classes, matrix.dtype)
+                matrix = jnp.matmul(matrix, basis, precision="highest")
+            padding = [(0, 0)] * (matrix.ndim - 1) + [(0, dimension - matrix.shape[-1])]
+            matrices.append(jnp.pad(matrix, padding))
+        return matrices[0], matrices[1]
+
+
+def _absolute_value(matrix: Array) -> Array:
+    """(MᵀM)^½ of [..., G, G]; closed forms for G ≤ 2, else from the SVD."""
+    if matrix.shape[-1] == 1:
+        return jnp.abs(matrix)
+    if matrix.shape[-1] > 2:
+        _, singular, right = jnp.linalg.svd(matrix)
+        scaled = jnp.swapaxes(right, -1, -2) * singular[..., None, :]
+        return jnp.matmul(scaled, right, precision="highest")
+    # √A = (A + √det A · I) / √(tr A + 2 √det A) for a 2×2 matrix A = MᵀM.
+    a, b, c, d = (matrix[..., i, j] for i in (0, 1) for j in (0, 1))
+    determinant = jnp.abs(a * d - b * c)
+    trace = jnp.sqrt(a**2 + b**2 + c**2 + d**2 + 2 * determinant)
+    safe = jnp.where(trace > 0, trace, 1)
+    top, cross, bottom = a**2 + c**2 + determinant, a * b + c * d, b**2 + d**2 + determinant
+    rows = [jnp.stack([top, cross], axis=-1), jnp.stack([cross, bottom], axis=-1)]
+    return jnp.stack(rows, axis=-2) / safe[..., None, None]
+
+
+def phase_codes(solution: Solution) -> Array:
+    """The :class:`Phase` of each lane as integers [...]; pure and jit-able.
+
+    Collapse is read off the group numbers, which solvers set to zero only on
+    the word of the certificate, never off a cosine.
+    """
+    counts = jnp.asarray(solution.model.sizes.counts)
+    squares = solution.classifier_norms**2
+    largest = jnp.max(squares, axis=-1, keepdims=True)
+    floor = 1e-9 if squares.dtype == jnp.float64 else 1e-5
+    vanished = jnp.any(squares <= floor * largest, axis=-1)
+    collapsed = jnp.any((solution.within == 0) & (counts > 1), axis=-1)
+    code = jnp.where(vanished, Phase.VANISHED, jnp.where(collapsed, Phase.COLLAPSED, 0))
+    sure = solution.resolved & (solution.status == Status.CONVERGED)
+    return jnp.where(sure, code, Phase.UNRESOLVED)
+
+
+def phase(solution: Solution) -> str | np.ndarray:
+    """The phase by name: 'separated', 'collapsed', 'vanished' or 'unresolved'.
+
+    Args:
+        solution: of a single model or of a batch.
+
+    Returns:
+        A string, or an array of strings in the shape of the batch. Inside
+        ``jax.jit`` use :func:`phase_codes`.
+    """
+    codes = np.asarray(phase_codes(solution))
+    names = np.asarray([member.name.lower() for member in Phase])[codes]
+    return str(names) if codes.ndim == 0 else names
+
+
+def finish(
+    model: LayerPeeled, point: GroupLogits, tolerance: Array, iterations: Array
+) -> Solution:
+    """Cleans, certifies and labels the point that an iterative solver reached.
+
+    The group numbers whose exact value must be zero are set to zero, on
+    the word of the dual: with strict complementarity a singular value is zero
+    exactly where the gradient's is below the multiplier.
+    """
+    plain = _onto_budget(model, point)
+    zeroed, resolved = _complementary_zeros(model, plain, tolerance)
+    cleaned = _onto_budget(model, zeroed)
+    before, after = certify(model, plain), certify(model, cleaned)
+    keep = after.gap <= jnp.maximum(before.gap, tolerance)
+    best = GroupLogits(*(jnp.where(keep, a, b) for a, b in zip(cleaned, plain, strict=True)))
+    certificate = Certificate(*(jnp.where(keep, a, b) for a, b in zip(after, before, strict=True)))
+    return label(model, best, certificate, tolerance, iterations, resolved & keep)
+
+
+def label(
+    model: LayerPeeled,
+    point: GroupLogits,
+    certificate: Certificate,
+    tolerance: Array,
+    iterations: Array,
+    resolved: Array,
+) -> Solution:
+    """A :class:`Solution` with its status; NaN throughout where the input is bad."""
+    leaves = (model.sizes.group_sizes, model.weight_energy, model.feature_energy)
+    valid = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x) & (x > 0)) for x in leaves]))
+    status = jnp.where(certificate.gap <= tolerance, Status.CONVERGED, Status.NOT_CONVERGED)
+    status = jnp.where(valid, status, Status.INVALID).astype(jnp.int32)
+
+    def mask(x: Array) -> Array:
+        return jnp.where(valid, x, jnp.nan)
+
+    return Solution(
+        model=model,
+        within=mask(point.within),
+        between=mask(point.between),
+        objective=mask(certificate.objective),
+        gap=mask(certificate.gap),
+        multiplier=mask(certificate.multiplier),
+        status=status,
+        iterations=jnp.asarray(iterations, jnp.int32),
+        resolved=resolved & valid,
+    )
+
+
+def symmetrise(model: LayerPeeled, logits: Array) -> GroupLogits:
+    """Averages logits [K, K] over permutations inside groups; no worse if convex."""
+    return contract(model.sizes.counts, model.sizes.membership, logits)
+
+
+def _onto_budget(model: LayerPeeled, point: GroupLogits) -> GroupLogits:
+    """Scales a point into the nuclear ball, or onto its sphere where that helps."""
+    multiplicity, _ = block_sizes(model.sizes.counts, point.within.dtype)
+    singular = jnp.linalg.svd(point.between, compute_uv=False)
+    norm = jnp.sum(multiplicity * jnp.abs(point.within)) + jnp.sum(singular)
+    factor = model.nuclear_radius / jnp.where(norm > 0, norm, 1)
+    scaled = GroupLogits(point.within * factor, point.between * factor)
+    better = value_and_gradient(model, scaled)[0] <= value_and_gradient(model, point)[0]
+    take = (factor < 1) | ((norm > 0) & better)
+    return GroupLogits(*(jnp.where(take, a, b) for a, b in zip(scaled, point, strict=True)))
+
+
+def _complementary_zeros(
+    model: LayerPeeled, point: GroupLogits, tolerance: Array
+) -> tuple[GroupLogits, Array]:
+    """Zeroes singular values whose dual slack outweighs them; and whether all were clear.
+
+    A loss whose own minimum lies inside the nuclear ball has no multiplier:
+    the budget is idle and forces nothing to zero.
+    """
+    counts = model.sizes.counts
+    _, gradient = value_and_gradient(model, point)
+    left, singular, right = jnp.linalg.svd(point.between)
+    dual = jnp.abs(jnp.sum(left * jnp.matmul(gradient.between, right.T, precision="highest"), 0))
+    slopes = within_slopes(counts, gradient)
+    multiplier = jnp.maximum(jnp.max(slopes), jnp.linalg.norm(gradient.between, 2))
+    idle = multiplier * model.nuclear_radius <= tolerance
+    positive = jnp.where(multiplier > 0, multiplier, 1)
+    several = jnp.asarray(counts > 1)
+
+    unit = model.budget
+    slack = jnp.where(idle, 0, 1 - slopes / positive)
+    size = jnp.abs(point.within) / unit
+    zero = several & (size < slack)
+    doubtful = several & (jnp.maximum(size, slack) < 1e-5)
+    within = jnp.where(zero | ~several, 0, point.within)
+
+    kept = jnp.where(~idle & (singular / unit < 1 - dual / positive), 0, singular)
+    between = jnp.matmul(left * kept, right, precision="highest")
+    return GroupLogits(within, between), ~jnp.any(doubtful)
+
+def default_tolerance(tolerance: Any, dtype: Any) -> Array:
+    """The tolerance given, or the one that a dtype can reach."""
+    if tolerance is None:
+        tolerance = 1e-9 if dtype == jnp.float64 else 1e-5
+    return jnp.asarray(tolerance, dtype)
+
+
+def require_convex(model: LayerPeeled, solver: str) -> None:
+    """Raises ValueError unless the model's loss is convex in the logits."""
+    if not model.loss.convex:
+        raise ValueError(
+            f"{solver} certifies losses that are convex in the logits, which "
+            f"loss={type(model.loss).__name__} is not (its convex attribute is False)"
+        )

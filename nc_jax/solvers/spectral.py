@@ -1,0 +1,112 @@
+"""The central path of the nuclear-norm ball, over group numbers.
+
+The ball Σ m_i |σ_i| ≤ τ (σ_i: the singular values, m_i: their multiplicities) is
+lifted to |σ_i| ≤ y_i, Σ m_i y_i ≤ τ, with the barrier −Σ m_i log(y_i² − σ_i²) −
+log(τ − Σ m_i y_i). Minimising f + ε·barrier over y gives, with μ the
+multiplier of the budget and η = μ/ε,
+
+    ∇f + μ m_i g_i = 0,   g_i = x_i/(1 + θ_i),   x_i = η σ_i,   θ_i = √(1 + x_i²),
+    (1/η) (Σ m_i (1 + θ_i) + 1) = τ.
+
+As a matrix, μ g is a spectral function of Z: its slopes act in the singular
+basis of Z, by pairs (i, j), on the symmetric and the antisymmetric part. At a
+point of the path the duality gap is (2 Σ m_i + 1) ε.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.surrogates.grouped import GroupLogits, block_sizes
+
+
+class PathPoint(NamedTuple):
+    """Where an iterate stands: group numbers, multiplier μ and barrier weight ε."""
+
+    logits: GroupLogits
+    multiplier: Array
+    weight: Array
+
+
+class PathSystem(NamedTuple):
+    """The path's equations at a point, in the singular basis of M.
+
+    Attributes:
+        left, right: U and V of M = U Σ Vᵀ.
+        within, between: residuals ∇f + μ m g; ``between`` is Uᵀ(·)V.
+        budget: residual of the budget equation.
+        within_curvature: [G] slope of μ m g in α.
+        symmetric, antisymmetric: [G, G] slopes of μ g on pairs of singular values.
+        drift: [G], [G] slope of the budget residual in α and in the σ of M.
+        budget_curvature: minus its slope in μ.
+        weight_drift: ε times the slope of μ m g in ε, for α and for σ.
+        weight_budget: ε times the slope of the budget residual in ε.
+        pull: μ g as a matrix, in the original basis.
+    """
+
+    left: Array
+    right: Array
+    within: Array
+    between: Array
+    budget: Array
+    within_curvature: Array
+    symmetric: Array
+    antisymmetric: Array
+    drift: tuple[Array, Array]
+    budget_curvature: Array
+    weight_drift: tuple[Array, Array]
+    weight_budget: Array
+    pull: Array
+
+
+def path_system(
+    counts: np.ndarray, radius: Array, gradient: GroupLogits, point: PathPoint
+) -> PathSystem:
+    """Residuals and slopes of the central path's equations."""
+    groups = len(counts)
+    multiplicity, _ = block_sizes(counts, radius.dtype)
+    all_multiplicity = jnp.concatenate([multiplicity, jnp.ones(groups, radius.dtype)])
+    several = multiplicity > 0
+    left, singular, right_t = jnp.linalg.svd(point.logits.between)
+    eta = point.multiplier / point.weight
+
+    x = eta * jnp.concatenate([point.logits.within, singular])
+    theta = jnp.sqrt(1 + x**2)
+    g = x / (1 + theta)
+    remainder = 2 / (1 + theta)  # 1 − g², without cancellation
+    slope = x / theta
+    scale = point.multiplier * eta
+
+    inner = g[groups:]
+    rest = remainder[groups:]
+    products = 0.5 * scale * rest[:, None] * rest[None, :]
+    plus = 1 + inner[:, None] * inner[None, :]
+    minus = 0.5 * (rest[:, None] + rest[None, :] + (inner[:, None] - inner[None, :]) ** 2)
+
+    def split(values: Array) -> tuple[Array, Array]:
+        return jnp.where(several, values[:groups], 0), values[groups:]
+
+    pull_within, pull_between = split(point.multiplier * all_multiplicity * g)
+    rotated = _product(left.T, _product(gradient.between, right_t.T))
+    ratio = jnp.sum(all_multiplicity * (1 + theta) / theta) + 1
+    return PathSystem(
+        left=left,
+        right=right_t.T,
+        within=jnp.where(several, gradient.within, 0) + pull_within,
+        between=rotated + jnp.diag(pull_between),
+        budget=(jnp.sum(all_multiplicity * (1 + theta)) + 1) / eta - radius,
+        within_curvature=scale * multiplicity / (theta * (1 + theta))[:groups],
+        symmetric=products / plus,
+        antisymmetric=products / minus,
+        drift=split(all_multiplicity * slope),
+        budget_curvature=ratio / (eta**2 * point.weight),
+        weight_drift=split(-point.multiplier * all_multiplicity * slope / (1 + theta)),
+        weight_budget=ratio / eta,
+        pull=_product(left * pull_between, right_t),
+    )
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")

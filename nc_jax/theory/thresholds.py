@@ -1,0 +1,162 @@
+"""The imbalance ratios at which two-group cross-entropy models change phase.
+
+For the Layer-Peeled Model with K_A majority and K_B minority classes and
+budget τ = K E, minority classifiers coincide (collapse) exactly for R ≥ R0 and
+are zero (vanish) exactly for R ≥ R1; Fang et al. 2021 observe the first in
+Fig. 3. The conditions here are derived for this project from the optimality
+conditions of the program; solvers and independent convex solvers agree.
+
+At R0 the minority rows' gradient within the group equals the multiplier while
+the within-group logit is still zero. Written with the angle φ of the coupling
+(tan φ = (c √K_A)/(b √K_B)) and x ≥ 0 for sin φ = √(K_A/K)/(1 + x), everything is
+explicit in x, and the budget
+
+    s(x) + (K_A − 1) α(x) = τ,   s(x) = K_B (1 + x) ln(1 + x K/K_B),
+
+is one increasing equation for x.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jax import Array
+
+from nc_jax.checks import common_dtype, float_array, is_concrete, require_positive
+
+
+class _Collapse(NamedTuple):
+    """The coupling s, within-majority logit α and cos φ on the edge of collapse."""
+
+    coupling: Array
+    within: Array
+    cosine: Array
+
+
+def _edge(x: Array, major: Array, minor: Array) -> _Collapse:
+    """Group numbers on the edge of collapse; exact also for tiny x."""
+    total = major + minor
+    coupling = minor * (1 + x) * jnp.log1p(x * total / minor)
+    bend = major / minor * x * (2 + x) / (1 + x) ** 2
+    root = jnp.sqrt(1 + bend)
+    log_ratio = jnp.log1p(-total / major * bend / (root * (1 + root)))
+    cosine = jnp.sqrt(minor / total) * root
+    within = jnp.where(major > 1, coupling * root - major * log_ratio, 0)
+    return _Collapse(coupling, within, cosine)
+
+
+def log_collapse_ratio(majority: Any, minority: Any, budget: Any) -> Array:
+    """ln R0; for budgets so large that R0 itself would overflow.
+
+    Arguments, shapes and errors as in :func:`collapse_ratio`.
+    """
+    majority, minority, budget = _arguments(majority, minority, budget)
+    # One minority class has no other to coincide with; a stand-in keeps
+    # the equation, and so its derivative, well defined.
+    minor = jnp.where(minority > 1, minority, 2)
+    return jnp.where(minority > 1, _log_ratio(majority, minor, budget), jnp.inf)
+
+
+def collapse_ratio(majority: Any, minority: Any, budget: Any) -> Array:
+    """R0: minority classifiers coincide exactly when n_A/n_B ≥ R0.
+
+    Differentiable in the budget (by the implicit function theorem), jit- and
+    vmap-able.
+
+    Args:
+        majority: K_A ≥ 1, number of majority classes; a number or an array.
+        minority: K_B ≥ 1, number of minority classes.
+        budget: E = √(E_W E_H) > 0. All three broadcast to [...].
+
+    Returns:
+        R0 ≥ 1, [...]; infinity where K_B = 1 (never) and where R0 exceeds the
+        largest float (see :func:`log_collapse_ratio`); NaN for traced
+        arguments out of range.
+
+    Raises:
+        TypeError, ValueError: naming the argument, outside transformations.
+    """
+    return jnp.exp(log_collapse_ratio(majority, minority, budget))
+
+
+@jax.jit
+@jnp.vectorize
+def _log_ratio(major: Array, minor: Array, budget: Array) -> Array:
+    """ln R0 for K_B ≥ 2."""
+    total = major + minor
+    radius = total * budget
+
+    def excess(log_x: Array, _: Any) -> Array:
+        edge = _edge(jnp.exp(log_x), major, minor)
+        return jnp.log((edge.coupling + (major - 1) * edge.within) / radius)
+
+    # s ≥ K_B (1 + x) once x ≥ 2, so the root lies below the upper end; below
+    # the lower end both terms are at most linear with slope 2 K³.
+    upper = jnp.log(jnp.maximum(radius / minor, 2.0))
+    lower = jnp.log(jnp.minimum(radius, 1.0)) - 4 * jnp.log(total) - 2
+    tiny = jnp.finfo(radius.dtype).eps / 4
+    found = optx.root_find(
+        excess,
+        optx.Bisection(rtol=tiny, atol=tiny),
+        0.5 * (lower + upper),
+        options={"lower": lower, "upper": upper},
+        max_steps=90,
+        throw=False,
+    )
+    edge = _edge(jnp.exp(found.value), major, minor)
+    b = -edge.coupling * edge.cosine / jnp.sqrt(total * minor)
+    to_minor = b - edge.within + (edge.within + minor * b) / major
+    missing = (major - 1) * jnp.exp(-edge.within) + minor * jnp.exp(to_minor)
+    log_p3 = to_minor - jnp.log1p(missing)
+    return jnp.log(edge.cosine) - 0.5 * jnp.log(total * minor) - log_p3
+
+
+def vanish_ratio(majority: Any, minority: Any, budget: Any) -> Array:
+    """R1: every minority classifier is exactly zero when n_A/n_B ≥ R1.
+
+    There the mean cosine of the minority classifiers, the published measure of
+    collapse, is 0/0. Closed form; differentiable in the budget.
+
+    Args:
+        majority: K_A ≥ 1; a number or an array.
+        minority: K_B ≥ 1.
+        budget: E = √(E_W E_H) > 0. All three broadcast to [...].
+
+    Returns:
+        R1 [...]; infinity where minority classifiers never vanish (K_A = 1, or
+        a budget beyond K_A (K_A−1) ln(K_A/(√(K K_B) − K_B)) / K).
+
+    Raises:
+        TypeError, ValueError: naming the argument, outside transformations.
+    """
+    major, minor, budget = _arguments(majority, minority, budget)
+    total = major + minor
+    alpha = total * budget / jnp.maximum(major - 1, 1)
+    # Probabilities relative to a minority class's: p₂/p₃ and p₁/p₃.
+    log_p2, log_p1 = -alpha / major, alpha * (major - 1) / major
+    shrunk = major * jnp.exp(log_p2) + minor
+    radicand = shrunk**2 - total * minor
+    exists = (major > 1) & (radicand > 0)
+    safe = jnp.where(exists, radicand, 1)
+    log_total = jnp.logaddexp(log_p1, jnp.log((major - 1) * jnp.exp(log_p2) + minor))
+    log_ratio = 0.5 * (jnp.log(major / total) - jnp.log(safe)) + log_total
+    return jnp.where(exists, jnp.exp(log_ratio), jnp.inf)
+
+
+def _arguments(majority: Any, minority: Any, budget: Any) -> tuple[Array, Array, Array]:
+    """Checked, of one dtype and one shape."""
+    dtype = common_dtype(budget, majority, minority)
+    arrays = []
+    for name, value in (("majority", majority), ("minority", minority)):
+        array = float_array(name, value, dtype)
+        if is_concrete(array) and not np.all(
+            (np.asarray(array) >= 1) & (np.asarray(array) % 1 == 0)
+        ):
+            raise ValueError(f"{name} must be a whole number of classes, at least 1; got {value}")
+        arrays.append(array)
+    budget_array = float_array("budget", budget, dtype)
+    require_positive("budget", budget_array, lanes=budget_array.ndim > 0)
+    major, minor, energy = jnp.broadcast_arrays(*arrays, budget_array)
+    return major, minor, energy

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 
 def is_concrete(value: Any) -> bool:
     """Whether the numbers in ``value`` can be looked at now."""
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
 
 
 def float_array(name: str, value: Any, dtype: Any = None) -> Array:

@@ -17,18 +17,17 @@ from nc_jax.immutable import immutable, set_fields
 
 
 class Loss(Protocol):
-    """What every loss offers.
-
-    Attributes:
-        convex: whether the loss is convex in the logits.
-        shift_invariant: whether adding a constant to all logits changes nothing.
-    """
+    """What every loss offers."""
 
     @property
-    def convex(self) -> bool: ...
+    def convex(self) -> bool:
+        """Whether the loss is convex in the logits."""
+        ...
 
     @property
-    def shift_invariant(self) -> bool: ...
+    def shift_invariant(self) -> bool:
+        """Whether adding a constant to all logits changes nothing."""
+        ...
 
     def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
         """Loss [...] of logits [..., K] and labels [...] (integers 0…K−1).

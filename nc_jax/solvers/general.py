@@ -1,44 +1,46 @@
 """Arbitrary class sizes: quasi-Newton on the factors W and H, certified in Z.
 
-W and H are points of balls of radius √(K E_W) and √(K E_H), taken as shadows of
-spheres one dimension up, so that the program is unconstrained. The factored
-program is not convex, but with p = K a local minimum is global, and the duality
-gap of Z = H Wᵀ proves it each time. The work of an iteration is a few K×K matrix
-products.
+With every class a group of its own, Z = H Wᵀ for W, H of size K×K; in general
+the group numbers factor the same way, α_g = h_g w_g/(K_g − 1) and M = H_M W_Mᵀ,
+scaled so that ‖W‖² = Σ w_g² + ‖W_M‖². W and H are points of balls of radius √(K E_W)
+and √(K E_H), taken as shadows of spheres one dimension up, so that the program
+is unconstrained. It is not convex, but with full-rank factors a local minimum
+is global, and the duality gap proves it each time. An iteration costs a few
+G×G matrix products.
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.solvers.solution import (
-    Solution,
-    default_tolerance,
-    finish,
-    require_convex,
-    symmetrise,
-)
+from nc_jax.solvers.certificates import within_slopes
+from nc_jax.solvers.solution import Solution, default_tolerance, finish, require_convex
+from nc_jax.surrogates.grouped import GroupLogits, block_sizes, objective, value_and_gradient
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 
 
 class _Factors(NamedTuple):
-    """Unnormalised W and H [K, K], and the spheres' extra coordinates."""
+    """One unnormalised factor, W or H: w [G], W_M [G, G], extra coordinate."""
 
-    weights: Array
-    means: Array
+    within: Array
+    between: Array
     slack: Array
+
+
+_Pair = tuple[_Factors, _Factors]
 
 
 class _Progress(NamedTuple):
     """State of the outer loop: best point by certified gap, optimiser's state."""
 
-    factors: _Factors
+    factors: _Pair
     optimiser: Any
-    best: Array
+    best: GroupLogits
     gap: Array
     iterations: Array
 
@@ -80,8 +82,8 @@ class FactoredQuasiNewton:
         """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.
 
         Args:
-            model: any class sizes; its groups are not used on the way.
-            key: PRNG key of the start's perturbation; a fixed one by default.
+            model: any class sizes; work grows as the cube of the number of groups.
+            key: PRNG key to perturb the start with; by default it is exact.
 
         Raises:
             ValueError: the loss is not convex in the logits.
@@ -89,21 +91,23 @@ class FactoredQuasiNewton:
         require_convex(model, type(self).__name__)
         dtype = model.sizes.group_sizes.dtype
         tolerance = default_tolerance(self.tolerance, dtype)
-        factors = _start(model, jax.random.key(0) if key is None else key)
+        factors = _start(model, key)
 
-        def objective(candidate: _Factors) -> Array:
-            return model.objective(_logits(model, candidate))
+        def loss(candidate: _Pair) -> Array:
+            return objective(model, _logits(model, candidate))
 
         optimiser = optax.lbfgs(memory_size=self.memory)
-        value_and_grad = optax.value_and_grad_from_state(objective)
+        value_and_grad = optax.value_and_grad_from_state(loss)
 
-        def iterate(state: tuple[_Factors, Any], _: None) -> tuple[tuple[_Factors, Any], None]:
+        def iterate(state: tuple[_Pair, Any], _: None) -> tuple[tuple[_Pair, Any], None]:
             point, memory = state
             value, slope = value_and_grad(point, state=memory)
-            update, memory = optimiser.update(
-                slope, memory, point, value=value, grad=slope, value_fn=objective
-            )
-            return (optax.apply_updates(point, update), memory), None
+            # optax 0.2.8 mixes int32 and int64 counters, which strict promotion forbids.
+            with jax.numpy_dtype_promotion("standard"):
+                update, memory = optimiser.update(
+                    slope, memory, point, value=value, grad=slope, value_fn=loss
+                )
+            return (jax.tree.map(jnp.add, point, update), memory), None
 
         def unfinished(progress: _Progress) -> Array:
             # A NaN lane must end; every comparison with NaN is false.
@@ -115,13 +119,14 @@ class FactoredQuasiNewton:
             logits = _logits(model, point)
             gap = _gap(model, logits)
             better = gap < progress.gap
+            # A point lost to rounding ends the search with the best so far.
+            taken = jnp.where(jnp.isnan(gap), self.max_iterations, self.check_every)
             return _Progress(
                 point,
                 memory,
-                jnp.where(better, logits, progress.best),
-                # A point lost to rounding ends the search with the best so far.
+                jax.tree.map(lambda a, b: jnp.where(better, a, b), logits, progress.best),
                 jnp.where(better, gap, progress.gap),
-                progress.iterations + jnp.where(jnp.isnan(gap), self.max_iterations, self.check_every),
+                progress.iterations + taken,
             )
 
         logits = _logits(model, factors)
@@ -134,33 +139,51 @@ class FactoredQuasiNewton:
         )
         last = jax.lax.while_loop(unfinished, chunk, first)
         taken = jnp.minimum(last.iterations, self.max_iterations)
-        return finish(model, symmetrise(model, last.best), tolerance, taken)
+        return finish(model, last.best, tolerance, taken)
 
 
-def _start(model: LayerPeeled, key: Array) -> _Factors:
-    """Near the balanced optimum, off every symmetry."""
-    size = model.num_classes
+def _start(model: LayerPeeled, key: Array | None) -> _Pair:
+    """The balanced optimum: a simplex ETF, or for a loss with a minimum a frame."""
+    counts = model.sizes.counts
     dtype = model.sizes.group_sizes.dtype
-    noise = 0.1 / size * jax.random.normal(key, (2, size, size), dtype)
-    frame = jnp.eye(size, dtype=dtype) - 1 / size
-    # Cross-entropy wants all of the budget; a loss with a minimum may want less.
-    slack = 0.0 if model.loss.shift_invariant else 0.5
-    return _Factors(frame + noise[0], frame + noise[1], jnp.full(2, slack, dtype))
+    groups, size = len(counts), model.num_classes
+    multiplicity, root = block_sizes(counts, dtype)
+    within, between = jnp.sqrt(multiplicity), jnp.eye(groups, dtype=dtype)
+    slack = jnp.zeros((), dtype)
+    if model.loss.shift_invariant:
+        between = between - root[:, None] * root / size
+    else:
+        # Reach min(E, 1) of the identity; what is left of the sphere is slack.
+        slack = jnp.sqrt(size * (jnp.maximum(model.budget, 1) - 1))
+    noise = jnp.zeros((2, groups, groups), dtype)
+    if key is not None:
+        noise = 0.1 / groups * jax.random.normal(key, noise.shape, dtype)
+    return (
+        _Factors(within, between + noise[0], slack),
+        _Factors(within, between + noise[1], slack),
+    )
 
 
-def _logits(model: LayerPeeled, factors: _Factors) -> Array:
-    """Z = H Wᵀ with both factors inside their balls."""
-    lengths = [
-        jnp.sqrt(jnp.sum(matrix**2) + slack**2)
-        for matrix, slack in zip((factors.weights, factors.means), factors.slack, strict=True)
+def _logits(model: LayerPeeled, factors: _Pair) -> GroupLogits:
+    """The group numbers of Z = H Wᵀ with both factors inside their balls."""
+    copies, _ = block_sizes(np.maximum(model.sizes.counts, 2), model.nuclear_radius.dtype)
+    weights, means = factors
+    squares = [
+        jnp.sum(part.within**2) + jnp.sum(part.between**2) + part.slack**2 for part in factors
     ]
-    product = jnp.matmul(factors.means, factors.weights.T, precision="highest")
-    return product * (model.nuclear_radius / (lengths[0] * lengths[1]))
+    scale = model.nuclear_radius / jnp.sqrt(squares[0] * squares[1])
+    product = jnp.matmul(means.between, weights.between.T, precision="highest")
+    return GroupLogits(scale * means.within * weights.within / copies, scale * product)
 
 
-def _gap(model: LayerPeeled, logits: Array) -> Array:
-    """Duality gap of logits [K, K]; ‖G‖_op from the smaller symmetric problem."""
-    slope = jax.grad(model.objective)(logits)
-    square = jnp.matmul(slope, slope.T, precision="highest")
-    multiplier = jnp.sqrt(jnp.maximum(jnp.max(jnp.linalg.eigvalsh(square)), 0))
-    return jnp.sum(slope * logits) + model.nuclear_radius * multiplier
+def _gap(model: LayerPeeled, logits: GroupLogits) -> Array:
+    """Duality gap, with the operator norm from a symmetric eigenvalue problem.
+
+    Half the price of the singular values that :func:`certify` takes at the end.
+    """
+    _, slope = value_and_gradient(model, logits)
+    square = jnp.matmul(slope.between, slope.between.T, precision="highest")
+    between = jnp.sqrt(jnp.maximum(jnp.max(jnp.linalg.eigvalsh(square)), 0))
+    multiplier = jnp.maximum(between, jnp.max(within_slopes(model.sizes.counts, slope)))
+    inner = jnp.sum(slope.within * logits.within) + jnp.sum(slope.between * logits.between)
+    return inner + model.nuclear_radius * multiplier

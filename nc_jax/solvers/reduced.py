@@ -19,7 +19,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.solvers.certificates import Certificate, certify, within_slopes
 from nc_jax.solvers.solution import Solution, default_tolerance, finish, require_convex
-from nc_jax.solvers.spectral import PathPoint, PathSystem, path_system
+from nc_jax.solvers.spectral import PathPoint, PathSystem, barrier_degree, path_system
 from nc_jax.surrogates.grouped import (
     GroupLogits,
     block_sizes,
@@ -102,10 +102,10 @@ def _start(model: LayerPeeled) -> PathPoint:
     zero = GroupLogits(jnp.zeros(groups, dtype), jnp.zeros((groups, groups), dtype))
     _, gradient = value_and_gradient(model, zero)
     multiplier = 2 * _operator_norm(counts, gradient)
-    unit = model.nuclear_radius / (2 * np.sum(counts) + 1)
+    unit = model.nuclear_radius / barrier_degree(counts)
     multiplicity, _ = block_sizes(np.maximum(counts, 2), dtype)
     factor = -2 * unit / multiplier
-    within = jnp.where(jnp.asarray(counts > 1), factor * gradient.within / multiplicity, 0)
+    within = jnp.where(jnp.asarray(counts > 1), factor * gradient.within / multiplicity**2, 0)
     point = GroupLogits(within, factor * gradient.between)
     return PathPoint(point, multiplier, multiplier * unit)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nc_jax.checks import require_count
 from nc_jax.losses import CrossEntropy
 from nc_jax.solvers.general import FactoredQuasiNewton
 from nc_jax.solvers.reduced import ReducedInteriorPoint
@@ -55,7 +56,7 @@ def solve(model: LayerPeeled, solver: Solver | None = None, key: Array | None = 
     Raises:
         TypeError, ValueError: not a model, or one that the solver does not take.
     """
-    _check(model)
+    _check(model, solver)
     if model.batch_shape:
         return solve_batch(model, solver, key)
     return _solve_one(model, solver or choose_solver(model), key)
@@ -78,7 +79,8 @@ def solve_batch(
     Returns:
         A solution whose leaves lead with the batch axes; ``status`` per lane.
     """
-    _check(model)
+    _check(model, solver)
+    require_count("batch_size", batch_size, 1)
     shape = model.batch_shape
     solver = solver or choose_solver(model)
     lanes = math.prod(shape)
@@ -109,7 +111,9 @@ def _solve_lanes(
     return jax.lax.map(lane, (models, keys), batch_size=batch_size)
 
 
-def _check(model: Any) -> None:
-    """Raises TypeError unless the argument is a model."""
+def _check(model: Any, solver: Any) -> None:
+    """Raises TypeError unless the arguments are a model and a solver (or None)."""
     if not isinstance(model, LayerPeeled):
         raise TypeError(f"model must be a LayerPeeled, got {type(model).__name__}")
+    if solver is not None and not callable(solver):
+        raise TypeError(f"solver must be a solver such as ReducedInteriorPoint(), got {solver!r}")

@@ -13,8 +13,8 @@ from nc_jax.solvers.certificates import Certificate, certify, within_slopes
 from nc_jax.surrogates.grouped import (
     GroupLogits,
     block_sizes,
-    contract,
     expand,
+    objective,
     value_and_gradient,
 )
 from nc_jax.surrogates.layer_peeled import LayerPeeled
@@ -266,11 +266,6 @@ def label(
     )
 
 
-def symmetrise(model: LayerPeeled, logits: Array) -> GroupLogits:
-    """Averages logits [K, K] over permutations inside groups; no worse if convex."""
-    return contract(model.sizes.counts, model.sizes.membership, logits)
-
-
 def _onto_budget(model: LayerPeeled, point: GroupLogits) -> GroupLogits:
     """Scales a point into the nuclear ball, or onto its sphere where that helps."""
     multiplicity, _ = block_sizes(model.sizes.counts, point.within.dtype)
@@ -278,7 +273,7 @@ def _onto_budget(model: LayerPeeled, point: GroupLogits) -> GroupLogits:
     norm = jnp.sum(multiplicity * jnp.abs(point.within)) + jnp.sum(singular)
     factor = model.nuclear_radius / jnp.where(norm > 0, norm, 1)
     scaled = GroupLogits(point.within * factor, point.between * factor)
-    better = value_and_gradient(model, scaled)[0] <= value_and_gradient(model, point)[0]
+    better = objective(model, scaled) <= objective(model, point)
     take = (factor < 1) | ((norm > 0) & better)
     return GroupLogits(*(jnp.where(take, a, b) for a, b in zip(scaled, point, strict=True)))
 

@@ -1,16 +1,17 @@
 """The central path of the nuclear-norm ball, over group numbers.
 
 The ball Σ m_i |σ_i| ≤ τ (σ_i: the singular values, m_i: their multiplicities) is
-lifted to |σ_i| ≤ y_i, Σ m_i y_i ≤ τ, with the barrier −Σ m_i log(y_i² − σ_i²) −
-log(τ − Σ m_i y_i). Minimising f + ε·barrier over y gives, with μ the
-multiplier of the budget and η = μ/ε,
+lifted to |σ_i| ≤ y_i, Σ m_i y_i ≤ τ, with the barrier −Σ log(y_i² − σ_i²) −
+log(τ − Σ m_i y_i). Each group counts once, whatever its multiplicity, so that
+the number of steps does not grow with K. Minimising f + ε·barrier over y gives,
+with μ the multiplier of the budget and η = μ/ε,
 
-    ∇f + μ m_i g_i = 0,   g_i = x_i/(1 + θ_i),   x_i = η σ_i,   θ_i = √(1 + x_i²),
-    (1/η) (Σ m_i (1 + θ_i) + 1) = τ.
+    ∇f + μ m_i g_i = 0,  g_i = x_i/(1 + θ_i),  x_i = η m_i σ_i,  θ_i = √(1 + x_i²),
+    (1/η) (Σ (1 + θ_i) + 1) = τ.
 
-As a matrix, μ g is a spectral function of Z: its slopes act in the singular
-basis of Z, by pairs (i, j), on the symmetric and the antisymmetric part. At a
-point of the path the duality gap is (2 Σ m_i + 1) ε.
+As a matrix, μ g is a spectral function of M: its slopes act in the singular
+basis of M, by pairs (i, j), on the symmetric and the antisymmetric part. At a
+point of the path the duality gap is (2 #blocks + 1) ε.
 """
 
 from typing import NamedTuple
@@ -61,6 +62,11 @@ class PathSystem(NamedTuple):
     pull: Array
 
 
+def barrier_degree(counts: np.ndarray) -> int:
+    """Duality gap of a point of the path, in units of ε."""
+    return 2 * (len(counts) + int(np.sum(counts > 1))) + 1
+
+
 def path_system(
     counts: np.ndarray, radius: Array, gradient: GroupLogits, point: PathPoint
 ) -> PathSystem:
@@ -69,15 +75,17 @@ def path_system(
     multiplicity, _ = block_sizes(counts, radius.dtype)
     all_multiplicity = jnp.concatenate([multiplicity, jnp.ones(groups, radius.dtype)])
     several = multiplicity > 0
+    present = (all_multiplicity > 0).astype(radius.dtype)
     left, singular, right_t = jnp.linalg.svd(point.logits.between)
     eta = point.multiplier / point.weight
 
-    x = eta * jnp.concatenate([point.logits.within, singular])
+    x = eta * all_multiplicity * jnp.concatenate([point.logits.within, singular])
     theta = jnp.sqrt(1 + x**2)
     g = x / (1 + theta)
     remainder = 2 / (1 + theta)  # 1 − g², without cancellation
     slope = x / theta
     scale = point.multiplier * eta
+    spread = present * (1 + theta)
 
     inner = g[groups:]
     rest = remainder[groups:]
@@ -90,14 +98,14 @@ def path_system(
 
     pull_within, pull_between = split(point.multiplier * all_multiplicity * g)
     rotated = _product(left.T, _product(gradient.between, right_t.T))
-    ratio = jnp.sum(all_multiplicity * (1 + theta) / theta) + 1
+    ratio = jnp.sum(spread / theta) + 1
     return PathSystem(
         left=left,
         right=right_t.T,
         within=jnp.where(several, gradient.within, 0) + pull_within,
         between=rotated + jnp.diag(pull_between),
-        budget=(jnp.sum(all_multiplicity * (1 + theta)) + 1) / eta - radius,
-        within_curvature=scale * multiplicity / (theta * (1 + theta))[:groups],
+        budget=(jnp.sum(spread) + 1) / eta - radius,
+        within_curvature=scale * multiplicity**2 / (theta * (1 + theta))[:groups],
         symmetric=products / plus,
         antisymmetric=products / minus,
         drift=split(all_multiplicity * slope),

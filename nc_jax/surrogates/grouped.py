@@ -10,7 +10,7 @@ with one number α_g a group and a G×G matrix M. The singular values of Z are
 The size of the program does not depend on K. (A group of one class has no α.)
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ class GroupLogits(NamedTuple):
     between: Array
 
 
-def block_sizes(counts: np.ndarray, dtype: object) -> tuple[Array, Array]:
+def block_sizes(counts: np.ndarray, dtype: Any) -> tuple[Array, Array]:
     """Multiplicities K_g − 1 of the within-group numbers [G], and √K_g [G]."""
     return jnp.asarray(counts - 1, dtype), jnp.asarray(np.sqrt(counts), dtype)
 
@@ -48,13 +48,23 @@ def row_loss(loss: Loss, counts: np.ndarray, row: Array, group: Array) -> Array:
     others = means - jnp.where(own_group, alpha / count[group], 0)
     own = others[group] + alpha
     logits = jnp.concatenate([own[None], others])
-    multiplicity = jnp.concatenate([jnp.ones(1, row.dtype), count - own_group])
+    multiplicity = jnp.concatenate([jnp.ones(1, row.dtype), count - own_group.astype(row.dtype)])
     return loss(logits, 0, multiplicity)
 
 
 def _rows(point: GroupLogits) -> Array:
     """[G, 1 + G] the variables that each row of logits depends on."""
     return jnp.concatenate([point.within[:, None], point.between], axis=1)
+
+
+def objective(model: LayerPeeled, point: GroupLogits) -> Array:
+    """Objective of a single model at group numbers."""
+    counts = model.sizes.counts
+
+    def one(row: Array, group: Array) -> Array:
+        return row_loss(model.loss, counts, row, group)
+
+    return jnp.sum(model.sizes.group_weights * jax.vmap(one)(_rows(point), jnp.arange(len(counts))))
 
 
 def value_and_gradient(model: LayerPeeled, point: GroupLogits) -> tuple[Array, GroupLogits]:
@@ -91,14 +101,3 @@ def expand(counts: np.ndarray, membership: tuple[int, ...], point: GroupLogits) 
     centring = np.eye(len(member)) - same / count[:, None]
     alpha = jnp.where(jnp.asarray(counts > 1), point.within, 0)[..., member]
     return between + alpha[..., :, None] * jnp.asarray(centring, alpha.dtype)
-
-
-def contract(counts: np.ndarray, membership: tuple[int, ...], logits: Array) -> GroupLogits:
-    """Group numbers of logits [K, K] averaged over permutations inside groups."""
-    indicator = np.eye(len(counts))[:, list(membership)]
-    unit = jnp.asarray(indicator / np.sqrt(counts)[:, None], logits.dtype)
-    between = jnp.matmul(jnp.matmul(unit, logits, precision="highest"), unit.T, precision="highest")
-    traces = jnp.matmul(jnp.asarray(indicator, logits.dtype), jnp.diagonal(logits))
-    multiplicity = jnp.asarray(np.maximum(counts - 1, 1), logits.dtype)
-    within = (traces - jnp.diagonal(between)) / multiplicity
-    return GroupLogits(jnp.where(jnp.asarray(counts > 1), within, 0), between)

@@ -48,7 +48,7 @@ def _edge(x: Array, major: Array, minor: Array) -> _Collapse:
 
 
 def log_collapse_ratio(majority: Any, minority: Any, budget: Any) -> Array:
-    """ln R0; for budgets so large that R0 itself would overflow.
+    """Logarithm of R0, for budgets so large that R0 itself would overflow.
 
     Arguments, shapes and errors as in :func:`collapse_ratio`.
     """
@@ -84,7 +84,7 @@ def collapse_ratio(majority: Any, minority: Any, budget: Any) -> Array:
 @jax.jit
 @jnp.vectorize
 def _log_ratio(major: Array, minor: Array, budget: Array) -> Array:
-    """ln R0 for K_B ≥ 2."""
+    """Logarithm of R0 for K_B ≥ 2."""
     total = major + minor
     radius = total * budget
 
@@ -96,7 +96,7 @@ def _log_ratio(major: Array, minor: Array, budget: Array) -> Array:
     # the lower end both terms are at most linear with slope 2 K³.
     upper = jnp.log(jnp.maximum(radius / minor, 2.0))
     lower = jnp.log(jnp.minimum(radius, 1.0)) - 4 * jnp.log(total) - 2
-    tiny = jnp.finfo(radius.dtype).eps / 4
+    tiny = float(jnp.finfo(radius.dtype).eps) / 4
     found = optx.root_find(
         excess,
         optx.Bisection(rtol=tiny, atol=tiny),
@@ -126,7 +126,7 @@ def vanish_ratio(majority: Any, minority: Any, budget: Any) -> Array:
 
     Returns:
         R1 [...]; infinity where minority classifiers never vanish (K_A = 1, or
-        a budget beyond K_A (K_A−1) ln(K_A/(√(K K_B) − K_B)) / K).
+        a budget of at least :func:`vanish_budget`).
 
     Raises:
         TypeError, ValueError: naming the argument, outside transformations.
@@ -143,6 +143,23 @@ def vanish_ratio(majority: Any, minority: Any, budget: Any) -> Array:
     log_total = jnp.logaddexp(log_p1, jnp.log((major - 1) * jnp.exp(log_p2) + minor))
     log_ratio = 0.5 * (jnp.log(major / total) - jnp.log(safe)) + log_total
     return jnp.where(exists, jnp.exp(log_ratio), jnp.inf)
+
+
+def vanish_budget(majority: Any, minority: Any) -> Array:
+    """The budget E from which on minority classifiers vanish at no imbalance ratio.
+
+    K_A (K_A−1) ln(K_A/(√(K K_B) − K_B)) / K; zero for K_A = 1.
+
+    Args:
+        majority: K_A ≥ 1; a number or an array.
+        minority: K_B ≥ 1; they broadcast to [...].
+
+    Raises:
+        TypeError, ValueError: naming the argument, outside transformations.
+    """
+    major, minor, _ = _arguments(majority, minority, 1.0)
+    total = major + minor
+    return major * (major - 1) / total * jnp.log(major / (jnp.sqrt(total * minor) - minor))
 
 
 def _arguments(majority: Any, minority: Any, budget: Any) -> tuple[Array, Array, Array]:

@@ -1,0 +1,19 @@
+"""Tables, figures and provenance: what a study leaves behind."""
+
+from nc_jax.report.commands import run_command
+from nc_jax.report.figures import PALETTE, legend_outside, new_figure, save_figure
+from nc_jax.report.provenance import write_provenance
+from nc_jax.report.tables import print_table, read_table, write_summary, write_table
+
+__all__ = [
+    "PALETTE",
+    "legend_outside",
+    "new_figure",
+    "print_table",
+    "read_table",
+    "run_command",
+    "save_figure",
+    "write_provenance",
+    "write_summary",
+    "write_table",
+]

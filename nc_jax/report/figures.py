@@ -1,0 +1,73 @@
+"""Figures fit for a paper: one style, legends outside, PNG and SVG."""
+
+from pathlib import Path
+from typing import Any
+
+from nc_jax.report.files import write_atomically
+
+try:
+    import matplotlib
+except ImportError as error:
+    raise ImportError(
+        "nc_jax.report needs the packages of its extra: pip install 'nc-jax[studies]'"
+    ) from error
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402 (the backend is chosen first)
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+# Okabe and Ito's colours, which the common forms of colour blindness keep apart.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+STYLE = {
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.4,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "nc_jax",
+}
+
+
+def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
+    """A figure in the project's style, with shared axes.
+
+    Args:
+        rows: rows of panels.
+        columns: columns of panels.
+        width: in inches.
+        height: in inches.
+
+    Returns:
+        The figure, and its axes as an array [rows, columns].
+    """
+    matplotlib.rcParams.update(STYLE)
+    return plt.subplots(
+        rows, columns, figsize=(width, height), sharex=True, sharey=True, squeeze=False
+    )
+
+
+def legend_outside(figure: Figure, axes: Axes, columns: int) -> None:
+    """One legend for the whole figure, below its panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Writes ``folder/name.png`` (200 dots an inch) and ``folder/name.svg``.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        write_atomically(
+            folder / f"{name}.{suffix}",
+            lambda file, metadata=metadata: figure.savefig(file, dpi=200, metadata=metadata),
+        )
+    plt.close(figure)

@@ -1,0 +1,79 @@
+"""Where a result came from: enough to repeat it."""
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from nc_jax.report.files import write_atomically
+
+PACKAGES = ("nc-jax", "jax", "jaxlib", "numpy", "optax", "optimistix")
+
+
+def write_provenance(folder: Path, config: Any, wall_time: float) -> None:
+    """Writes ``folder/provenance.json``.
+
+    Holds the command, the config (which holds seed and dtype), versions,
+    device, wall time in seconds, git revision and date; no path of the machine.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    record = {
+        "command": " ".join(["python", _relative(sys.argv[0]), *sys.argv[1:]]),
+        "config": dataclasses.asdict(config),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "device": _device(),
+        "x64": bool(jax.config.jax_enable_x64),
+        "wall_time_s": round(wall_time, 3),
+        "git": _git(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    text = json.dumps(record, indent=2, default=str) + "\n"
+    write_atomically(folder / "provenance.json", lambda file: file.write_text(text))
+
+
+def _relative(path: str) -> str:
+    """The script as a user of the repository would name it."""
+    script = Path(path)
+    return f"{script.parent.name}/{script.name}" if script.parent.name else script.name
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _device() -> str:
+    devices = jax.devices()
+    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+
+
+def _git() -> dict[str, Any] | None:
+    """Revision, and whether code was changed since; None outside a checkout."""
+    root = Path(__file__).parent
+
+    def ask(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(
+            command, cwd=root, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        revision = ask("rev-parse", "HEAD")
+        changed = ask("status", "--porcelain", "--untracked-files=no", "--", ":/nc_jax", ":/studies")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"revision": revision, "modified": bool(changed)}

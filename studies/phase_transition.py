@@ -1,0 +1,271 @@
+"""At which imbalance do the minority classes of the Layer-Peeled Model collapse?
+
+Repeats and sharpens Fig. 3 of Fang, He, Long, Su (PNAS 2021): the cosines of
+the minority and of the majority classifiers against the imbalance ratio R; the
+exact ratios R0, where the minority classifiers coincide, and R1, where they
+vanish; and a map of the phases over R and the budget E. Every number comes
+with a duality gap. Takes some 15 s on two cores.
+
+    python studies/phase_transition.py
+    python studies/phase_transition.py --num-classes 20 --majority 5 10 15
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+import pandas as pd
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import nc_jax as nc
+from nc_jax import report
+
+LOSSES = {"cross-entropy": nc.CrossEntropy(), "mean-squared-error": nc.MeanSquaredError()}
+PHASES = [phase.name.lower() for phase in nc.Phase]
+# The map is for looking at: its geometry is stored in single precision.
+MAP_ROUNDED = ("majority_cosine", "minority_cosine", "majority_norm", "minority_norm", "gap")
+PHASE_COLOURS = ("#DCEBF7", "#56B4E9", "#004D80", "#999999")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to compute; all energies are mean squared norms."""
+
+    num_classes: int = 10
+    """K, at least 3."""
+    majority: tuple[int, ...] = (3, 5, 7)
+    """K_A, how many of the classes are large; one panel each."""
+    weight_energy: float = 1.0
+    """E_W, the classifiers' energy."""
+    feature_energies: tuple[float, ...] = (5.0, 10.0)
+    """E_H, the features' energy; one curve each."""
+    ratio_range: tuple[float, float] = (1.0, 1e4)
+    """Smallest and largest imbalance ratio R = n_A / n_B."""
+    num_ratios: int = 401
+    """Ratios on a curve."""
+    budget_range: tuple[float, float] = (0.25, 4.0)
+    """Smallest and largest budget E = sqrt(E_W E_H) of the phase map."""
+    map_size: tuple[int, int] = (241, 201)
+    """Ratios and budgets of the phase map."""
+    loss: Literal["cross-entropy", "mean-squared-error"] = "cross-entropy"
+    """The loss; exact thresholds are known for cross-entropy."""
+    dtype: Literal["float64", "float32"] = "float64"
+    """Precision of the solves."""
+    out: Path = Path("results/phase_transition")
+    """Folder of the results."""
+    seed: int = 0
+    """Recorded with the results; the solvers used here are deterministic."""
+
+
+PRESETS = {"default": Config(), "quick": Config(num_ratios=41, map_size=(31, 21))}
+
+
+def check(config: Config) -> None:
+    """Raises ValueError naming the option that makes no sense."""
+    if not config.majority or not all(1 <= k < config.num_classes for k in config.majority):
+        raise ValueError(
+            f"--majority must be counts from 1 to num-classes - 1 = {config.num_classes - 1}, "
+            f"got {config.majority}"
+        )
+    if config.weight_energy <= 0 or not config.feature_energies or min(config.feature_energies) <= 0:
+        raise ValueError("--weight-energy and --feature-energies must be positive")
+    for name in ("ratio_range", "budget_range"):
+        low, high = getattr(config, name)
+        if not 0 < low < high < np.inf:
+            raise ValueError(f"--{name.replace('_', '-')} must be 0 < low < high, got {low} {high}")
+    if min(config.num_ratios, *config.map_size) < 2:
+        raise ValueError("--num-ratios and --map-size must be at least 2")
+
+
+def solve_rows(config: Config, majority: int, ratios: np.ndarray, budgets: np.ndarray) -> pd.DataFrame:
+    """One row a (ratio, budget) pair; the two arrays broadcast."""
+    ratios, budgets = (np.ravel(x) for x in np.broadcast_arrays(ratios, budgets))
+    dtype = np.dtype(config.dtype)
+    sizes = nc.two_groups(majority, config.num_classes - majority, ratios.astype(dtype))
+    feature_energy = (budgets**2 / config.weight_energy).astype(dtype)
+    weight_energy = dtype.type(config.weight_energy)
+    model = nc.LayerPeeled(sizes, weight_energy, feature_energy, LOSSES[config.loss])
+    solution = nc.solve_batch(model)
+    cosines, norms = np.asarray(solution.within_cosines), np.asarray(solution.classifier_norms)
+    return pd.DataFrame(
+        {
+            "majority": majority,
+            "ratio": ratios,
+            "budget": budgets,
+            "feature_energy": budgets**2 / config.weight_energy,
+            "phase": pd.Categorical(nc.phase(solution), categories=PHASES),
+            "status": np.asarray(solution.status, np.int8),
+            "objective": np.asarray(solution.objective),
+            "gap": np.asarray(solution.gap),
+            "majority_cosine": cosines[:, 0],
+            "minority_cosine": cosines[:, 1],
+            "majority_norm": norms[:, 0],
+            "minority_norm": norms[:, 1],
+        }
+    )
+
+
+def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Solves all curves and all maps; returns the tables of both."""
+    ratios = np.geomspace(*config.ratio_range, config.num_ratios)
+    budgets = np.sqrt(config.weight_energy * np.asarray(config.feature_energies))
+    map_ratios = np.geomspace(*config.ratio_range, config.map_size[0])
+    map_budgets = np.linspace(*config.budget_range, config.map_size[1])
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    curves, maps = [], []
+    with Progress(*columns, TimeElapsedColumn()) as progress:
+        task = progress.add_task("points solved", total=0)
+        lanes = len(budgets) * len(ratios) + len(map_ratios) * len(map_budgets)
+        progress.update(task, total=lanes * len(config.majority))
+        for majority in config.majority:
+            curves.append(solve_rows(config, majority, ratios[None, :], budgets[:, None]))
+            progress.advance(task, len(curves[-1]))
+            maps.append(solve_rows(config, majority, map_ratios[None, :], map_budgets[:, None]))
+            progress.advance(task, len(maps[-1]))
+    return pd.concat(curves, ignore_index=True), pd.concat(maps, ignore_index=True)
+
+
+def summarise(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
+    """Thresholds and the worst certificate of each curve."""
+    rows = []
+    for (majority, energy), curve in curves.groupby(["majority", "feature_energy"]):
+        row = {"K_A": majority, "K_B": config.num_classes - majority, "E_H": energy}
+        row["E"] = curve["budget"].iloc[0]
+        if config.loss == "cross-entropy":
+            row["R0 (collapse)"], row["R1 (vanish)"] = thresholds(config, majority, row["E"])
+        row["largest gap"] = f"{curve['gap'].max():.1e}"
+        row["not converged"] = int((curve["status"] != nc.Status.CONVERGED).sum())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def thresholds(config: Config, majority: int, budget: float) -> tuple[float, float]:
+    """R0 and R1 of cross-entropy, exact."""
+    minority = config.num_classes - majority
+    collapse = nc.theory.collapse_ratio(majority, minority, budget)
+    return float(collapse), float(nc.theory.vanish_ratio(majority, minority, budget))
+
+
+def draw_cosines(config: Config, curves: pd.DataFrame) -> Figure:
+    """Cosines against R, a panel a K_A, a colour an E_H (Fig. 3 of the paper)."""
+    panels = len(config.majority)
+    figure, axes = report.new_figure(2, panels, 2.6 * panels + 0.6, 4.6)
+    labels = {"minority_cosine": "minority", "majority_cosine": "majority"}
+    for column, majority in enumerate(config.majority):
+        for row, (measure, label) in enumerate(labels.items()):
+            axis = axes[row, column]
+            for colour, (energy, curve) in zip(
+                report.PALETTE * 9, curves[curves["majority"] == majority].groupby("feature_energy")
+            ):
+                name = f"$E_H$ = {energy:g}"
+                axis.plot(curve["ratio"], curve[measure], color=colour, label=name)
+                mark_thresholds(config, axis, majority, curve["budget"].iloc[0], colour, row == 0)
+            level = -1 / (config.num_classes - 1)
+            axis.axhline(level, color="0.55", linewidth=0.9, linestyle=":", label="ETF, −1/(K−1)")
+            axis.set_xscale("log")
+            axis.set_xlim(config.ratio_range)
+            axis.set_ylim(-0.55, 1.25)
+        axes[0, column].set_title(f"$K_A$ = {majority} of {config.num_classes} classes are large")
+        axes[1, column].set_xlabel("imbalance ratio $R = n_A/n_B$")
+    axes[0, 0].set_ylabel("cosine of minority\nclassifiers")
+    axes[1, 0].set_ylabel("cosine of majority\nclassifiers")
+    first = axes[0, 0]
+    if config.loss == "cross-entropy":
+        first.plot([], [], color="0.3", linewidth=0.9, linestyle="--", label="$R_0$, collapse")
+        first.plot([], [], color="0.3", linewidth=5, alpha=0.25, label="vanished: no cosine")
+    report.legend_outside(figure, first, columns=5)
+    return figure
+
+
+def mark_thresholds(
+    config: Config, axis, majority: int, budget: float, colour: str, minority: bool
+) -> None:
+    """R0 as a dashed line; for the minority, the vanished range as a band on top."""
+    if config.loss != "cross-entropy":
+        return
+    low, high = config.ratio_range
+    collapse, vanish = thresholds(config, majority, budget)
+    if low < collapse < high:
+        axis.axvline(collapse, color=colour, linewidth=0.9, linestyle="--")
+    if minority and vanish < high:
+        # One height a curve, so that two bands can be told apart.
+        height = 1.08 if budget == min_budget(config) else 1.17
+        start = max(low, vanish)
+        axis.plot(
+            [start, high], [height, height],
+            color=colour, linewidth=5, alpha=0.35, solid_capstyle="butt",
+        )
+
+
+def min_budget(config: Config) -> float:
+    """The smallest budget on the curves."""
+    return float(np.sqrt(config.weight_energy * min(config.feature_energies)))
+
+
+def draw_map(config: Config, maps: pd.DataFrame) -> Figure:
+    """Phases over R and E, with the exact thresholds laid over."""
+    panels = len(config.majority)
+    figure, axes = report.new_figure(1, panels, 2.6 * panels + 0.6, 3.2)
+    for axis, majority in zip(axes[0], config.majority, strict=True):
+        panel = maps[maps["majority"] == majority].pivot(
+            index="budget", columns="ratio", values="phase"
+        )
+        codes = panel.apply(lambda column: column.cat.codes).to_numpy()
+        axis.pcolormesh(
+            panel.columns, panel.index, codes, cmap=ListedColormap(PHASE_COLOURS),
+            vmin=-0.5, vmax=len(PHASES) - 0.5, shading="nearest", rasterized=True,
+        )
+        if config.loss == "cross-entropy":
+            minority = config.num_classes - majority
+            edge = float(nc.theory.vanish_budget(majority, minority))
+            # R1 runs off to infinity just below the edge.
+            near = edge * (1 - np.geomspace(1e-14, 1e-2, 200))
+            budgets = np.sort(np.r_[np.linspace(*config.budget_range, 400), near[near > 0]])
+            exact = {
+                ("$R_0$, exact", "-"): nc.theory.collapse_ratio(majority, minority, budgets),
+                ("$R_1$, exact", "--"): nc.theory.vanish_ratio(majority, minority, budgets),
+            }
+            for (label, line), ratios in exact.items():
+                ratios = np.where(np.isfinite(ratios), ratios, np.nan)
+                axis.plot(ratios, budgets, color="#D55E00", linestyle=line, label=label)
+        axis.set_xscale("log")
+        axis.set_xlim(config.ratio_range)
+        axis.set_ylim(config.budget_range)
+        axis.set_xlabel("imbalance ratio $R = n_A/n_B$")
+        axis.set_title(f"$K_A$ = {majority} of {config.num_classes} classes are large")
+    axes[0, 0].set_ylabel(r"budget $E = \sqrt{E_W E_H}$")
+    first = axes[0, 0]
+    for phase in [p for p in PHASES if (maps["phase"] == p).any()]:
+        colour = PHASE_COLOURS[PHASES.index(phase)]
+        first.fill([], [], facecolor=colour, edgecolor="0.6", linewidth=0.5, label=phase)
+    report.legend_outside(figure, first, columns=6)
+    return figure
+
+
+def main(config: Config) -> None:
+    """Runs, stores, and draws from what was stored."""
+    start = time.perf_counter()
+    check(config)
+    jax.config.update("jax_enable_x64", config.dtype == "float64")
+    curves, maps = run(config)
+    summary = summarise(config, curves)
+    report.write_table(curves, config.out)
+    report.write_table(maps.astype(dict.fromkeys(MAP_ROUNDED, "float32")), config.out, "map")
+    report.write_summary(summary, config.out)
+    report.save_figure(draw_cosines(config, report.read_table(config.out)), config.out, "cosines")
+    report.save_figure(draw_map(config, report.read_table(config.out, "map")), config.out, "map")
+    wall_time = time.perf_counter() - start
+    report.write_provenance(config.out, config, wall_time)
+    report.print_table(summary, f"Phase transition, K = {config.num_classes}, {config.loss}")
+    if config.loss != "cross-entropy":
+        print("Exact thresholds R0 and R1 are known for cross-entropy only.")
+    print(f"{len(curves) + len(maps):,} programs solved, {wall_time:.1f} s; results in {config.out}/")
+
+
+if __name__ == "__main__":
+    report.run_command(PRESETS, main, __doc__ or "")

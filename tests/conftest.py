@@ -1,0 +1,17 @@
+"""Strict numerics, and hypothesis settings that repeat."""
+
+import jax
+from hypothesis import HealthCheck, settings
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Shapes are drawn too and each compiles anew, so examples are few and untimed.
+settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=True,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("default")

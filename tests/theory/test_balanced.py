@@ -1,0 +1,52 @@
+"""Theorem 1 of Fang et al. 2021, and its analogue for the squared error."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nc_jax as nc
+
+SOLVERS = {
+    "reduced": nc.ReducedInteriorPoint(),
+    "factored": nc.FactoredQuasiNewton(),
+}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@given(classes=st.integers(2, 12), budget=st.floats(0.05, 12), size=st.floats(0.1, 1e4))
+def test_balanced_cross_entropy_gives_a_simplex_etf(solver, classes, budget, size):
+    model = nc.LayerPeeled([size] * classes, weight_energy=1.0, feature_energy=budget**2)
+    solution = nc.solve(model, SOLVERS[solver])
+    known = nc.theory.balanced_optimum(classes, budget)
+    np.testing.assert_allclose(solution.objective, known.objective, rtol=1e-9)
+    np.testing.assert_allclose(solution.within_cosines, known.cosine, atol=1e-9)
+    expected = np.full((classes, classes), known.other_logit)
+    np.fill_diagonal(expected, known.own_logit)
+    np.testing.assert_allclose(solution.logits, expected, atol=1e-8 * budget)
+    # Self-duality: class means are parallel to the classifiers, h = C w.
+    np.testing.assert_allclose(solution.features, budget * solution.classifiers, atol=1e-7 * budget)
+
+
+@given(classes=st.integers(2, 12), budget=st.floats(0.05, 4))
+def test_balanced_squared_error_gives_an_orthogonal_frame(classes, budget):
+    loss = nc.MeanSquaredError()
+    model = nc.LayerPeeled([3.0] * classes, feature_energy=budget**2, loss=loss)
+    solution = nc.solve(model)
+    known = nc.theory.balanced_optimum(classes, budget, loss)
+    np.testing.assert_allclose(solution.objective, known.objective, atol=1e-10)
+    np.testing.assert_allclose(solution.logits, known.own_logit * np.eye(classes), atol=1e-5)
+
+
+def test_the_reference_value():
+    known = nc.theory.balanced_optimum(4, 2.0)
+    np.testing.assert_allclose(known.objective, np.log1p(3 * np.exp(-8 / 3)), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [((1, 1.0), "num_classes"), ((3, -1.0), "budget"), ((3, 1.0, nc.PowerSoftmax()), "loss")],
+)
+def test_bad_input_names_the_argument(arguments, name):
+    with pytest.raises(ValueError, match=name):
+        nc.theory.balanced_optimum(*arguments)

@@ -1,0 +1,100 @@
+"""The rooms of the house: who may import whom, and how large a file may grow."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BASE = {"checks", "immutable"}
+ROOMS = {
+    "checks": set(),
+    "immutable": set(),
+    "geometry": BASE,
+    "losses": BASE,
+    "surrogates": BASE | {"losses", "geometry"},
+    "solvers": BASE | {"surrogates", "losses", "geometry"},
+    "theory": BASE | {"geometry", "losses"},
+    "metrics": BASE | {"geometry"},
+    "report": {"metrics"},
+    "sweeps": set(),
+    "networks": set(),
+    "training": BASE | {"networks", "losses", "metrics", "geometry"},
+}
+FOLDERS = ("nc_jax", "studies", "benchmarks", "tests")
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+PACKAGE = [path for path in SOURCES if path.is_relative_to(ROOT / "nc_jax")]
+
+
+def modules_imported(source):
+    """Dotted names of all modules that a source imports."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def forbidden_rooms(room, source):
+    """Rooms that a source of ``room`` imports and may not."""
+    imported = {
+        name.split(".")[1] for name in modules_imported(source) if name.startswith("nc_jax.")
+    }
+    return imported - ROOMS[room] - {room}
+
+
+def room_of(path):
+    return path.relative_to(ROOT / "nc_jax").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_downwards_only(path):
+    if path == ROOT / "nc_jax" / "__init__.py":
+        return
+    source = path.read_text()
+    assert room_of(path) in ROOMS, "a new room needs a place in ROOMS"
+    assert not forbidden_rooms(room_of(path), source)
+    assert not any(
+        isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(ast.parse(source))
+    ), "relative imports hide the room"
+
+
+def test_the_check_itself_sees_an_upward_import():
+    source = "from nc_jax.solvers import solve\nfrom nc_jax import theory\nimport nc_jax.report"
+    assert forbidden_rooms("losses", source) == {"solvers", "theory", "report"}
+    assert not forbidden_rooms("solvers", "from nc_jax.losses import CrossEntropy")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_small_and_finished(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    assert path.stem not in {"utils", "util", "helpers", "misc"}
+    if path != Path(__file__).resolve():
+        assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", text)
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_importing_the_package_changes_no_jax_setting():
+    code = (
+        "import jax; before = dict(jax.config.values); import nc_jax; "
+        "print(before == dict(jax.config.values))"
+    )
+    assert run_python(code).strip() == "True"
+
+
+def test_importing_the_package_needs_no_extra():
+    heavy = ["flax", "pandas", "pyarrow", "matplotlib", "cvxpy", "rich", "tyro", "chex", "torch"]
+    code = f"import sys, nc_jax; print(sorted(set({heavy}) & set(sys.modules)))"
+    # optax itself imports chex in some versions; nothing else is excused.
+    assert set(ast.literal_eval(run_python(code))) <= {"chex"}

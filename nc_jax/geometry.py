@@ -77,9 +77,7 @@ class ClassSizes:
         return totals / jnp.sum(totals, axis=-1, keepdims=True)
 
 
-def two_groups(
-    majority: int, minority: int, ratio: Any, minority_size: Any = 1.0
-) -> ClassSizes:
+def two_groups(majority: int, minority: int, ratio: Any, minority_size: Any = 1.0) -> ClassSizes:
     """Majority classes of one size and minority classes of another.
 
     Args:
@@ -196,9 +194,7 @@ def simplex_etf(num_classes: int, dimension: int | None = None, dtype: Any = Non
 
 def gram(vectors: Array) -> Array:
     """Inner products [..., K, K] of the rows of [..., K, p]."""
-    return jnp.matmul(
-        vectors, jnp.swapaxes(vectors, -1, -2), precision=lax.Precision.HIGHEST
-    )
+    return jnp.matmul(vectors, jnp.swapaxes(vectors, -1, -2), precision=lax.Precision.HIGHEST)
 
 
 def cosines(gram_matrix: Array) -> Array:

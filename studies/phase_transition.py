@@ -11,9 +11,11 @@ with a duality gap. Takes some 15 s on two cores.
 """
 
 import dataclasses
+import itertools
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -72,7 +74,11 @@ def check(config: Config) -> None:
             f"--majority must be counts from 1 to num-classes - 1 = {config.num_classes - 1}, "
             f"got {config.majority}"
         )
-    if config.weight_energy <= 0 or not config.feature_energies or min(config.feature_energies) <= 0:
+    if (
+        config.weight_energy <= 0
+        or not config.feature_energies
+        or min(config.feature_energies) <= 0
+    ):
         raise ValueError("--weight-energy and --feature-energies must be positive")
     for name in ("ratio_range", "budget_range"):
         low, high = getattr(config, name)
@@ -82,7 +88,9 @@ def check(config: Config) -> None:
         raise ValueError("--num-ratios and --map-size must be at least 2")
 
 
-def solve_rows(config: Config, majority: int, ratios: np.ndarray, budgets: np.ndarray) -> pd.DataFrame:
+def solve_rows(
+    config: Config, majority: int, ratios: np.ndarray, budgets: np.ndarray
+) -> pd.DataFrame:
     """One row a (ratio, budget) pair; the two arrays broadcast."""
     ratios, budgets = (np.ravel(x) for x in np.broadcast_arrays(ratios, budgets))
     dtype = np.dtype(config.dtype)
@@ -133,15 +141,28 @@ def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
 def summarise(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
     """Thresholds and the worst certificate of each curve."""
     rows = []
-    for (majority, energy), curve in curves.groupby(["majority", "feature_energy"]):
-        row = {"K_A": majority, "K_B": config.num_classes - majority, "E_H": energy}
-        row["E"] = curve["budget"].iloc[0]
+    for majority, energy, curve in each_curve(config, curves):
+        row: dict[str, Any] = {"K_A": majority, "K_B": config.num_classes - majority}
+        row |= {"E_H": energy, "E": budget_of(config, energy)}
         if config.loss == "cross-entropy":
             row["R0 (collapse)"], row["R1 (vanish)"] = thresholds(config, majority, row["E"])
-        row["largest gap"] = f"{curve['gap'].max():.1e}"
-        row["not converged"] = int((curve["status"] != nc.Status.CONVERGED).sum())
+        row["largest gap"] = f"{np.max(curve['gap']):.1e}"
+        row["not converged"] = int(np.sum(curve["status"] != nc.Status.CONVERGED))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def budget_of(config: Config, feature_energy: float) -> float:
+    """E = √(E_W E_H)."""
+    return float(np.sqrt(config.weight_energy * feature_energy))
+
+
+def each_curve(config: Config, curves: pd.DataFrame) -> Iterator[tuple[int, float, pd.DataFrame]]:
+    """K_A, E_H and the rows of each curve, in the order of the config."""
+    size = config.num_ratios
+    pairs = itertools.product(config.majority, config.feature_energies)
+    for position, (majority, energy) in enumerate(pairs):
+        yield majority, energy, curves.iloc[position * size : (position + 1) * size]
 
 
 def thresholds(config: Config, majority: int, budget: float) -> tuple[float, float]:
@@ -155,21 +176,21 @@ def draw_cosines(config: Config, curves: pd.DataFrame) -> Figure:
     """Cosines against R, a panel a K_A, a colour an E_H (Fig. 3 of the paper)."""
     panels = len(config.majority)
     figure, axes = report.new_figure(2, panels, 2.6 * panels + 0.6, 4.6)
-    labels = {"minority_cosine": "minority", "majority_cosine": "majority"}
-    for column, majority in enumerate(config.majority):
-        for row, (measure, label) in enumerate(labels.items()):
-            axis = axes[row, column]
-            for colour, (energy, curve) in zip(
-                report.PALETTE * 9, curves[curves["majority"] == majority].groupby("feature_energy")
-            ):
-                name = f"$E_H$ = {energy:g}"
-                axis.plot(curve["ratio"], curve[measure], color=colour, label=name)
-                mark_thresholds(config, axis, majority, curve["budget"].iloc[0], colour, row == 0)
-            level = -1 / (config.num_classes - 1)
-            axis.axhline(level, color="0.55", linewidth=0.9, linestyle=":", label="ETF, −1/(K−1)")
-            axis.set_xscale("log")
-            axis.set_xlim(config.ratio_range)
-            axis.set_ylim(-0.55, 1.25)
+    colours = dict(zip(config.feature_energies, itertools.cycle(report.PALETTE), strict=False))
+    column_of = {majority: column for column, majority in enumerate(config.majority)}
+    for majority, energy, curve in each_curve(config, curves):
+        pair = axes[:, column_of[majority]]
+        for axis, measure in zip(pair, ("minority_cosine", "majority_cosine"), strict=True):
+            line = {"color": colours[energy], "label": f"$E_H$ = {energy:g}"}
+            axis.plot(curve["ratio"], curve[measure], **line)
+        mark_thresholds(config, pair, majority, energy, colours[energy])
+    for axis in axes.flat:
+        level = -1 / (config.num_classes - 1)
+        axis.axhline(level, color="0.55", linewidth=0.9, linestyle=":", label="ETF, −1/(K−1)")
+        axis.set_xscale("log")
+        axis.set_xlim(config.ratio_range)
+        axis.set_ylim(-0.55, 1.05 + 0.1 * len(config.feature_energies))
+    for majority, column in column_of.items():
         axes[0, column].set_title(f"$K_A$ = {majority} of {config.num_classes} classes are large")
         axes[1, column].set_xlabel("imbalance ratio $R = n_A/n_B$")
     axes[0, 0].set_ylabel("cosine of minority\nclassifiers")
@@ -183,42 +204,41 @@ def draw_cosines(config: Config, curves: pd.DataFrame) -> Figure:
 
 
 def mark_thresholds(
-    config: Config, axis, majority: int, budget: float, colour: str, minority: bool
+    config: Config, pair: np.ndarray, majority: int, energy: float, colour: str
 ) -> None:
-    """R0 as a dashed line; for the minority, the vanished range as a band on top."""
+    """R0 as a dashed line; the range where the minority has no cosine as a band."""
     if config.loss != "cross-entropy":
         return
     low, high = config.ratio_range
-    collapse, vanish = thresholds(config, majority, budget)
+    collapse, vanish = thresholds(config, majority, budget_of(config, energy))
     if low < collapse < high:
-        axis.axvline(collapse, color=colour, linewidth=0.9, linestyle="--")
-    if minority and vanish < high:
+        for axis in pair:
+            axis.axvline(collapse, color=colour, linewidth=0.9, linestyle="--")
+    if vanish < high:
         # One height a curve, so that two bands can be told apart.
-        height = 1.08 if budget == min_budget(config) else 1.17
-        start = max(low, vanish)
-        axis.plot(
-            [start, high], [height, height],
-            color=colour, linewidth=5, alpha=0.35, solid_capstyle="butt",
-        )
-
-
-def min_budget(config: Config) -> float:
-    """The smallest budget on the curves."""
-    return float(np.sqrt(config.weight_energy * min(config.feature_energies)))
+        height = 1.08 + 0.09 * config.feature_energies.index(energy)
+        band = {"color": colour, "linewidth": 5, "alpha": 0.35, "solid_capstyle": "butt"}
+        pair[0].plot([max(low, vanish), high], [height, height], **band)
 
 
 def draw_map(config: Config, maps: pd.DataFrame) -> Figure:
     """Phases over R and E, with the exact thresholds laid over."""
     panels = len(config.majority)
     figure, axes = report.new_figure(1, panels, 2.6 * panels + 0.6, 3.2)
+    shape = config.map_size[::-1]
     for axis, majority in zip(axes[0], config.majority, strict=True):
-        panel = maps[maps["majority"] == majority].pivot(
-            index="budget", columns="ratio", values="phase"
-        )
-        codes = panel.apply(lambda column: column.cat.codes).to_numpy()
+        panel = maps.loc[maps["majority"] == majority]
+        ratios, budgets = (panel[name].to_numpy().reshape(shape) for name in ("ratio", "budget"))
+        codes = panel["phase"].cat.codes.to_numpy().reshape(shape)
         axis.pcolormesh(
-            panel.columns, panel.index, codes, cmap=ListedColormap(PHASE_COLOURS),
-            vmin=-0.5, vmax=len(PHASES) - 0.5, shading="nearest", rasterized=True,
+            ratios,
+            budgets,
+            codes,
+            cmap=ListedColormap(PHASE_COLOURS),
+            vmin=-0.5,
+            vmax=len(PHASES) - 0.5,
+            shading="nearest",
+            rasterized=True,
         )
         if config.loss == "cross-entropy":
             minority = config.num_classes - majority
@@ -240,7 +260,7 @@ def draw_map(config: Config, maps: pd.DataFrame) -> Figure:
         axis.set_title(f"$K_A$ = {majority} of {config.num_classes} classes are large")
     axes[0, 0].set_ylabel(r"budget $E = \sqrt{E_W E_H}$")
     first = axes[0, 0]
-    for phase in [p for p in PHASES if (maps["phase"] == p).any()]:
+    for phase in [name for name in PHASES if name in set(maps["phase"])]:
         colour = PHASE_COLOURS[PHASES.index(phase)]
         first.fill([], [], facecolor=colour, edgecolor="0.6", linewidth=0.5, label=phase)
     report.legend_outside(figure, first, columns=6)
@@ -264,7 +284,9 @@ def main(config: Config) -> None:
     report.print_table(summary, f"Phase transition, K = {config.num_classes}, {config.loss}")
     if config.loss != "cross-entropy":
         print("Exact thresholds R0 and R1 are known for cross-entropy only.")
-    print(f"{len(curves) + len(maps):,} programs solved, {wall_time:.1f} s; results in {config.out}/")
+    print(
+        f"{len(curves) + len(maps):,} programs solved, {wall_time:.1f} s; results in {config.out}/"
+    )
 
 
 if __name__ == "__main__":

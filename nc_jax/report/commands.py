@@ -28,7 +28,9 @@ def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], 
     """
     arguments = list(sys.argv[1:])
     name = _take_preset(arguments, presets)
-    shown = f"{doc.strip()}\n\nPresets (--preset NAME): {', '.join(presets)}. Options override them."
+    shown = (
+        f"{doc.strip()}\n\nPresets (--preset NAME): {', '.join(presets)}. Options override them."
+    )
     config = tyro.cli(
         type(presets[name]),
         args=arguments,

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure  # noqa: E402
 # Okabe and Ito's colours, which the common forms of colour blindness keep apart.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.labelsize": 9,
     "axes.titlesize": 9,

@@ -31,7 +31,7 @@ def write_provenance(folder: Path, config: Any, wall_time: float) -> None:
         "config": dataclasses.asdict(config),
         "versions": {"python": platform.python_version(), **_versions()},
         "device": _device(),
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": bool(jax.config.read("jax_enable_x64")),
         "wall_time_s": round(wall_time, 3),
         "git": _git(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -73,7 +73,9 @@ def _git() -> dict[str, Any] | None:
 
     try:
         revision = ask("rev-parse", "HEAD")
-        changed = ask("status", "--porcelain", "--untracked-files=no", "--", ":/nc_jax", ":/studies")
+        changed = ask(
+            "status", "--porcelain", "--untracked-files=no", "--", ":/nc_jax", ":/studies"
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return {"revision": revision, "modified": bool(changed)}

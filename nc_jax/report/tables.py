@@ -62,10 +62,12 @@ def print_table(summary: pd.DataFrame, title: str) -> None:
     """Prints a table to the terminal."""
     table = Table(title=title, title_justify="left")
     for column in summary.columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for row in _cells(summary):
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    # A pipe has no width of its own; a log should not fold the numbers.
+    Console(width=console.width if console.is_terminal else 160).print(table)
 
 
 def _cells(summary: pd.DataFrame) -> list[list[str]]:

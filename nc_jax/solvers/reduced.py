@@ -217,9 +217,7 @@ def _move(
         jnp.matmul(system.left, change, precision="highest"), system.right.T, precision="highest"
     )
     logits = GroupLogits(point.logits.within + step[:groups], point.logits.between + change)
-    multiplier = jnp.maximum(
-        point.multiplier + damping * in_multiplier, 1e-3 * point.multiplier
-    )
+    multiplier = jnp.maximum(point.multiplier + damping * in_multiplier, 1e-3 * point.multiplier)
     return PathPoint(logits, multiplier, point.weight * reduction)
 
 

@@ -217,9 +217,7 @@ def phase(solution: Solution) -> str | np.ndarray:
     return str(names) if codes.ndim == 0 else names
 
 
-def finish(
-    model: LayerPeeled, point: GroupLogits, tolerance: Array, iterations: Array
-) -> Solution:
+def finish(model: LayerPeeled, point: GroupLogits, tolerance: Array, iterations: Array) -> Solution:
     """Cleans, certifies and labels the point that an iterative solver reached.
 
     The group numbers whose exact value must be zero are set to zero, on
@@ -306,6 +304,7 @@ def _complementary_zeros(
     kept = jnp.where(~idle & (singular / unit < 1 - dual / positive), 0, singular)
     between = jnp.matmul(left * kept, right, precision="highest")
     return GroupLogits(within, between), ~jnp.any(doubtful)
+
 
 def default_tolerance(tolerance: Any, dtype: Any) -> Array:
     """The tolerance given, or the one that a dtype can reach."""

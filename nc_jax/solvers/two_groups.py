@@ -157,9 +157,7 @@ def _certificate(x: _Numbers, setting: _Setting) -> Certificate:
     multiplier = jnp.maximum(jnp.maximum(slope_a, slope_b), coupling)
     norm = (major - 1) * jnp.abs(x.alpha) + (minor - 1) * jnp.abs(x.delta) + x.s
     inner = (
-        in_b * x.b + in_c * x.c
-        - (major - 1) * slope_a * x.alpha
-        - (minor - 1) * slope_b * x.delta
+        in_b * x.b + in_c * x.c - (major - 1) * slope_a * x.alpha - (minor - 1) * slope_b * x.delta
     )
     objective = weight_a * major * jnp.log1p(missing_a) + weight_b * minor * jnp.log1p(missing_b)
     gap = jnp.maximum(inner + radius * multiplier, 0)
@@ -179,7 +177,7 @@ class TwoGroupRoot:
     tolerance: Any
     steps: int
 
-    def __init__(self, tolerance: Any = None, steps: int = 7):
+    def __init__(self, tolerance: Any = None, steps: int = 6):
         set_fields(self, tolerance=tolerance, steps=steps)
 
     def __call__(self, model: LayerPeeled, key: Array | None = None) -> Solution:

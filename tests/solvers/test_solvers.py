@@ -60,9 +60,7 @@ def test_solvers_agree_and_their_solutions_are_feasible(counts, loss, seed):
 def test_agrees_with_an_independent_convex_solver(counts, loss, seed):
     model = random_model(seed, counts, loss, largest_ratio=100, budgets=(0.2, 3))
     solution = nc.solve(model)
-    oracle = clarabel_layer_peeled(
-        np.asarray(model.sizes.class_sizes), float(model.budget), loss
-    )
+    oracle = clarabel_layer_peeled(np.asarray(model.sizes.class_sizes), float(model.budget), loss)
     # The oracle's point is feasible: it can only be above, and not by much.
     assert oracle.objective >= solution.objective - solution.gap - 1e-12
     np.testing.assert_allclose(solution.objective, oracle.objective, rtol=1e-7, atol=1e-7)
@@ -111,9 +109,7 @@ def test_relabelling_classes_relabels_the_solution(seed):
 def test_the_objective_falls_as_the_budget_grows(seed):
     model = random_model(seed, (2, 3, 4, 1), "cross-entropy", budgets=(0.05, 6))
     factors = np.array([1, 1.05, 1.5, 3])
-    batch = nc.LayerPeeled(
-        model.sizes, model.weight_energy, factors * float(model.feature_energy)
-    )
+    batch = nc.LayerPeeled(model.sizes, model.weight_energy, factors * float(model.feature_energy))
     assert np.all(np.diff(nc.solve(batch).objective) < 0)
 
 
@@ -126,9 +122,7 @@ def test_oversampling_acts_like_larger_classes(seed, repeats):
     after = nc.LayerPeeled(nc.two_groups(4, 6, ratio / repeats), **arguments)
     sizes = before.sizes.group_sizes * jnp.array([1.0, repeats])
     oversampled = nc.LayerPeeled(nc.ClassSizes(sizes, before.sizes.membership), **arguments)
-    np.testing.assert_allclose(
-        nc.solve(oversampled).logits, nc.solve(after).logits, atol=1e-10
-    )
+    np.testing.assert_allclose(nc.solve(oversampled).logits, nc.solve(after).logits, atol=1e-10)
 
 
 def test_minority_classifiers_merge_as_the_ratio_grows():

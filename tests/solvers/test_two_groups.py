@@ -69,7 +69,9 @@ def test_exact_at_every_ratio_and_budget(majority, minority, seed):
     assert np.max(solution.gap / solution.objective) <= 1e-11
     # The closed-form certificate is the general one.
     for lane in range(0, 500, 125):
-        model = nc.LayerPeeled(nc.two_groups(majority, minority, ratios[lane]), 1, budgets[lane] ** 2)
+        model = nc.LayerPeeled(
+            nc.two_groups(majority, minority, ratios[lane]), 1, budgets[lane] ** 2
+        )
         point = GroupLogits(solution.within[lane], solution.between[lane])
         general = certify(model, point)
         np.testing.assert_allclose(general.objective, solution.objective[lane], rtol=1e-12)

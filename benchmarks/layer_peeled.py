@@ -1,0 +1,222 @@
+"""How fast Layer-Peeled Models are solved, how well, and beside whom.
+
+    python -m benchmarks.layer_peeled
+    python -m benchmarks.layer_peeled --preset quick
+
+Solves per second of two-group batches (K = 10), seconds for long-tailed sizes
+up to K = 1000, general convex solvers on the same programs in the same run,
+and the share of the machine's arithmetic that is reached. Compilation is timed
+apart; medians of repeats; every row has its worst duality gap or error.
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+import nc_jax as nc
+from benchmarks import peers
+from nc_jax import report
+from nc_jax.report.files import write_atomically
+
+MAJORITY, MINORITY, FEATURE_ENERGY = 5, 5, 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to measure."""
+
+    batches: tuple[int, ...] = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+    """Sizes of two-group cross-entropy batches."""
+    general_batches: tuple[int, ...] = (1, 100, 1_000)
+    """Sizes of two-group batches for the interior-point solver."""
+    classes: tuple[int, ...] = (10, 30, 100, 300, 1000)
+    """Long-tailed numbers of classes, sizes from 1 to 100, E_H = 5."""
+    peer_instances: int = 20
+    """Instances for the peers that solve one after another."""
+    peer_batch: int = 1024
+    """Instances for moreau's batch."""
+    repeats: int = 5
+    """Timed repeats of everything that takes under ten seconds."""
+    out: Path = Path("results/benchmarks/layer_peeled")
+    """Folder of the results."""
+
+
+PRESETS = {
+    "default": Config(),
+    "quick": Config(
+        batches=(1, 1_000, 100_000),
+        general_batches=(100,),
+        classes=(10, 100),
+        peer_instances=5,
+        peer_batch=128,
+        repeats=3,
+    ),
+}
+
+
+def timed(function: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
+    """Seconds to compile, median seconds to run, and the result."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(function())
+    first = time.perf_counter() - start
+    seconds = []
+    for _ in range(1 if first > 10 else repeats):
+        start = time.perf_counter()
+        result = jax.block_until_ready(function())
+        seconds.append(time.perf_counter() - start)
+    median = float(np.median(seconds))
+    return max(first - median, 0.0), median, result
+
+
+def two_group_model(lanes: int, loss: nc.Loss) -> nc.LayerPeeled:
+    """R from 1 to 10⁴, across all thresholds."""
+    sizes = nc.two_groups(MAJORITY, MINORITY, np.geomspace(1, 1e4, lanes))
+    return nc.LayerPeeled(sizes, 1.0, FEATURE_ENERGY, loss)
+
+
+def row(name: str, lanes: int, compile_s: float, seconds: float, worst: float) -> dict[str, Any]:
+    """One line of the table."""
+    return {
+        "case": name,
+        "solves": lanes,
+        "compile s": round(compile_s, 2),
+        "seconds": float(f"{seconds:.3g}"),
+        "solves/s": float(f"{lanes / seconds:.3g}"),
+        "worst gap or error": f"{worst:.1e}",
+    }
+
+
+def two_group_rows(config: Config) -> list[dict[str, Any]]:
+    """Batches of the exact two-group solver and of the interior point."""
+    cases = [
+        ("two groups, cross-entropy, TwoGroupRoot", config.batches, nc.CrossEntropy(), None),
+        (
+            "two groups, cross-entropy, ReducedInteriorPoint",
+            config.general_batches,
+            nc.CrossEntropy(),
+            nc.ReducedInteriorPoint(),
+        ),
+        (
+            "two groups, squared error, ReducedInteriorPoint",
+            config.general_batches,
+            nc.MeanSquaredError(),
+            nc.ReducedInteriorPoint(),
+        ),
+    ]
+    rows = []
+    for name, batches, loss, solver in cases:
+        for lanes in batches:
+            model = two_group_model(lanes, loss)
+            compile_s, seconds, solution = timed(
+                lambda model=model, solver=solver: nc.solve_batch(model, solver), config.repeats
+            )
+            rows.append(row(name, lanes, compile_s, seconds, float(jnp.max(solution.gap))))
+    return rows
+
+
+def long_tailed_rows(config: Config, matmul_rate: float) -> list[dict[str, Any]]:
+    """One solve each; gap 1e−9, and 1e−6 for a thousand classes."""
+    rows = []
+    for classes in config.classes:
+        solver = None if classes < 1000 else nc.FactoredQuasiNewton(tolerance=1e-6)
+        model = nc.LayerPeeled(nc.long_tailed(classes, 100.0), 1.0, FEATURE_ENERGY)
+        compile_s, seconds, solution = timed(
+            lambda model=model, solver=solver: nc.solve(model, solver), config.repeats
+        )
+        steps = int(solution.iterations)
+        entry = row(f"long-tailed, K = {classes}", 1, compile_s, seconds, float(solution.gap))
+        if classes > 16:
+            # A step evaluates loss and gradient about once: three K×K products.
+            rate = steps * 6 * classes**3 / seconds
+            entry["matrix-product rate reached"] = f"{rate / matmul_rate:.0%} ({steps} steps)"
+        rows.append(entry)
+    return rows
+
+
+def peer_rows(config: Config) -> list[dict[str, Any]]:
+    """General convex solvers on the same two-group programs."""
+    budget = FEATURE_ENERGY**0.5
+    cases = [
+        ("cvxpy", peers.cp, peers.clarabel_semidefinite, config.peer_instances),
+        ("cvxpy", peers.cp, peers.clarabel_four_numbers, config.peer_instances),
+        ("moreau", peers.moreau and peers.cp, peers.moreau_batch, config.peer_batch),
+    ]
+    rows = []
+    for package, module, solve, lanes in cases:
+        if module is None:
+            rows.append({"case": f"{solve.__name__}: {package} is not installed"})
+            continue
+        ratios = np.geomspace(1, 1e4, lanes)
+        result = solve(MAJORITY, MINORITY, ratios, budget)
+        exact = nc.solve_batch(two_group_model(lanes, nc.CrossEntropy())).objective
+        error = float(np.max(np.abs(result.objectives - np.asarray(exact))))
+        rows.append(row(result.name, lanes, 0.0, result.seconds, error))
+    return rows
+
+
+def matmul_rate(repeats: int, size: int = 2000) -> float:
+    """Floating-point operations per second of a float64 matrix product."""
+    matrix = jnp.ones((size, size))
+    _, seconds, _ = timed(lambda: matrix @ matrix, repeats)
+    return 2 * size**3 / seconds
+
+
+def operations_per_solve() -> float:
+    """Operations of one two-group solve as XLA counts them."""
+    solver, lanes = nc.TwoGroupRoot(), 1024
+    model = two_group_model(lanes, nc.CrossEntropy())
+    axes = jax.tree.map(lambda leaf: 0 if leaf.shape[:1] == (lanes,) else None, model)
+    compiled = jax.jit(jax.vmap(solver, in_axes=(axes,))).lower(model).compile()
+    counts: Any = compiled.cost_analysis()
+    # XLA counts the body of a loop once; it runs `steps` times on two branches.
+    once = counts["flops"] + counts.get("transcendentals", 0.0)
+    return once * solver.steps / lanes
+
+
+def ratios(table: pd.DataFrame) -> list[str]:
+    """Our best rate over that of each peer, in words."""
+    rates = {str(name): cases["solves/s"].max() for name, cases in table.groupby("case")}
+    ours = max(rate for name, rate in rates.items() if "TwoGroupRoot" in name)
+    return [
+        f"TwoGroupRoot over {name}: {ours / rate:,.0f} times"
+        for name, rate in rates.items()
+        if "numbers" in name or "SDP" in name
+    ]
+
+
+def main(config: Config) -> None:
+    """Measures, prints, and stores one table."""
+    jax.config.update("jax_enable_x64", True)
+    start = time.perf_counter()
+    rate = matmul_rate(config.repeats)
+    rows = two_group_rows(config) + peer_rows(config) + long_tailed_rows(config, rate)
+    table = pd.DataFrame(rows)
+    work = operations_per_solve()
+    fastest = table["solves/s"].max()
+    notes = [
+        *ratios(table),
+        f"float64 matrix product: {rate / 1e9:.0f} GFLOP/s",
+        f"two-group solve: about {work:,.0f} operations, {fastest * work / 1e9:.1f} Gop/s, "
+        f"{fastest * work / rate:.0%} of the matrix-product rate",
+    ]
+    machine = {"cores": os.cpu_count(), "cpu": platform.machine(), "notes": notes}
+    text = json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n"
+    report.write_summary(table.fillna(""), config.out)
+    write_atomically(config.out / "table.json", lambda file: file.write_text(text))
+    report.write_provenance(config.out, config, time.perf_counter() - start)
+    report.print_table(table.fillna(""), "Layer-Peeled Models")
+    print("\n".join(notes))
+
+
+if __name__ == "__main__":
+    report.run_command(PRESETS, main, __doc__ or "")

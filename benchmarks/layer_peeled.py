@@ -197,6 +197,7 @@ def ratios(table: pd.DataFrame) -> list[str]:
 def main(config: Config) -> None:
     """Measures, prints, and stores one table."""
     jax.config.update("jax_enable_x64", True)
+    report.prepare_folder(config.out)
     start = time.perf_counter()
     rate = matmul_rate(config.repeats)
     rows = two_group_rows(config) + peer_rows(config) + long_tailed_rows(config, rate)

@@ -271,6 +271,7 @@ def main(config: Config) -> None:
     """Runs, stores, and draws from what was stored."""
     start = time.perf_counter()
     check(config)
+    report.prepare_folder(config.out)
     jax.config.update("jax_enable_x64", config.dtype == "float64")
     curves, maps = run(config)
     summary = summarise(config, curves)

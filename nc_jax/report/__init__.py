@@ -2,6 +2,7 @@
 
 from nc_jax.report.commands import run_command
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, save_figure
+from nc_jax.report.files import prepare_folder
 from nc_jax.report.provenance import write_provenance
 from nc_jax.report.tables import print_table, read_table, write_summary, write_table
 
@@ -9,6 +10,7 @@ __all__ = [
     "PALETTE",
     "legend_outside",
     "new_figure",
+    "prepare_folder",
     "print_table",
     "read_table",
     "run_command",

@@ -29,3 +29,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes a folder and tries to write there, before anything long is computed.
+
+    Raises:
+        OSError: the folder cannot be made or written; the message names it.
+    """
+    probe = folder / "probe"
+    write_atomically(probe, lambda file: file.write_text("probe"))
+    probe.unlink()

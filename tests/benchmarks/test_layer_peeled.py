@@ -1,0 +1,38 @@
+"""The benchmark runs, on sizes too small to say anything about speed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import layer_peeled, peers
+
+TINY = layer_peeled.Config(
+    batches=(3,), general_batches=(2,), classes=(4,), peer_instances=2, peer_batch=2, repeats=1
+)
+
+
+def test_rows_have_rates_and_certificates():
+    rows = layer_peeled.two_group_rows(TINY) + layer_peeled.long_tailed_rows(TINY, 1e9)
+    assert len(rows) == 4
+    assert all(row["solves/s"] > 0 and float(row["worst gap or error"]) < 1e-9 for row in rows)
+
+
+def test_peers_solve_the_same_program():
+    rows = layer_peeled.peer_rows(TINY)
+    assert len(rows) == 3
+    for row in rows:
+        if "not installed" not in row["case"]:
+            assert float(row["worst gap or error"]) < 1e-6
+    table = pd.DataFrame([*layer_peeled.two_group_rows(TINY), *rows])
+    assert all("times" in line for line in layer_peeled.ratios(table))
+
+
+@pytest.mark.skipif(peers.moreau is None, reason="moreau is not installed (extra peers)")
+def test_moreau_takes_any_counts():
+    result = peers.moreau_batch(1, 3, np.array([2.0, 50.0]), 1.5)
+    other = peers.clarabel_semidefinite(1, 3, np.array([2.0, 50.0]), 1.5)
+    np.testing.assert_allclose(result.objectives, other.objectives, atol=1e-6)
+
+
+def test_operations_are_counted():
+    assert layer_peeled.operations_per_solve() > 100

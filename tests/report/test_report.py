@@ -1,0 +1,80 @@
+"""Tables, figures, provenance: written whole, or not at all."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nc_jax import report
+from nc_jax.report.files import write_atomically
+from nc_jax.report.tables import markdown
+
+TABLE = pd.DataFrame({"R": [1.0, np.inf], "phase": ["separated", "collapsed"], "n": [1, 2]})
+
+
+def test_tables_come_back_as_they_went(tmp_path):
+    report.write_table(TABLE, tmp_path / "new" / "folder")
+    pd.testing.assert_frame_equal(report.read_table(tmp_path / "new" / "folder"), TABLE)
+
+
+def test_summaries_are_readable(tmp_path):
+    report.write_summary(TABLE, tmp_path)
+    assert (tmp_path / "table.md").read_text() == markdown(TABLE)
+    assert "| never | collapsed | 2 |" in markdown(TABLE)
+    assert (tmp_path / "table.csv").read_text().splitlines()[0] == "R,phase,n"
+
+
+def test_a_failing_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+
+    def full_disk(file):
+        file.write_text("half of the ne")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"cannot write .*table\.csv: No space left"):
+        write_atomically(path, full_disk)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "results").write_text("in the way")
+    with pytest.raises(OSError, match="results"):
+        report.write_table(TABLE, tmp_path / "results")
+
+
+def test_missing_and_corrupt_tables_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="table.parquet"):
+        report.read_table(tmp_path)
+    report.write_table(TABLE, tmp_path)
+    whole = (tmp_path / "table.parquet").read_bytes()
+    (tmp_path / "table.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="not a readable Parquet file"):
+        report.read_table(tmp_path)
+
+
+def test_figures_are_written_in_both_formats_and_repeat(tmp_path):
+    images = []
+    for name in ("one", "two"):
+        figure, axes = report.new_figure(1, 2, 4, 2)
+        axes[0, 1].plot([1, 2], [3, 4], label="line", color=report.PALETTE[0])
+        report.legend_outside(figure, axes[0, 1], columns=1)
+        report.save_figure(figure, tmp_path, name)
+        images.append((tmp_path / f"{name}.svg").read_bytes())
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert images[0] == images[1]
+
+
+def test_provenance_says_how_to_repeat(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        seed: int = 3
+
+    report.write_provenance(tmp_path, Config(), wall_time=1.25)
+    record = json.loads((tmp_path / "provenance.json").read_text())
+    assert record["config"] == {"seed": 3} and record["wall_time_s"] == 1.25
+    assert record["versions"]["jax"] and record["device"] and record["date"]
+    assert {"command", "git", "x64"} <= record.keys()

@@ -78,6 +78,11 @@ class FactoredQuasiNewton:
             memory=memory,
         )
 
+    def floats_per_lane(self, model: LayerPeeled) -> int:
+        """The pairs that L-BFGS keeps, and some temporaries."""
+        groups = model.sizes.num_groups
+        return 2 * (2 * self.memory + 20) * (groups + groups**2)
+
     def __call__(self, model: LayerPeeled, key: Array | None = None) -> Solution:
         """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.
 

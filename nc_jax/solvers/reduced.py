@@ -64,6 +64,11 @@ class ReducedInteriorPoint:
     def __init__(self, tolerance: Any = None, steps: int = 60):
         set_fields(self, tolerance=tolerance, steps=steps)
 
+    def floats_per_lane(self, model: LayerPeeled) -> int:
+        """The Newton matrix, its factor and some temporaries; the trial points."""
+        groups = model.sizes.num_groups
+        return 6 * (groups + groups**2) ** 2 + 120 * (groups + groups**2)
+
     def __call__(self, model: LayerPeeled, key: Array | None = None) -> Solution:
         """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.
 

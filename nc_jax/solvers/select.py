@@ -1,9 +1,8 @@
 """The front door: picks a solver, for one model or for a batch."""
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,27 @@ from nc_jax.solvers.solution import Solution
 from nc_jax.solvers.two_groups import TwoGroupRoot
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 
-Solver = Callable[..., Solution]
+
+class Solver(Protocol):
+    """An immutable object that holds settings and solves one model."""
+
+    def __call__(self, model: LayerPeeled, key: Array | None = None) -> Solution:
+        """Solves one model; pure, jit- and vmap-able."""
+        ...
+
+    def floats_per_lane(self, model: LayerPeeled) -> int:
+        """Roughly how many numbers a lane of a batch holds while it is solved."""
+        ...
+
 
 # Beyond this many groups the dense Newton system of the reduced program costs
 # more than matrix products over all classes (benchmarks/layer_peeled.py).
 MAX_REDUCED_GROUPS = 16
+
+# Numbers held at a time by a batch (one gigabyte in float64), and lanes beyond
+# which larger chunks stop paying.
+WORKING_FLOATS = 2**27
+MAX_LANES = 2**16
 
 
 def choose_solver(model: LayerPeeled) -> Solver:
@@ -66,7 +81,7 @@ def solve_batch(
     model: LayerPeeled,
     solver: Solver | None = None,
     key: Array | None = None,
-    batch_size: int = 16384,
+    batch_size: int | None = None,
 ) -> Solution:
     """Solves every lane of a batched model; a bad lane spoils no other.
 
@@ -74,15 +89,18 @@ def solve_batch(
         model: leading axes of sizes and energies broadcast to the batch [...].
         solver: as in :func:`solve`.
         key: split over the lanes.
-        batch_size: lanes worked on at a time, which bounds memory.
+        batch_size: lanes worked on at a time, which bounds memory; by default
+            as many as hold about a gigabyte.
 
     Returns:
         A solution whose leaves lead with the batch axes; ``status`` per lane.
     """
     _check(model, solver)
-    require_count("batch_size", batch_size, 1)
     shape = model.batch_shape
     solver = solver or choose_solver(model)
+    if batch_size is None:
+        batch_size = min(MAX_LANES, max(1, WORKING_FLOATS // solver.floats_per_lane(model)))
+    require_count("batch_size", batch_size, 1)
     lanes = math.prod(shape)
     keys = None if key is None else jax.random.split(key, lanes)
 

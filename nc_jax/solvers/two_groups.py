@@ -88,9 +88,22 @@ def _numbers(t: Array, setting: _Setting, collapsed: Array) -> _Numbers:
     )
 
 
+def _to_across(own: Array, others: Array, alpha: Array, across: Array) -> Array:
+    """Logarithm of p_across / p_own in a row whose logits sum to zero."""
+    return across - alpha + (alpha + others * across) / own
+
+
+def _log_across(own: Array, others: Array, alpha: Array, across: Array) -> Array:
+    """Logarithm of p_across; safe for α ≪ 0, which the search passes through."""
+    to_across = _to_across(own, others, alpha, across)
+    peak = jax.lax.stop_gradient(jnp.maximum(jnp.maximum(-alpha, to_across), 0))
+    rest = (own - 1) * jnp.exp(-alpha - peak) + others * jnp.exp(to_across - peak)
+    return to_across - peak - jnp.log(jnp.exp(-peak) + rest)
+
+
 def _row(own: Array, others: Array, alpha: Array, across: Array) -> tuple[Array, Array]:
-    """Two log ratios of one row: Σ_{j≠own} p_j / p_own, and p_across / p_own."""
-    to_across = across - alpha + (alpha + others * across) / own
+    """Σ_{j≠own} p_j / p_own, and the logarithm of p_across / p_own; for α ≥ 0."""
+    to_across = _to_across(own, others, alpha, across)
     missing = (own - 1) * jnp.exp(-alpha) + others * jnp.exp(to_across)
     return missing, to_across
 
@@ -99,10 +112,8 @@ def _balance(t: Array, setting: _Setting, collapsed: Array) -> Array:
     """F(t) on one branch."""
     major, minor, _, _, log_ratio = setting
     x = _numbers(t, setting, collapsed)
-    missing_a, to_minor = _row(major, minor, x.alpha, x.b)
-    missing_b, to_major = _row(minor, major, x.delta, x.c)
-    log_p3 = to_minor - jnp.log1p(missing_a)
-    log_q = to_major - jnp.log1p(missing_b)
+    log_p3 = _log_across(major, minor, x.alpha, x.b)
+    log_q = _log_across(minor, major, x.delta, x.c)
     return log_ratio + log_p3 - log_q + t - 0.5 * jnp.log(major / minor)
 
 
@@ -177,8 +188,12 @@ class TwoGroupRoot:
     tolerance: Any
     steps: int
 
-    def __init__(self, tolerance: Any = None, steps: int = 6):
+    def __init__(self, tolerance: Any = None, steps: int = 7):
         set_fields(self, tolerance=tolerance, steps=steps)
+
+    def floats_per_lane(self, model: LayerPeeled) -> int:
+        """A few dozen scalars."""
+        return 64
 
     def __call__(self, model: LayerPeeled, key: Array | None = None) -> Solution:
         """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.

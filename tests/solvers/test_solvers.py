@@ -157,6 +157,26 @@ def test_float32_follows_its_inputs_and_stays_accurate(counts, loss, seed):
             assert_valid(single, solution, gap=1e-5)
 
 
+@given(seed=seeds)
+def test_squared_error_has_a_closed_form(seed):
+    """Classes decouple: Z = diag((1 − μ/π_k)₊) with Σ_k Z_kk = min(K E, K) [derived]."""
+    model = random_model(seed, (2, 3, 4, 1), "mean-squared-error", budgets=(0.02, 2))
+    share = np.asarray(model.class_weights)
+    target = min(float(model.nuclear_radius), 10.0)
+    low, high = 0.0, share.max()
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        above = np.maximum(1 - middle / share, 0).sum() > target
+        low, high = (middle, high) if above else (low, middle)
+    expected = np.maximum(1 - high / share, 0)
+    for solver in (None, *SOLVERS.values()):
+        solution = nc.solve(model, solver)
+        value = share @ (0.5 * (1 - expected) ** 2)
+        np.testing.assert_allclose(solution.objective, value, rtol=1e-8, atol=1e-9)
+        if solver is None:
+            np.testing.assert_allclose(solution.logits, np.diag(expected), atol=1e-5)
+
+
 def test_thousands_of_classes():
     for majority, minority in [(5000, 5000), (9999, 1), (1, 9999)]:
         model = nc.LayerPeeled(nc.two_groups(majority, minority, 1e3), feature_energy=25.0)

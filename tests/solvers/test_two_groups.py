@@ -118,3 +118,20 @@ def test_another_structure_is_refused():
     loss = nc.MeanSquaredError()
     with pytest.raises(ValueError, match="CrossEntropy"):
         nc.TwoGroupRoot()(nc.LayerPeeled([3.0, 2.0], loss=loss))
+
+
+@pytest.mark.parametrize(("majority", "minority"), [(1, 9), (9, 1), (5, 5), (1, 1), (50, 20)])
+def test_float32_agrees_with_float64(majority, minority):
+    rng = np.random.default_rng(majority)
+    ratios, energies = 10 ** rng.uniform(0, 6, 500), 10 ** rng.uniform(-3, 2, 500)
+    double, single = (
+        nc.solve_batch(
+            nc.LayerPeeled(
+                nc.two_groups(majority, minority, ratios.astype(dtype)), 1.0, energies.astype(dtype)
+            )
+        )
+        for dtype in (np.float64, np.float32)
+    )
+    assert single.gap.dtype == jnp.float32
+    assert np.all(single.status == nc.Status.CONVERGED)
+    np.testing.assert_allclose(single.objective, double.objective, rtol=2e-5, atol=1e-6)

@@ -32,7 +32,7 @@ class Status(enum.IntEnum):
 
 
 class Phase(enum.IntEnum):
-    """The geometry that an optimum takes (DESIGN: three phases and a doubt)."""
+    """The geometry that an optimum takes: three phases and a doubt."""
 
     SEPARATED = 0
     """All classifiers are non-zero and distinct."""

@@ -149,7 +149,7 @@ def _vanished(setting: _Setting) -> Array:
 
 
 def _certificate(x: _Numbers, setting: _Setting) -> Certificate:
-    """The duality gap of MATH §2 in closed form: no SVD for two groups."""
+    """The duality gap in closed form: two groups need no SVD."""
     major, minor, total, radius, log_ratio = setting
     missing_a, to_minor = _row(major, minor, x.alpha, x.b)
     missing_b, to_major = _row(minor, major, x.delta, x.c)

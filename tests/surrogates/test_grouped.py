@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nc_jax.solvers.certificates import nuclear_norm, within_slopes
@@ -21,6 +21,7 @@ def random_point(model, seed):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("counts", GROUPS, ids=str)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 10**6))
 def test_group_numbers_stand_for_dense_logits(counts, loss, seed):
     model = random_model(seed, counts, loss)

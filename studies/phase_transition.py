@@ -69,6 +69,8 @@ PRESETS = {"default": Config(), "quick": Config(num_ratios=41, map_size=(31, 21)
 
 def check(config: Config) -> None:
     """Raises ValueError naming the option that makes no sense."""
+    if config.num_classes < 3:
+        raise ValueError(f"--num-classes must be at least 3, got {config.num_classes}")
     if not config.majority or not all(1 <= k < config.num_classes for k in config.majority):
         raise ValueError(
             f"--majority must be counts from 1 to num-classes - 1 = {config.num_classes - 1}, "

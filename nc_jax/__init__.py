@@ -23,7 +23,7 @@ from nc_jax.solvers import (
     solve,
     solve_batch,
 )
-from nc_jax.surrogates import LayerPeeled
+from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
 
 __version__ = "0.1.0"
 
@@ -41,6 +41,7 @@ __all__ = [
     "Solution",
     "Status",
     "TwoGroupRoot",
+    "UnconstrainedFeatures",
     "class_sizes",
     "cosines",
     "gram",

@@ -54,8 +54,13 @@ def common_dtype(*values: Any) -> Any:
     return jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
 
 
-def require_positive(name: str, value: Array, lanes: bool = False) -> None:
-    """Raises ValueError unless every number is positive and finite.
+def is_positive(value: Array) -> Array:
+    """Elementwise: positive and finite."""
+    return jnp.isfinite(value) & (value > 0)
+
+
+def require_positive(name: str, value: Array, lanes: bool = False, or_zero: bool = False) -> None:
+    """Raises ValueError unless every number is positive (or zero) and finite.
 
     With ``lanes`` the value may be a batch: then NaN, infinite or non-positive
     entries pass, as the business of their own lane, unless all are bad.
@@ -65,11 +70,12 @@ def require_positive(name: str, value: Array, lanes: bool = False) -> None:
     numbers = np.asarray(value)
     if numbers.size == 0:
         raise ValueError(f"{name} must not be empty, got shape {numbers.shape}")
-    good = np.isfinite(numbers) & (numbers > 0)
+    good = np.isfinite(numbers) & ((numbers >= 0) if or_zero else (numbers > 0))
     if good.all() or (lanes and good.any()):
         return
     shown = numbers if numbers.size <= 8 else numbers[~good][:8]
-    raise ValueError(f"{name} must be positive and finite, got {shown!s}")
+    wanted = "zero or positive" if or_zero else "positive"
+    raise ValueError(f"{name} must be {wanted} and finite, got {shown!s}")
 
 
 def require_count(name: str, value: Any, least: int) -> int:

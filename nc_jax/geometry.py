@@ -76,6 +76,22 @@ class ClassSizes:
         totals = relative * jnp.asarray(self.counts, relative.dtype)
         return totals / jnp.sum(totals, axis=-1, keepdims=True)
 
+    @property
+    def class_weights(self) -> Array:
+        """π_k = n_k/N [..., K]; sums to 1."""
+        counts = jnp.asarray(self.counts, self.group_sizes.dtype)
+        return (self.group_weights / counts)[..., np.asarray(self.membership)]
+
+
+def require_broadcast(sizes: ClassSizes, numbers: dict[str, Array]) -> tuple[int, ...]:
+    """The common batch shape; ValueError if leading axes do not broadcast."""
+    shapes = {"sizes": sizes.group_sizes.shape[:-1]}
+    shapes |= {name: value.shape for name, value in numbers.items()}
+    try:
+        return jnp.broadcast_shapes(*shapes.values())
+    except ValueError:
+        raise ValueError(f"leading (batch) axes must broadcast, got {shapes}") from None
+
 
 def two_groups(majority: int, minority: int, ratio: Any, minority_size: Any = 1.0) -> ClassSizes:
     """Majority classes of one size and minority classes of another.

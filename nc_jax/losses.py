@@ -6,8 +6,9 @@ for. That is what lets a program over K classes be written over a few groups.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -16,6 +17,7 @@ from nc_jax.checks import float_array, is_concrete
 from nc_jax.immutable import immutable, set_fields
 
 
+@runtime_checkable
 class Loss(Protocol):
     """What every loss offers."""
 
@@ -36,6 +38,18 @@ class Loss(Protocol):
         entry at the label counts the labelled class itself and must be 1.
         """
         ...
+
+
+def require_loss(loss: Any) -> Loss:
+    """The loss itself; TypeError if it is none."""
+    if not isinstance(loss, Loss):
+        raise TypeError(f"loss must be an nc_jax loss such as CrossEntropy(), got {loss!r}")
+    if not all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(loss)):
+        raise TypeError(
+            "loss must be a pytree whose leaves are arrays (decorate its class with "
+            f"nc_jax.immutable.immutable()), got {loss!r}"
+        )
+    return loss
 
 
 def _split(logits: Array, label: Any, multiplicity: Any) -> tuple[Array, Array, Array]:

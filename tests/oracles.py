@@ -1,4 +1,4 @@
-"""Independent convex solver of the Layer-Peeled Model: CVXPY with CLARABEL."""
+"""Independent convex solver of the convex surrogates: CVXPY with CLARABEL."""
 
 import warnings
 from typing import NamedTuple
@@ -42,6 +42,52 @@ def clarabel_layer_peeled(sizes: np.ndarray, budget: float, loss: str) -> Oracle
         rows = 0.5 * cp.sum(cp.square(logits - np.eye(classes)), axis=1)
     radius = classes * budget
     problem = cp.Problem(cp.Minimize(weights @ rows), [cp.trace(lifted) <= 2 * radius])
+    _solve(problem)
+    found = np.asarray(logits.value)
+    norm = np.linalg.svd(found, compute_uv=False).sum()
+    found = found * min(1.0, radius / norm)
+    return Oracle(objective_of(found, weights, loss), found)
+
+
+def clarabel_unconstrained(
+    sizes: np.ndarray, penalty: float, loss: str, bias_penalty: float | None
+) -> float:
+    """Optimal value of min Σ π_k L(Z_k + b, k) + λ_Z ‖D^½ Z‖_* + (λ_b/2)‖b‖².
+
+    Hong and Ling's convex form, as a semidefinite program; the value is that
+    of the point found, so an honest upper bound.
+    """
+    classes = len(sizes)
+    weights = sizes / sizes.sum()
+    # In units of √(largest size), which keeps the program well scaled.
+    root = np.sqrt(sizes / sizes.max())
+    price = penalty * np.sqrt(sizes.max())
+    lifted = cp.Variable((2 * classes, 2 * classes), PSD=True)
+    scaled = lifted[:classes, classes:]
+    logits = cp.multiply(scaled, 1 / root[:, None])
+    bias = cp.Variable(classes)
+    biased = logits + np.ones((classes, 1)) @ cp.reshape(bias, (1, classes), order="C")
+    if loss == "cross-entropy":
+        rows = cp.log_sum_exp(biased, axis=1) - cp.diag(biased)
+    else:
+        rows = 0.5 * cp.sum(cp.square(biased - np.eye(classes)), axis=1)
+    cost = weights @ rows + 0.5 * price * cp.trace(lifted)
+    cost = cost + 0.5 * (bias_penalty or 0.0) * cp.sum_squares(bias)
+    constraints = []
+    if bias_penalty is None:
+        constraints = [bias == 0]
+    elif loss == "cross-entropy":
+        # A shift-invariant loss does not see a constant in the bias.
+        constraints = [cp.sum(bias) == 0]
+    _solve(cp.Problem(cp.Minimize(cost), constraints))
+    x, b = np.asarray(scaled.value), np.asarray(bias.value)
+    norm = np.linalg.svd(x, compute_uv=False).sum()
+    value = objective_of(x / root[:, None] + b, weights, loss)
+    return value + price * norm + 0.5 * (bias_penalty or 0.0) * float(b @ b)
+
+
+def _solve(problem: cp.Problem) -> None:
+    """CLARABEL, as tightly as it will go."""
     for tolerance in (1e-10, 1e-9, 1e-8):
         settings = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), tolerance)
         try:
@@ -52,7 +98,3 @@ def clarabel_layer_peeled(sizes: np.ndarray, budget: float, loss: str) -> Oracle
             continue
         if problem.status == cp.OPTIMAL:
             break
-    found = np.asarray(logits.value)
-    norm = np.linalg.svd(found, compute_uv=False).sum()
-    found = found * min(1.0, radius / norm)
-    return Oracle(objective_of(found, weights, loss), found)

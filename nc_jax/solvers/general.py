@@ -1,12 +1,13 @@
-"""Arbitrary class sizes: quasi-Newton on the factors W and H, certified in Z.
+"""Arbitrary class sizes: quasi-Newton on factors of the logits, certified in X.
 
-With every class a group of its own, Z = H Wᵀ for W, H of size K×K; in general
-the group numbers factor the same way, α_g = h_g w_g/(K_g − 1) and M = H_M W_Mᵀ,
-scaled so that ‖W‖² = Σ w_g² + ‖W_M‖². W and H are points of balls of radius √(K E_W)
-and √(K E_H), taken as shadows of spheres one dimension up, so that the program
-is unconstrained. It is not convex, but with full-rank factors a local minimum
-is global, and the duality gap proves it each time. An iteration costs a few
-G×G matrix products.
+With every class a group of its own, X = A Bᵀ for A, B of size K×K (features and
+classifiers up to scale); in general the group numbers factor the same way,
+α_g = a_g b_g/(K_g − 1) and M = A_M B_Mᵀ, scaled so that ‖A‖² = Σ a_g² + ‖A_M‖².
+A and B are points of balls of radius √τ, taken as shadows of spheres one dimension
+up, so that the program is unconstrained; ½(‖A‖² + ‖B‖²), which is at least
+‖X‖_* and no more than it at the optimum, carries the price λ. It is not convex,
+but with full-rank factors a local minimum is global, and the duality gap proves
+it each time. An iteration costs a few G×G matrix products.
 """
 
 from typing import Any, NamedTuple
@@ -18,27 +19,39 @@ import optax
 from jax import Array
 
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.solvers.certificates import within_slopes
+from nc_jax.solvers.certificates import certify_with
 from nc_jax.solvers.solution import Solution, default_tolerance, finish, require_convex
-from nc_jax.surrogates.grouped import GroupLogits, block_sizes, objective, value_and_gradient
-from nc_jax.surrogates.layer_peeled import LayerPeeled
+from nc_jax.surrogates.grouped import (
+    GroupedProgram,
+    GroupLogits,
+    bias_cost,
+    block_sizes,
+    data_loss,
+    start_bias,
+    value_and_gradient,
+)
 
 
 class _Factors(NamedTuple):
-    """One unnormalised factor, W or H: w [G], W_M [G, G], extra coordinate."""
+    """One unnormalised factor, A or B: a [G], A_M [G, G], extra coordinate."""
 
     within: Array
     between: Array
     slack: Array
 
 
-_Pair = tuple[_Factors, _Factors]
+class _Point(NamedTuple):
+    """Both factors, and the bias where there is one."""
+
+    means: _Factors
+    weights: _Factors
+    bias: Array | None
 
 
 class _Progress(NamedTuple):
     """State of the outer loop: best point by certified gap, optimiser's state."""
 
-    factors: _Pair
+    point: _Point
     optimiser: Any
     best: GroupLogits
     gap: Array
@@ -78,12 +91,12 @@ class FactoredQuasiNewton:
             memory=memory,
         )
 
-    def floats_per_lane(self, model: LayerPeeled) -> int:
+    def floats_per_lane(self, model: GroupedProgram) -> int:
         """The pairs that L-BFGS keeps, and some temporaries."""
         groups = model.sizes.num_groups
         return 2 * (2 * self.memory + 20) * (groups + groups**2)
 
-    def __call__(self, model: LayerPeeled, key: Array | None = None) -> Solution:
+    def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
         """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.
 
         Args:
@@ -96,15 +109,16 @@ class FactoredQuasiNewton:
         require_convex(model, type(self).__name__)
         dtype = model.sizes.group_sizes.dtype
         tolerance = default_tolerance(self.tolerance, dtype)
-        factors = _start(model, key)
+        start = _start(model, key)
 
-        def loss(candidate: _Pair) -> Array:
-            return objective(model, _logits(model, candidate))
+        def loss(candidate: _Point) -> Array:
+            logits, norm = _logits(model, candidate)
+            return data_loss(model, logits) + model.penalty * norm + bias_cost(model, logits)
 
-        optimiser = optax.lbfgs(memory_size=self.memory)
-        value_and_grad = optax.value_and_grad_from_state(loss)
+        optimiser: Any = optax.lbfgs(memory_size=self.memory)
+        value_and_grad: Any = optax.value_and_grad_from_state(loss)
 
-        def iterate(state: tuple[_Pair, Any], _: None) -> tuple[tuple[_Pair, Any], None]:
+        def iterate(state: tuple[_Point, Any], _: None) -> tuple[tuple[_Point, Any], None]:
             point, memory = state
             value, slope = value_and_grad(point, state=memory)
             # optax 0.2.8 mixes int32 and int64 counters, which strict promotion forbids.
@@ -119,10 +133,10 @@ class FactoredQuasiNewton:
             return (progress.gap > tolerance) & (progress.iterations < self.max_iterations)
 
         def chunk(progress: _Progress) -> _Progress:
-            state = (progress.factors, progress.optimiser)
+            state = (progress.point, progress.optimiser)
             (point, memory), _ = jax.lax.scan(iterate, state, length=self.check_every)
-            logits = _logits(model, point)
-            gap = _gap(model, logits)
+            logits, norm = _logits(model, point)
+            gap = _gap(model, logits, norm)
             better = gap < progress.gap
             # A point lost to rounding ends the search with the best so far.
             taken = jnp.where(jnp.isnan(gap), self.max_iterations, self.check_every)
@@ -134,12 +148,12 @@ class FactoredQuasiNewton:
                 progress.iterations + taken,
             )
 
-        logits = _logits(model, factors)
+        logits, norm = _logits(model, start)
         first = _Progress(
-            factors,
-            optimiser.init(factors),
+            start,
+            optimiser.init(start),
             logits,
-            _gap(model, logits),
+            _gap(model, logits, norm),
             jnp.zeros((), jnp.int32),
         )
         last = jax.lax.while_loop(unfinished, chunk, first)
@@ -147,48 +161,53 @@ class FactoredQuasiNewton:
         return finish(model, last.best, tolerance, taken)
 
 
-def _start(model: LayerPeeled, key: Array | None) -> _Pair:
+def _start(model: GroupedProgram, key: Array | None) -> _Point:
     """The balanced optimum: a simplex ETF, or for a loss with a minimum a frame."""
     counts = model.sizes.counts
     dtype = model.sizes.group_sizes.dtype
     groups, size = len(counts), model.num_classes
     multiplicity, root = block_sizes(counts, dtype)
     within, between = jnp.sqrt(multiplicity), jnp.eye(groups, dtype=dtype)
-    slack = jnp.zeros((), dtype)
+    # The part of the ball's radius to start at: all of it, unless the loss or
+    # the price has its optimum inside. What is left of the sphere is slack.
+    radius = model.nuclear_radius
+    part = jnp.where(model.penalty > 0, 0.5 * radius, radius)
     if model.loss.shift_invariant:
         between = between - root[:, None] * root / size
     else:
-        # Reach min(E, 1) of the identity; what is left of the sphere is slack.
-        slack = jnp.sqrt(size * (jnp.maximum(model.budget, 1) - 1))
+        part = jnp.minimum(part, jnp.sum(root**2 / model.row_scale))
+    square = jnp.sum(within**2) + jnp.sum(between**2)
+    slack = jnp.sqrt(square * (radius / part - 1))
     noise = jnp.zeros((2, groups, groups), dtype)
     if key is not None:
         noise = 0.1 / groups * jax.random.normal(key, noise.shape, dtype)
-    return (
+    return _Point(
         _Factors(within, between + noise[0], slack),
         _Factors(within, between + noise[1], slack),
+        start_bias(model),
     )
 
 
-def _logits(model: LayerPeeled, factors: _Pair) -> GroupLogits:
-    """The group numbers of Z = H Wᵀ with both factors inside their balls."""
+def _logits(model: GroupedProgram, point: _Point) -> tuple[GroupLogits, Array]:
+    """The group numbers of X = A Bᵀ, both factors in their balls; ½(‖A‖² + ‖B‖²)."""
     copies, _ = block_sizes(np.maximum(model.sizes.counts, 2), model.nuclear_radius.dtype)
-    weights, means = factors
-    squares = [
-        jnp.sum(part.within**2) + jnp.sum(part.between**2) + part.slack**2 for part in factors
-    ]
-    scale = model.nuclear_radius / jnp.sqrt(squares[0] * squares[1])
-    product = jnp.matmul(means.between, weights.between.T, precision="highest")
-    return GroupLogits(scale * means.within * weights.within / copies, scale * product)
+    parts = (point.means, point.weights)
+    inside = [jnp.sum(part.within**2) + jnp.sum(part.between**2) for part in parts]
+    squares = [square + part.slack**2 for square, part in zip(inside, parts, strict=True)]
+    radius = model.nuclear_radius
+    scale = radius / jnp.sqrt(squares[0] * squares[1])
+    norm = 0.5 * radius * (inside[0] / squares[0] + inside[1] / squares[1])
+    product = jnp.matmul(parts[0].between, parts[1].between.T, precision="highest")
+    within = scale * parts[0].within * parts[1].within / copies
+    return GroupLogits(within, scale * product, point.bias), norm
 
 
-def _gap(model: LayerPeeled, logits: GroupLogits) -> Array:
+def _gap(model: GroupedProgram, logits: GroupLogits, norm: Array) -> Array:
     """Duality gap, with the operator norm from a symmetric eigenvalue problem.
 
-    Half the price of the singular values that :func:`certify` takes at the end.
+    Half the price of the singular values that the final certificate takes.
     """
     _, slope = value_and_gradient(model, logits)
     square = jnp.matmul(slope.between, slope.between.T, precision="highest")
     between = jnp.sqrt(jnp.maximum(jnp.max(jnp.linalg.eigvalsh(square)), 0))
-    multiplier = jnp.maximum(between, jnp.max(within_slopes(model.sizes.counts, slope)))
-    inner = jnp.sum(slope.within * logits.within) + jnp.sum(slope.between * logits.between)
-    return inner + model.nuclear_radius * multiplier
+    return certify_with(model, logits, between, norm).gap

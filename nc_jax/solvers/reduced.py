@@ -3,9 +3,9 @@
 Follows the central path of :mod:`nc_jax.solvers.spectral` from its known
 start (ε large, Z near zero) in a fixed number of Newton steps, so that in a
 batch no lane waits for another. Each step factors one dense system of
-G + G² unknowns, tries a few reductions of ε along the path's tangent, and takes the
-boldest that stays near the path; if none does, the best damped step at
-the same ε.
+G + G² unknowns (and G for a bias), tries a few reductions of ε along the path's
+tangent, and takes the boldest that stays near the path; if none does, the best
+damped step at the same ε.
 """
 
 from typing import Any, NamedTuple
@@ -21,12 +21,13 @@ from nc_jax.solvers.certificates import Certificate, certify, within_slopes
 from nc_jax.solvers.solution import Solution, default_tolerance, finish, require_convex
 from nc_jax.solvers.spectral import PathPoint, PathSystem, barrier_degree, path_system
 from nc_jax.surrogates.grouped import (
+    GroupedProgram,
     GroupLogits,
     block_sizes,
     row_hessians,
+    start_bias,
     value_and_gradient,
 )
-from nc_jax.surrogates.layer_peeled import LayerPeeled
 
 # Factors by which a step may cut ε, boldest first; then, at the same ε, the
 # lengths of damped steps.
@@ -38,10 +39,11 @@ NEARNESS = 0.3
 
 
 class _Factored(NamedTuple):
-    """The Newton system at a point: Cholesky factor, scaling, three solutions."""
+    """The Newton system at a point: Cholesky factor, scaling, drift, three solutions."""
 
     cholesky: Array
     scaling: Array
+    drift: Array
     to_residual: Array
     to_weight: Array
     to_drift: Array
@@ -50,7 +52,7 @@ class _Factored(NamedTuple):
 
 @immutable(static=("steps",))
 class ReducedInteriorPoint:
-    """Interior-point solver of a grouped Layer-Peeled Model.
+    """Interior-point solver of a grouped Layer-Peeled or unconstrained feature model.
 
     Attributes:
         tolerance: duality gap at which a lane counts as converged; by default
@@ -64,12 +66,12 @@ class ReducedInteriorPoint:
     def __init__(self, tolerance: Any = None, steps: int = 60):
         set_fields(self, tolerance=tolerance, steps=steps)
 
-    def floats_per_lane(self, model: LayerPeeled) -> int:
+    def floats_per_lane(self, model: GroupedProgram) -> int:
         """The Newton matrix, its factor and some temporaries; the trial points."""
         groups = model.sizes.num_groups
         return 6 * (groups + groups**2) ** 2 + 120 * (groups + groups**2)
 
-    def __call__(self, model: LayerPeeled, key: Array | None = None) -> Solution:
+    def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
         """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.
 
         Args:
@@ -99,20 +101,32 @@ class _Best(NamedTuple):
     steps: Array
 
 
-def _start(model: LayerPeeled) -> PathPoint:
-    """A point on the path at large ε, where Z = −(2/(η μ)) ∇f(0) to first order."""
+def _start(model: GroupedProgram) -> PathPoint:
+    """A point on the path at large ε, where X = −(2/(η μ)) ∇f(0) to first order."""
     counts = model.sizes.counts
     dtype = model.sizes.group_sizes.dtype
     groups = len(counts)
-    zero = GroupLogits(jnp.zeros(groups, dtype), jnp.zeros((groups, groups), dtype))
+    zero = GroupLogits(
+        jnp.zeros(groups, dtype), jnp.zeros((groups, groups), dtype), start_bias(model)
+    )
     _, gradient = value_and_gradient(model, zero)
-    multiplier = 2 * _operator_norm(counts, gradient)
-    unit = model.nuclear_radius / barrier_degree(counts)
+    slope = _operator_norm(counts, gradient)
+    several = jnp.asarray(counts > 1)
     multiplicity, _ = block_sizes(np.maximum(counts, 2), dtype)
-    factor = -2 * unit / multiplier
-    within = jnp.where(jnp.asarray(counts > 1), factor * gradient.within / multiplicity**2, 0)
-    point = GroupLogits(within, factor * gradient.between)
-    return PathPoint(point, multiplier, multiplier * unit)
+    towards = jnp.where(several, -gradient.within / multiplicity**2, 0), -gradient.between
+
+    def at(multiplier: Array) -> PathPoint:
+        excess = multiplier - model.penalty
+        unit = model.nuclear_radius / (barrier_degree(counts) - 1 + multiplier / excess)
+        factor = 2 * unit / multiplier
+        point = GroupLogits(factor * towards[0], factor * towards[1], zero.bias)
+        return PathPoint(point, excess, multiplier * unit)
+
+    multiplier = 2 * jnp.maximum(slope, model.penalty)
+    first = at(multiplier).logits
+    # Where the ball is so large that the loss would be saturated, start farther inside.
+    largest = jnp.maximum(jnp.abs(first.within), jnp.max(jnp.abs(first.between), axis=1))
+    return at(multiplier * jnp.maximum(jnp.max(model.row_scale * largest) / 10, 1))
 
 
 def _operator_norm(counts: np.ndarray, gradient: GroupLogits) -> Array:
@@ -120,15 +134,15 @@ def _operator_norm(counts: np.ndarray, gradient: GroupLogits) -> Array:
     return jnp.maximum(jnp.max(within_slopes(counts, gradient)), jnp.max(between))
 
 
-def _advance(model: LayerPeeled, point: PathPoint, best: _Best) -> tuple[PathPoint, _Best]:
+def _advance(model: GroupedProgram, point: PathPoint, best: _Best) -> tuple[PathPoint, _Best]:
     """One Newton step along the path."""
-    counts, radius = model.sizes.counts, model.nuclear_radius
     objective, gradient = value_and_gradient(model, point.logits)
-    system = path_system(counts, radius, gradient, point)
-    factored = _factor(model, point, system)
+    system = path_system(model, gradient, point)
+    residual = _flat(system.within, system.between, _bias_slope(model, point.logits, gradient))
+    factored = _factor(model, point, system, residual)
 
-    reductions = jnp.asarray(REDUCTIONS + (1.0,) * len(DAMPINGS[1:]), radius.dtype)
-    dampings = jnp.asarray((1.0,) * len(REDUCTIONS) + DAMPINGS[1:], radius.dtype)
+    reductions = jnp.asarray(REDUCTIONS + (1.0,) * len(DAMPINGS[1:]), objective.dtype)
+    dampings = jnp.asarray((1.0,) * len(REDUCTIONS) + DAMPINGS[1:], objective.dtype)
 
     def attempt(reduction: Array, damping: Array) -> tuple[PathPoint, Array]:
         trial = _move(point, system, factored, reduction, damping)
@@ -145,12 +159,20 @@ def _advance(model: LayerPeeled, point: PathPoint, best: _Best) -> tuple[PathPoi
     return following, _better(model, following, best)
 
 
+def _bias_slope(model: GroupedProgram, point: GroupLogits, gradient: GroupLogits) -> Array:
+    """Slope of the objective in the bias, [G] or [0] without one."""
+    if model.bias_penalty is None or point.bias is None or gradient.bias is None:
+        return jnp.zeros(0, point.within.dtype)
+    counts = jnp.asarray(model.sizes.counts, point.bias.dtype)
+    return gradient.bias + model.bias_penalty * counts * point.bias
+
+
 def _rounding(objective: Array) -> Array:
     """A gap that cannot be improved in this dtype."""
     return 4 * jnp.finfo(objective.dtype).eps * objective
 
 
-def _better(model: LayerPeeled, point: PathPoint, best: _Best) -> _Best:
+def _better(model: GroupedProgram, point: PathPoint, best: _Best) -> _Best:
     """The better of the best so far and a new point, by certified gap."""
     certificate: Certificate = certify(model, point.logits)
     feasible = certificate.nuclear_norm <= model.nuclear_radius
@@ -159,7 +181,9 @@ def _better(model: LayerPeeled, point: PathPoint, best: _Best) -> _Best:
     return jax.tree.map(lambda a, b: jnp.where(improved, a, b), candidate, best)
 
 
-def _factor(model: LayerPeeled, point: PathPoint, system: PathSystem) -> _Factored:
+def _factor(
+    model: GroupedProgram, point: PathPoint, system: PathSystem, residual: Array
+) -> _Factored:
     """Assembles and factors the Newton matrix in the singular basis of M."""
     counts = model.sizes.counts
     groups = len(counts)
@@ -167,8 +191,9 @@ def _factor(model: LayerPeeled, point: PathPoint, system: PathSystem) -> _Factor
     left, right = system.left, system.right
     rows = row_hessians(model, point.logits)
     within = rows[:, 0, 0] + system.within_curvature
-    mixed = jnp.einsum("gi,ik->gk", rows[:, 0, 1:], right, precision="highest")
-    inner = jnp.einsum("ik,gij,jl->gkl", right, rows[:, 1:, 1:], right, precision="highest")
+    means, bias = slice(1, 1 + groups), slice(1 + groups, None)
+    mixed = jnp.einsum("gi,ik->gk", rows[:, 0, means], right, precision="highest")
+    inner = jnp.einsum("ik,gij,jl->gkl", right, rows[:, means, means], right, precision="highest")
     between = jnp.einsum("ga,gc,gbd->abcd", left, left, inner, precision="highest")
     across = jnp.einsum("ga,gb->gab", left, mixed, precision="highest")
 
@@ -184,26 +209,40 @@ def _factor(model: LayerPeeled, point: PathPoint, system: PathSystem) -> _Factor
     across = jnp.where(several[:, None], across.reshape(groups, -1), 0)
     within = jnp.where(several, within, 1)
     matrix = jnp.block([[jnp.diag(within), across], [across.T, between]])
+    if model.bias_penalty is not None:
+        to_within = jnp.where(several[:, None], rows[:, 0, bias], 0)
+        to_between = jnp.einsum(
+            "ga,ib,gic->abc", left, right, rows[:, means, bias], precision="highest"
+        )
+        cross = jnp.concatenate([to_within, to_between.reshape(groups**2, groups)])
+        own = _bias_curvature(model, model.bias_penalty, jnp.sum(rows[:, bias, bias], axis=0))
+        matrix = jnp.block([[matrix, cross], [cross.T, own]])
 
     scaling = 1 / jnp.sqrt(jnp.diag(matrix))
     cholesky = jnp.linalg.cholesky(matrix * scaling[:, None] * scaling)
-    drift = _stack(*system.drift)
-    right_hand = jnp.stack(
-        [
-            jnp.concatenate([system.within, system.between.reshape(-1)]),
-            _stack(*system.weight_drift),
-            drift,
-        ],
-        axis=1,
-    )
+    no_bias = jnp.zeros(len(residual) - groups - groups**2, residual.dtype)
+    drift = _flat(system.drift[0], jnp.diag(system.drift[1]), no_bias)
+    weight_drift = _flat(system.weight_drift[0], jnp.diag(system.weight_drift[1]), no_bias)
+    right_hand = jnp.stack([residual, weight_drift, drift], axis=1)
     solved = cho_solve((cholesky, True), right_hand * scaling[:, None]) * scaling[:, None]
     schur = jnp.dot(drift, solved[:, 2], precision="highest") + system.budget_curvature
-    return _Factored(cholesky, scaling, solved[:, 0], solved[:, 1], solved[:, 2], schur)
+    return _Factored(cholesky, scaling, drift, solved[:, 0], solved[:, 1], solved[:, 2], schur)
 
 
-def _stack(within: Array, singular: Array) -> Array:
-    """A vector [G + G²] from numbers for α and for the singular values."""
-    return jnp.concatenate([within, jnp.diag(singular).reshape(-1)])
+def _bias_curvature(model: GroupedProgram, penalty: Array, curvature: Array) -> Array:
+    """Hessian [G, G] in the bias, with its price."""
+    counts = jnp.asarray(model.sizes.counts, curvature.dtype)
+    if model.loss.shift_invariant:
+        # Fixes the constant that an unregularised bias leaves free; no slope points that way.
+        largest = jnp.max(jnp.diag(curvature))
+        gauge = jnp.where(largest > 0, largest, 1)
+        curvature = curvature + jnp.where(penalty > 0, 0, gauge)
+    return curvature + jnp.diag(penalty * counts)
+
+
+def _flat(within: Array, between: Array, bias: Array) -> Array:
+    """All unknowns as one vector [G + G² (+ G)]."""
+    return jnp.concatenate([within, between.reshape(-1), bias])
 
 
 def _move(
@@ -213,28 +252,31 @@ def _move(
     shift = reduction - 1
     towards = factored.to_residual + shift * factored.to_weight
     budget = system.budget + shift * system.weight_budget
-    drift = _stack(*system.drift)
-    in_multiplier = (budget - jnp.dot(drift, towards, precision="highest")) / factored.schur
+    in_multiplier = (
+        budget - jnp.dot(factored.drift, towards, precision="highest")
+    ) / factored.schur
     step = -damping * (towards + factored.to_drift * in_multiplier)
     groups = len(system.within)
-    change = step[groups:].reshape(groups, groups)
+    change = step[groups : groups + groups**2].reshape(groups, groups)
     change = jnp.matmul(
         jnp.matmul(system.left, change, precision="highest"), system.right.T, precision="highest"
     )
-    logits = GroupLogits(point.logits.within + step[:groups], point.logits.between + change)
+    old = point.logits
+    bias = None if old.bias is None else old.bias + step[groups + groups**2 :]
+    logits = GroupLogits(old.within + step[:groups], old.between + change, bias)
     multiplier = jnp.maximum(point.multiplier + damping * in_multiplier, 1e-3 * point.multiplier)
     return PathPoint(logits, multiplier, point.weight * reduction)
 
 
 def _distance(
-    model: LayerPeeled, trial: PathPoint, system: PathSystem, factored: _Factored
+    model: GroupedProgram, trial: PathPoint, system: PathSystem, factored: _Factored
 ) -> Array:
     """Squared Newton decrement of a trial in units of its ε, in the metric at hand."""
     _, gradient = value_and_gradient(model, trial.logits)
-    new = path_system(model.sizes.counts, model.nuclear_radius, gradient, trial)
+    new = path_system(model, gradient, trial)
     residual = jnp.matmul(system.left.T, gradient.between + new.pull, precision="highest")
     residual = jnp.matmul(residual, system.right, precision="highest")
-    flat = jnp.concatenate([new.within, residual.reshape(-1)])
+    flat = _flat(new.within, residual, _bias_slope(model, trial.logits, gradient))
     whitened = solve_triangular(factored.cholesky, flat * factored.scaling, lower=True)
     budget = new.budget - jnp.dot(factored.to_drift, flat, precision="highest")
     return (jnp.sum(whitened**2) + budget**2 / factored.schur) / trial.weight

@@ -14,17 +14,19 @@ from nc_jax.solvers.general import FactoredQuasiNewton
 from nc_jax.solvers.reduced import ReducedInteriorPoint
 from nc_jax.solvers.solution import Solution
 from nc_jax.solvers.two_groups import TwoGroupRoot
+from nc_jax.surrogates.grouped import GroupedProgram
 from nc_jax.surrogates.layer_peeled import LayerPeeled
+from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
 
 
 class Solver(Protocol):
     """An immutable object that holds settings and solves one model."""
 
-    def __call__(self, model: LayerPeeled, key: Array | None = None) -> Solution:
+    def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
         """Solves one model; pure, jit- and vmap-able."""
         ...
 
-    def floats_per_lane(self, model: LayerPeeled) -> int:
+    def floats_per_lane(self, model: GroupedProgram) -> int:
         """Roughly how many numbers a lane of a batch holds while it is solved."""
         ...
 
@@ -39,7 +41,7 @@ WORKING_FLOATS = 2**27
 MAX_LANES = 2**16
 
 
-def choose_solver(model: LayerPeeled) -> Solver:
+def choose_solver(model: GroupedProgram) -> Solver:
     """The solver that :func:`solve` uses: a static choice, by structure and loss.
 
     Raises:
@@ -47,15 +49,18 @@ def choose_solver(model: LayerPeeled) -> Solver:
             could certify an answer.
     """
     groups = model.sizes.num_groups
-    if groups == 2 and isinstance(model.loss, CrossEntropy):
+    two_groups = isinstance(model, LayerPeeled) and groups == 2
+    if two_groups and isinstance(model.loss, CrossEntropy):
         return TwoGroupRoot()
     if groups <= MAX_REDUCED_GROUPS:
         return ReducedInteriorPoint()
     return FactoredQuasiNewton()
 
 
-def solve(model: LayerPeeled, solver: Solver | None = None, key: Array | None = None) -> Solution:
-    """Solves a Layer-Peeled Model to certified optimality.
+def solve(
+    model: GroupedProgram, solver: Solver | None = None, key: Array | None = None
+) -> Solution:
+    """Solves a Layer-Peeled or an unconstrained feature model to certified optimality.
 
     Pure, jit- and vmap-able. A batched model is handed to :func:`solve_batch`.
 
@@ -78,7 +83,7 @@ def solve(model: LayerPeeled, solver: Solver | None = None, key: Array | None = 
 
 
 def solve_batch(
-    model: LayerPeeled,
+    model: GroupedProgram,
     solver: Solver | None = None,
     key: Array | None = None,
     batch_size: int | None = None,
@@ -115,15 +120,15 @@ def solve_batch(
 
 
 @jax.jit
-def _solve_one(model: LayerPeeled, solver: Solver, key: Array | None) -> Solution:
+def _solve_one(model: GroupedProgram, solver: Solver, key: Array | None) -> Solution:
     return solver(model, key=key)
 
 
 @partial(jax.jit, static_argnames="batch_size")
 def _solve_lanes(
-    models: LayerPeeled, solver: Solver, keys: Array | None, batch_size: int
+    models: GroupedProgram, solver: Solver, keys: Array | None, batch_size: int
 ) -> Solution:
-    def lane(model_and_key: tuple[LayerPeeled, Array | None]) -> Solution:
+    def lane(model_and_key: tuple[GroupedProgram, Array | None]) -> Solution:
         return solver(model_and_key[0], key=model_and_key[1])
 
     return jax.lax.map(lane, (models, keys), batch_size=batch_size)
@@ -131,7 +136,10 @@ def _solve_lanes(
 
 def _check(model: Any, solver: Any) -> None:
     """Raises TypeError unless the arguments are a model and a solver (or None)."""
-    if not isinstance(model, LayerPeeled):
-        raise TypeError(f"model must be a LayerPeeled, got {type(model).__name__}")
+    if not isinstance(model, LayerPeeled | UnconstrainedFeatures):
+        raise TypeError(
+            "model must be a LayerPeeled or an UnconstrainedFeatures model, "
+            f"got {type(model).__name__}"
+        )
     if solver is not None and not callable(solver):
         raise TypeError(f"solver must be a solver such as ReducedInteriorPoint(), got {solver!r}")

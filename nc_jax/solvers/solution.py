@@ -3,21 +3,23 @@
 import enum
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from nc_jax.geometry import cosines, zero_sum_basis
 from nc_jax.immutable import immutable
-from nc_jax.solvers.certificates import Certificate, certify, within_slopes
+from nc_jax.losses import CrossEntropy, MeanSquaredError
+from nc_jax.solvers.certificates import Certificate, certify, nuclear_norm, within_slopes
 from nc_jax.surrogates.grouped import (
+    GroupedProgram,
     GroupLogits,
     block_sizes,
+    data_loss,
     expand,
-    objective,
     value_and_gradient,
 )
-from nc_jax.surrogates.layer_peeled import LayerPeeled
 
 
 class Status(enum.IntEnum):
@@ -46,27 +48,30 @@ class Phase(enum.IntEnum):
 
 @immutable()
 class Solution:
-    """A solved Layer-Peeled Model: group numbers, certificate, derived geometry.
+    """A solved convex program: group numbers, certificate, derived geometry.
 
     Only a few numbers a group are stored, so that a million lanes fit in
     memory; matrices are computed on demand, with the batch axes leading.
 
     Attributes:
         model: what was solved.
-        within: α [..., G], see :mod:`nc_jax.surrogates.grouped`.
+        within: α [..., G] of X (Z itself in a Layer-Peeled Model, D^½ Z for
+            unconstrained features), see :mod:`nc_jax.surrogates.grouped`.
         between: M [..., G, G].
-        objective: [...] the loss at the solution.
+        group_bias: b [..., G] of a class of each group; None for a model without bias.
+        objective: [...] the objective at the solution, penalties included.
         gap: [...] duality gap, an upper bound on objective − optimum.
-        multiplier: [...] dual variable μ of the nuclear-norm bound.
+        multiplier: [...] dual variable μ of the nuclear norm.
         status: [...] integers, see :class:`Status`.
         iterations: [...] integers, steps taken.
         resolved: [...] booleans: whether the certificate tells which
             within-group numbers are exactly zero.
     """
 
-    model: LayerPeeled
+    model: GroupedProgram
     within: Array
     between: Array
+    group_bias: Array | None
     objective: Array
     gap: Array
     multiplier: Array
@@ -76,26 +81,36 @@ class Solution:
 
     @property
     def logits(self) -> Array:
-        """Z = H Wᵀ [..., K, K]; row k are the logits of class k."""
+        """Z = H Wᵀ + b [..., K, K]; row k are the logits of class k."""
         sizes = self.model.sizes
-        return expand(sizes.counts, sizes.membership, GroupLogits(self.within, self.between))
+        point = GroupLogits(self.within, self.between)
+        logits = self._row_scale * expand(sizes.counts, sizes.membership, point)
+        return logits if self.bias is None else logits + self.bias[..., None, :]
+
+    @property
+    def bias(self) -> Array | None:
+        """The bias b [..., K]; None for a model without bias."""
+        if self.group_bias is None:
+            return None
+        return self.group_bias[..., np.asarray(self.model.sizes.membership)]
 
     @property
     def classifiers(self) -> Array:
-        """W [..., K, p], (1/K)‖W‖² ≤ E_W; unique up to a rotation of feature space."""
+        """W [..., K, p]; unique up to a rotation of feature space."""
         return self._factors()[0]
 
     @property
     def features(self) -> Array:
-        """Class means H [..., K, p], (1/K)‖H‖² ≤ E_H; Z = H Wᵀ."""
+        """Class means H [..., K, p]; all features of a class are equal."""
         return self._factors()[1]
 
     @property
     def classifier_gram(self) -> Array:
-        """W Wᵀ = √(E_W/E_H) (ZᵀZ)^½, [..., K, K]."""
+        """W Wᵀ [..., K, K], a multiple of (XᵀX)^½."""
         sizes = self.model.sizes
         shape = GroupLogits(jnp.abs(self.within), _absolute_value(self.between))
-        return self._scale[..., None, None] * expand(sizes.counts, sizes.membership, shape)
+        scale = self.model.classifier_scale[..., None, None]
+        return scale * expand(sizes.counts, sizes.membership, shape)
 
     @property
     def classifier_norms(self) -> Array:
@@ -127,9 +142,9 @@ class Solution:
         return jnp.where(eye, own[..., None], cosines(gram))
 
     @property
-    def _scale(self) -> Array:
-        """√(E_W / E_H), which turns (ZᵀZ)^½ into the classifiers' Gram."""
-        return jnp.sqrt(self.model.weight_energy / self.model.feature_energy)
+    def _row_scale(self) -> Array:
+        """[..., K, 1] what turns rows of X into rows of Z."""
+        return self.model.row_scale[..., np.asarray(self.model.sizes.membership), None]
 
     def _group_gram(self) -> tuple[Array, Array, Array]:
         """Squared norms [G], products within a group [G], across groups [G, G]."""
@@ -138,14 +153,14 @@ class Solution:
         absolute = _absolute_value(self.between)
         diagonal = jnp.diagonal(absolute, axis1=-2, axis2=-1)
         alpha = jnp.where(multiplicity > 0, jnp.abs(self.within), 0)
-        scale = self._scale[..., None]
+        scale = self.model.classifier_scale[..., None]
         squares = scale * (multiplicity * alpha + diagonal) / root**2
         # Where classes coincide the two must be equal to the last digit.
         products = jnp.where(alpha > 0, scale * (diagonal - alpha) / root**2, squares)
         return squares, products, scale[..., None] * absolute / (root[:, None] * root)
 
     def _factors(self) -> tuple[Array, Array]:
-        """W and H from Z = UΣVᵀ, as V Σ^½ Vᵀ and U Σ^½ Vᵀ, scaled and cut to p."""
+        """W and H from X = UΣVᵀ, as V Σ^½ Vᵀ and U Σ^½ Vᵀ, scaled and cut to p."""
         sizes, dimension = self.model.sizes, self.model.dimension
         left, singular, right = jnp.linalg.svd(self.between)
         root = jnp.sqrt(singular)[..., None, :]
@@ -155,9 +170,9 @@ class Solution:
         means = GroupLogits(
             jnp.sign(self.within) * alpha, jnp.matmul(left * root, right, precision="highest")
         )
-        quarter = jnp.sqrt(self._scale)[..., None, None]
+        quarter = jnp.sqrt(self.model.classifier_scale)[..., None, None]
         matrices = []
-        for point, scale in ((weights, quarter), (means, 1 / quarter)):
+        for point, scale in ((weights, quarter), (means, self._row_scale / quarter)):
             matrix = scale * expand(sizes.counts, sizes.membership, point)
             if dimension < sizes.num_classes:
                 basis = zero_sum_basis(sizes.num_classes, matrix.dtype)
@@ -217,7 +232,9 @@ def phase(solution: Solution) -> str | np.ndarray:
     return str(names) if codes.ndim == 0 else names
 
 
-def finish(model: LayerPeeled, point: GroupLogits, tolerance: Array, iterations: Array) -> Solution:
+def finish(
+    model: GroupedProgram, point: GroupLogits, tolerance: Array, iterations: Array
+) -> Solution:
     """Cleans, certifies and labels the point that an iterative solver reached.
 
     The group numbers whose exact value must be zero are set to zero, on
@@ -229,13 +246,14 @@ def finish(model: LayerPeeled, point: GroupLogits, tolerance: Array, iterations:
     cleaned = _onto_budget(model, zeroed)
     before, after = certify(model, plain), certify(model, cleaned)
     keep = after.gap <= jnp.maximum(before.gap, tolerance)
-    best = GroupLogits(*(jnp.where(keep, a, b) for a, b in zip(cleaned, plain, strict=True)))
-    certificate = Certificate(*(jnp.where(keep, a, b) for a, b in zip(after, before, strict=True)))
+    best, certificate = jax.tree.map(
+        lambda a, b: jnp.where(keep, a, b), (cleaned, after), (plain, before)
+    )
     return label(model, best, certificate, tolerance, iterations, resolved & keep)
 
 
 def label(
-    model: LayerPeeled,
+    model: GroupedProgram,
     point: GroupLogits,
     certificate: Certificate,
     tolerance: Array,
@@ -243,8 +261,7 @@ def label(
     resolved: Array,
 ) -> Solution:
     """A :class:`Solution` with its status; NaN throughout where the input is bad."""
-    leaves = (model.sizes.group_sizes, model.weight_energy, model.feature_energy)
-    valid = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x) & (x > 0)) for x in leaves]))
+    valid = model.valid
     status = jnp.where(certificate.gap <= tolerance, Status.CONVERGED, Status.NOT_CONVERGED)
     status = jnp.where(valid, status, Status.INVALID).astype(jnp.int32)
 
@@ -255,6 +272,7 @@ def label(
         model=model,
         within=mask(point.within),
         between=mask(point.between),
+        group_bias=None if point.bias is None else mask(point.bias),
         objective=mask(certificate.objective),
         gap=mask(certificate.gap),
         multiplier=mask(certificate.multiplier),
@@ -264,20 +282,22 @@ def label(
     )
 
 
-def _onto_budget(model: LayerPeeled, point: GroupLogits) -> GroupLogits:
+def _onto_budget(model: GroupedProgram, point: GroupLogits) -> GroupLogits:
     """Scales a point into the nuclear ball, or onto its sphere where that helps."""
-    multiplicity, _ = block_sizes(model.sizes.counts, point.within.dtype)
-    singular = jnp.linalg.svd(point.between, compute_uv=False)
-    norm = jnp.sum(multiplicity * jnp.abs(point.within)) + jnp.sum(singular)
+    norm = nuclear_norm(model.sizes.counts, point)
     factor = model.nuclear_radius / jnp.where(norm > 0, norm, 1)
-    scaled = GroupLogits(point.within * factor, point.between * factor)
-    better = objective(model, scaled) <= objective(model, point)
+    scaled = point._replace(within=point.within * factor, between=point.between * factor)
+
+    def objective(candidate: GroupLogits, norm: Array) -> Array:
+        return data_loss(model, candidate) + model.penalty * norm
+
+    better = objective(scaled, model.nuclear_radius) <= objective(point, norm)
     take = (factor < 1) | ((norm > 0) & better)
-    return GroupLogits(*(jnp.where(take, a, b) for a, b in zip(scaled, point, strict=True)))
+    return jax.tree.map(lambda a, b: jnp.where(take, a, b), scaled, point)
 
 
 def _complementary_zeros(
-    model: LayerPeeled, point: GroupLogits, tolerance: Array
+    model: GroupedProgram, point: GroupLogits, tolerance: Array
 ) -> tuple[GroupLogits, Array]:
     """Zeroes singular values whose dual slack outweighs them; and whether all were clear.
 
@@ -290,11 +310,15 @@ def _complementary_zeros(
     dual = jnp.abs(jnp.sum(left * jnp.matmul(gradient.between, right.T, precision="highest"), 0))
     slopes = within_slopes(counts, gradient)
     multiplier = jnp.maximum(jnp.max(slopes), jnp.linalg.norm(gradient.between, 2))
+    multiplier = jnp.maximum(multiplier, model.penalty)
     idle = multiplier * model.nuclear_radius <= tolerance
     positive = jnp.where(multiplier > 0, multiplier, 1)
     several = jnp.asarray(counts > 1)
 
-    unit = model.budget
+    norm = nuclear_norm(counts, point)
+    # A price can press the whole norm to zero: then logits of order one are the unit.
+    floor = jnp.where(model.penalty > 0, model.num_classes / jnp.min(model.row_scale), 0)
+    unit = jnp.where(norm > 0, jnp.maximum(norm, floor), 1) / model.num_classes
     slack = jnp.where(idle, 0, 1 - slopes / positive)
     size = jnp.abs(point.within) / unit
     zero = several & (size < slack)
@@ -303,7 +327,7 @@ def _complementary_zeros(
 
     kept = jnp.where(~idle & (singular / unit < 1 - dual / positive), 0, singular)
     between = jnp.matmul(left * kept, right, precision="highest")
-    return GroupLogits(within, between), ~jnp.any(doubtful)
+    return point._replace(within=within, between=between), ~jnp.any(doubtful)
 
 
 def default_tolerance(tolerance: Any, dtype: Any) -> Array:
@@ -313,10 +337,17 @@ def default_tolerance(tolerance: Any, dtype: Any) -> Array:
     return jnp.asarray(tolerance, dtype)
 
 
-def require_convex(model: LayerPeeled, solver: str) -> None:
-    """Raises ValueError unless the model's loss is convex in the logits."""
+def require_convex(model: GroupedProgram, solver: str) -> None:
+    """Raises ValueError unless the certificate covers the model."""
     if not model.loss.convex:
         raise ValueError(
             f"{solver} certifies losses that are convex in the logits, which "
             f"loss={type(model.loss).__name__} is not (its convex attribute is False)"
+        )
+    if model.bias_penalty is not None and not isinstance(
+        model.loss, CrossEntropy | MeanSquaredError
+    ):
+        raise ValueError(
+            f"{solver} certifies a bias under CrossEntropy or MeanSquaredError only, "
+            f"got loss={type(model.loss).__name__} with lambda_b"
         )

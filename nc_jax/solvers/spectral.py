@@ -1,13 +1,14 @@
-"""The central path of the nuclear-norm ball, over group numbers.
+"""The central path of a priced and bounded nuclear norm, over group numbers.
 
-The ball Σ m_i |σ_i| ≤ τ (σ_i: the singular values, m_i: their multiplicities) is
-lifted to |σ_i| ≤ y_i, Σ m_i y_i ≤ τ, with the barrier −Σ log(y_i² − σ_i²) −
-log(τ − Σ m_i y_i). Each group counts once, whatever its multiplicity, so that
-the number of steps does not grow with K. Minimising f + ε·barrier over y gives,
-with μ the multiplier of the budget and η = μ/ε,
+The cost λ Σ m_i |σ_i| (σ_i: the singular values, m_i: their multiplicities) and the
+ball Σ m_i |σ_i| ≤ τ are lifted to λ Σ m_i y_i with |σ_i| ≤ y_i, Σ m_i y_i ≤ τ, and the
+barrier −Σ log(y_i² − σ_i²) − log(τ − Σ m_i y_i). Each group counts once, whatever
+its multiplicity, so that the number of steps does not grow with K. Minimising
+f + λ Σ m_i y_i + ε·barrier over y gives, with ν the multiplier of the ball,
+μ = λ + ν and η = μ/ε,
 
     ∇f + μ m_i g_i = 0,  g_i = x_i/(1 + θ_i),  x_i = η m_i σ_i,  θ_i = √(1 + x_i²),
-    (1/η) (Σ (1 + θ_i) + 1) = τ.
+    (1/η) Σ (1 + θ_i) + ε/ν = τ.
 
 As a matrix, μ g is a spectral function of M: its slopes act in the singular
 basis of M, by pairs (i, j), on the symmetric and the antisymmetric part. At a
@@ -20,11 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nc_jax.surrogates.grouped import GroupLogits, block_sizes
+from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits, block_sizes
 
 
 class PathPoint(NamedTuple):
-    """Where an iterate stands: group numbers, multiplier μ and barrier weight ε."""
+    """Where an iterate stands: group numbers, multiplier ν of the ball, weight ε."""
 
     logits: GroupLogits
     multiplier: Array
@@ -41,7 +42,7 @@ class PathSystem(NamedTuple):
         within_curvature: [G] slope of μ m g in α.
         symmetric, antisymmetric: [G, G] slopes of μ g on pairs of singular values.
         drift: [G], [G] slope of the budget residual in α and in the σ of M.
-        budget_curvature: minus its slope in μ.
+        budget_curvature: minus its slope in ν.
         weight_drift: ε times the slope of μ m g in ε, for α and for σ.
         weight_budget: ε times the slope of the budget residual in ε.
         pull: μ g as a matrix, in the original basis.
@@ -67,24 +68,25 @@ def barrier_degree(counts: np.ndarray) -> int:
     return 2 * (len(counts) + int(np.sum(counts > 1))) + 1
 
 
-def path_system(
-    counts: np.ndarray, radius: Array, gradient: GroupLogits, point: PathPoint
-) -> PathSystem:
+def path_system(model: GroupedProgram, gradient: GroupLogits, point: PathPoint) -> PathSystem:
     """Residuals and slopes of the central path's equations."""
+    counts, radius = model.sizes.counts, model.nuclear_radius
     groups = len(counts)
     multiplicity, _ = block_sizes(counts, radius.dtype)
     all_multiplicity = jnp.concatenate([multiplicity, jnp.ones(groups, radius.dtype)])
     several = multiplicity > 0
     present = (all_multiplicity > 0).astype(radius.dtype)
     left, singular, right_t = jnp.linalg.svd(point.logits.between)
-    eta = point.multiplier / point.weight
+    multiplier = model.penalty + point.multiplier
+    eta = multiplier / point.weight
+    slack = point.weight / point.multiplier
 
     x = eta * all_multiplicity * jnp.concatenate([point.logits.within, singular])
     theta = jnp.sqrt(1 + x**2)
     g = x / (1 + theta)
     remainder = 2 / (1 + theta)  # 1 − g², without cancellation
     slope = x / theta
-    scale = point.multiplier * eta
+    scale = multiplier * eta
     spread = present * (1 + theta)
 
     inner = g[groups:]
@@ -96,22 +98,22 @@ def path_system(
     def split(values: Array) -> tuple[Array, Array]:
         return jnp.where(several, values[:groups], 0), values[groups:]
 
-    pull_within, pull_between = split(point.multiplier * all_multiplicity * g)
+    pull_within, pull_between = split(multiplier * all_multiplicity * g)
     rotated = _product(left.T, _product(gradient.between, right_t.T))
-    ratio = jnp.sum(spread / theta) + 1
+    ratio = jnp.sum(spread / theta)
     return PathSystem(
         left=left,
         right=right_t.T,
         within=jnp.where(several, gradient.within, 0) + pull_within,
         between=rotated + jnp.diag(pull_between),
-        budget=(jnp.sum(spread) + 1) / eta - radius,
+        budget=jnp.sum(spread) / eta + slack - radius,
         within_curvature=scale * multiplicity**2 / (theta * (1 + theta))[:groups],
         symmetric=products / plus,
         antisymmetric=products / minus,
         drift=split(all_multiplicity * slope),
-        budget_curvature=ratio / (eta**2 * point.weight),
-        weight_drift=split(-point.multiplier * all_multiplicity * slope / (1 + theta)),
-        weight_budget=ratio / eta,
+        budget_curvature=ratio / (eta**2 * point.weight) + slack / point.multiplier,
+        weight_drift=split(-multiplier * all_multiplicity * slope / (1 + theta)),
+        weight_budget=ratio / eta + slack,
         pull=_product(left * pull_between, right_t),
     )
 

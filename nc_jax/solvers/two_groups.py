@@ -33,7 +33,7 @@ from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses import CrossEntropy
 from nc_jax.solvers.certificates import Certificate
 from nc_jax.solvers.solution import Solution, default_tolerance, label
-from nc_jax.surrogates.grouped import GroupLogits
+from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 
 
@@ -191,21 +191,23 @@ class TwoGroupRoot:
     def __init__(self, tolerance: Any = None, steps: int = 7):
         set_fields(self, tolerance=tolerance, steps=steps)
 
-    def floats_per_lane(self, model: LayerPeeled) -> int:
+    def floats_per_lane(self, model: GroupedProgram) -> int:
         """A few dozen scalars."""
         return 64
 
-    def __call__(self, model: LayerPeeled, key: Array | None = None) -> Solution:
+    def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
         """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.
 
         Args:
-            model: two groups and :class:`CrossEntropy`.
+            model: a :class:`LayerPeeled` with two groups and :class:`CrossEntropy`.
             key: unused; the method has no randomness.
 
         Raises:
-            ValueError: another number of groups, or another loss.
+            ValueError: another model, another number of groups, or another loss.
         """
         sizes = model.sizes
+        if not isinstance(model, LayerPeeled):
+            raise ValueError(f"TwoGroupRoot takes a LayerPeeled model, got {type(model).__name__}")
         if sizes.num_groups != 2 or not isinstance(model.loss, CrossEntropy):
             raise ValueError(
                 "TwoGroupRoot needs two groups and CrossEntropy, got "

@@ -1,5 +1,6 @@
-"""What is solved: surrogate models of a network's top layers."""
+"""What is solved: models of a network's top layers as immutable pytrees."""
 
 from nc_jax.surrogates.layer_peeled import LayerPeeled
+from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
 
-__all__ = ["LayerPeeled"]
+__all__ = ["LayerPeeled", "UnconstrainedFeatures"]

@@ -1,24 +1,90 @@
-"""A Layer-Peeled Model over groups of equal classes: its symmetric logits.
+"""Programs over groups of equal classes: their symmetric logits.
 
-A convex program keeps an optimum that is invariant under permutations inside
-each group. Such logits are, for class k of group g and class l of group g',
+The Layer-Peeled Model and the unconstrained feature model are, for a loss
+convex in the logits and p ≥ K, of one form:
 
-    Z_kl = α_g (1[k=l] − 1/K_g) [g = g'] + M_gg' / √(K_g K_g'),
+    minimise Σ_k π_k L(Z_k + b, k) + (λ_b/2)‖b‖² + λ‖X‖_*   subject to  ‖X‖_* ≤ τ,
 
-with one number α_g a group and a G×G matrix M. The singular values of Z are
-|α_g|, K_g − 1 times each, and those of M, so that ‖Z‖_* = Σ (K_g−1)|α_g| + ‖M‖_*.
+with X = D^½ Z, where the row scale D is 1 in the former (and λ = 0) and the
+class sizes in the latter (and τ no constraint, but a bound that the optimum
+obeys). A convex program keeps an optimum that is invariant under permutations
+inside each group. Such X are, for class k of group g and class l of group g',
+
+    X_kl = α_g (1[k=l] − 1/K_g) [g = g'] + M_gg' / √(K_g K_g'),
+
+with one number α_g a group and a G×G matrix M. The singular values of X are
+|α_g|, K_g − 1 times each, and those of M, so that ‖X‖_* = Σ (K_g−1)|α_g| + ‖M‖_*.
 The size of the program does not depend on K. (A group of one class has no α.)
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nc_jax.geometry import ClassSizes
 from nc_jax.losses import Loss
-from nc_jax.surrogates.layer_peeled import LayerPeeled
+
+
+class GroupedProgram(Protocol):
+    """What a surrogate offers to be solved over group numbers; batch axes lead."""
+
+    @property
+    def sizes(self) -> ClassSizes:
+        """Class sizes; G groups over K classes."""
+        ...
+
+    @property
+    def loss(self) -> Loss:
+        """A loss of logits and label."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """The dimension p of the features, static."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        ...
+
+    @property
+    def row_scale(self) -> Array:
+        """D^{−½} [..., G]: rows of Z over rows of X."""
+        ...
+
+    @property
+    def penalty(self) -> Array:
+        """[...] λ, the price of ‖X‖_*; zero where it is constrained instead."""
+        ...
+
+    @property
+    def nuclear_radius(self) -> Array:
+        """[...] τ, a bound on ‖X‖_*: the constraint, or one that the optimum obeys."""
+        ...
+
+    @property
+    def bias_penalty(self) -> Array | None:
+        """[...] λ_b ≥ 0; None for a model without bias."""
+        ...
+
+    @property
+    def classifier_scale(self) -> Array:
+        """[...] W Wᵀ over (XᵀX)^½."""
+        ...
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The leading axes; () for a single model."""
+        ...
+
+    @property
+    def valid(self) -> Array:
+        """[...] whether all numbers of a lane are what they must be."""
+        ...
 
 
 class GroupLogits(NamedTuple):
@@ -27,10 +93,12 @@ class GroupLogits(NamedTuple):
     Attributes:
         within: α [..., G]; zero for a group of one class.
         between: M [..., G, G].
+        bias: b [..., G], the same for all classes of a group; None without.
     """
 
     within: Array
     between: Array
+    bias: Array | None = None
 
 
 def block_sizes(counts: np.ndarray, dtype: Any) -> tuple[Array, Array]:
@@ -38,61 +106,86 @@ def block_sizes(counts: np.ndarray, dtype: Any) -> tuple[Array, Array]:
     return jnp.asarray(counts - 1, dtype), jnp.asarray(np.sqrt(counts), dtype)
 
 
-def row_loss(loss: Loss, counts: np.ndarray, row: Array, group: Array) -> Array:
-    """Loss of one class of ``group``; ``row`` [1 + G] is (α_g, M_g1 … M_gG)."""
+def _row_loss(model: GroupedProgram, row: Array, group: Array) -> Array:
+    """Loss of one class of ``group``; ``row`` is (α_g, M_g1 … M_gG, b_1 … b_G)."""
+    counts = model.sizes.counts
+    groups = len(counts)
     _, root = block_sizes(counts, row.dtype)
     count = jnp.asarray(counts, row.dtype)
-    own_group = jnp.arange(len(counts)) == group
-    means = row[1:] / (root[group] * root)
+    own_group = jnp.arange(groups) == group
+    means = row[1 : 1 + groups] / (root[group] * root)
     alpha = jnp.where(count[group] > 1, row[0], 0)
-    others = means - jnp.where(own_group, alpha / count[group], 0)
-    own = others[group] + alpha
+    scale = model.row_scale[group]
+    others = scale * (means - jnp.where(own_group, alpha / count[group], 0))
+    if model.bias_penalty is not None:
+        others = others + row[1 + groups :]
+    own = others[group] + scale * alpha
     logits = jnp.concatenate([own[None], others])
     multiplicity = jnp.concatenate([jnp.ones(1, row.dtype), count - own_group.astype(row.dtype)])
-    return loss(logits, 0, multiplicity)
+    return model.loss(logits, 0, multiplicity)
 
 
 def _rows(point: GroupLogits) -> Array:
-    """[G, 1 + G] the variables that each row of logits depends on."""
-    return jnp.concatenate([point.within[:, None], point.between], axis=1)
+    """[G, 1 + G (+ G)] the variables that each row of logits depends on."""
+    parts = [point.within[:, None], point.between]
+    if point.bias is not None:
+        parts.append(jnp.broadcast_to(point.bias, point.between.shape))
+    return jnp.concatenate(parts, axis=1)
 
 
-def objective(model: LayerPeeled, point: GroupLogits) -> Array:
-    """Objective of a single model at group numbers."""
-    counts = model.sizes.counts
+def data_loss(model: GroupedProgram, point: GroupLogits) -> Array:
+    """Σ_k π_k L(Z_k + b, k) of a single model at group numbers."""
+    groups = jnp.arange(model.sizes.num_groups)
+    losses = jax.vmap(lambda row, group: _row_loss(model, row, group))(_rows(point), groups)
+    return jnp.sum(model.sizes.group_weights * losses)
+
+
+def value_and_gradient(model: GroupedProgram, point: GroupLogits) -> tuple[Array, GroupLogits]:
+    """:func:`data_loss` and its gradient in the group numbers."""
+    weights, groups = model.sizes.group_weights, model.sizes.num_groups
 
     def one(row: Array, group: Array) -> Array:
-        return row_loss(model.loss, counts, row, group)
+        return _row_loss(model, row, group)
 
-    return jnp.sum(model.sizes.group_weights * jax.vmap(one)(_rows(point), jnp.arange(len(counts))))
-
-
-def value_and_gradient(model: LayerPeeled, point: GroupLogits) -> tuple[Array, GroupLogits]:
-    """Objective and its gradient in the group numbers, of a single model."""
-    counts, weights = model.sizes.counts, model.sizes.group_weights
-
-    def one(row: Array, group: Array) -> Array:
-        return row_loss(model.loss, counts, row, group)
-
-    groups = jnp.arange(len(counts))
-    values, slopes = jax.vmap(jax.value_and_grad(one))(_rows(point), groups)
+    values, slopes = jax.vmap(jax.value_and_grad(one))(_rows(point), jnp.arange(groups))
     slopes = weights[:, None] * slopes
-    return jnp.sum(weights * values), GroupLogits(slopes[:, 0], slopes[:, 1:])
+    in_bias = None if point.bias is None else jnp.sum(slopes[:, 1 + groups :], axis=0)
+    gradient = GroupLogits(slopes[:, 0], slopes[:, 1 : 1 + groups], in_bias)
+    return jnp.sum(weights * values), gradient
 
 
-def row_hessians(model: LayerPeeled, point: GroupLogits) -> Array:
-    """[G, 1+G, 1+G] weighted Hessian of each row; rows do not interact."""
-    counts, weights = model.sizes.counts, model.sizes.group_weights
+def row_hessians(model: GroupedProgram, point: GroupLogits) -> Array:
+    """Weighted Hessian of each row, [G, 1+G, 1+G] or with bias [G, 1+2G, 1+2G]."""
+    weights, groups = model.sizes.group_weights, jnp.arange(model.sizes.num_groups)
 
     def one(row: Array, group: Array) -> Array:
-        return row_loss(model.loss, counts, row, group)
+        return _row_loss(model, row, group)
 
-    groups = jnp.arange(len(counts))
     return weights[:, None, None] * jax.vmap(jax.hessian(one))(_rows(point), groups)
 
 
+def bias_cost(model: GroupedProgram, point: GroupLogits) -> Array:
+    """(λ_b/2)‖b‖² over all K classes; zero without a bias."""
+    if point.bias is None or model.bias_penalty is None:
+        return jnp.zeros((), point.within.dtype)
+    counts = jnp.asarray(model.sizes.counts, point.bias.dtype)
+    return 0.5 * model.bias_penalty * jnp.sum(counts * point.bias**2)
+
+
+def start_bias(model: GroupedProgram) -> Array | None:
+    """A bias [G] to start from: about the best one at zero logits."""
+    if model.bias_penalty is None:
+        return None
+    counts = jnp.asarray(model.sizes.counts, model.sizes.group_sizes.dtype)
+    shares = model.sizes.group_weights / counts
+    if not model.loss.shift_invariant:
+        return shares / (1 + model.bias_penalty)
+    relative = jnp.log(shares) - jnp.sum(counts * jnp.log(shares)) / model.num_classes
+    return relative / (1 + model.num_classes * model.bias_penalty)
+
+
 def expand(counts: np.ndarray, membership: tuple[int, ...], point: GroupLogits) -> Array:
-    """The [..., K, K] matrix that group numbers [..., G], [..., G, G] stand for."""
+    """The [..., K, K] matrix X that group numbers [..., G], [..., G, G] stand for."""
     member = np.asarray(membership)
     count = counts[member]
     scale = jnp.asarray(1 / np.sqrt(count[:, None] * count[None, :]), point.between.dtype)

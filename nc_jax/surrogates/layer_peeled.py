@@ -13,14 +13,19 @@ convex loss, which is why class means suffice.)
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.checks import common_dtype, float_array, require_count, require_positive
-from nc_jax.geometry import ClassSizes, class_sizes
+from nc_jax.checks import (
+    common_dtype,
+    float_array,
+    is_positive,
+    require_count,
+    require_positive,
+)
+from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import CrossEntropy, Loss
+from nc_jax.losses import CrossEntropy, Loss, require_loss
 
 
 @immutable(static=("dimension",))
@@ -63,9 +68,7 @@ class LayerPeeled:
         Raises:
             TypeError, ValueError: naming the argument that is wrong.
         """
-        loss = CrossEntropy() if loss is None else loss
-        if not callable(loss) or not hasattr(loss, "shift_invariant"):
-            raise TypeError(f"loss must be an nc_jax loss such as CrossEntropy(), got {loss!r}")
+        loss = require_loss(CrossEntropy() if loss is None else loss)
         raw = sizes.group_sizes if isinstance(sizes, ClassSizes) else sizes
         sizes = class_sizes(sizes)
         dtype = common_dtype(raw, weight_energy, feature_energy)
@@ -73,14 +76,7 @@ class LayerPeeled:
         for name, value in (("weight_energy", weight_energy), ("feature_energy", feature_energy)):
             energies[name] = float_array(name, value, dtype)
             require_positive(name, energies[name], lanes=energies[name].ndim > 0)
-        shapes = {
-            "sizes": sizes.group_sizes.shape[:-1],
-            **{name: value.shape for name, value in energies.items()},
-        }
-        try:
-            jnp.broadcast_shapes(*shapes.values())
-        except ValueError:
-            raise ValueError(f"leading (batch) axes must broadcast, got {shapes}") from None
+        require_broadcast(sizes, energies)
         num_classes = sizes.num_classes
         dimension = num_classes if dimension is None else dimension
         least = num_classes - 1 if loss.shift_invariant else num_classes
@@ -104,6 +100,32 @@ class LayerPeeled:
         return self.num_classes * self.budget
 
     @property
+    def row_scale(self) -> Array:
+        """[..., G] ones: the features of all classes weigh the same."""
+        return jnp.ones_like(self.sizes.group_sizes)
+
+    @property
+    def penalty(self) -> Array:
+        """Zero: the nuclear norm is constrained, not penalised."""
+        return jnp.zeros_like(self.weight_energy)
+
+    @property
+    def bias_penalty(self) -> None:
+        """None: the model has no bias."""
+        return None
+
+    @property
+    def classifier_scale(self) -> Array:
+        """√(E_W/E_H) [...], which turns (ZᵀZ)^½ into the classifiers' Gram."""
+        return jnp.sqrt(self.weight_energy / self.feature_energy)
+
+    @property
+    def valid(self) -> Array:
+        """[...] whether sizes and energies of a lane are positive and finite."""
+        sizes = jnp.all(is_positive(self.sizes.group_sizes), axis=-1)
+        return sizes & is_positive(self.weight_energy) & is_positive(self.feature_energy)
+
+    @property
     def batch_shape(self) -> tuple[int, ...]:
         """The leading axes; () for a single model."""
         return jnp.broadcast_shapes(
@@ -114,12 +136,5 @@ class LayerPeeled:
 
     def objective(self, logits: Array) -> Array:
         """Σ_k (n_k/N) L(Z_k, k) of a single model, for logits [K, K]."""
-        rows = jax.vmap(self.loss)(logits, jnp.arange(self.num_classes))
-        return jnp.sum(self.class_weights * rows)
-
-    @property
-    def class_weights(self) -> Array:
-        """π_k = n_k/N [..., K]; sums to 1."""
-        sizes = self.sizes
-        counts = jnp.asarray(sizes.counts, sizes.group_sizes.dtype)
-        return (sizes.group_weights / counts)[..., jnp.asarray(sizes.membership)]
+        losses = self.loss(logits, jnp.arange(self.num_classes))
+        return jnp.sum(self.sizes.class_weights * losses)

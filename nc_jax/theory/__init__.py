@@ -1,13 +1,39 @@
 """What is known in closed form, or as one scalar equation."""
 
 from nc_jax.theory.balanced import BalancedOptimum, balanced_optimum
+from nc_jax.theory.deep_linear import DeepLinearOptimum, deep_linear_optimum
+from nc_jax.theory.limits import SeliCosines, seli_cosines
+from nc_jax.theory.regularised import (
+    UnconstrainedOptimum,
+    unconstrained_collapse_penalty,
+    unconstrained_collapse_ratio,
+    unconstrained_optimum,
+    unconstrained_vanish_penalty,
+)
+from nc_jax.theory.squared_error import (
+    SquaredErrorOptimum,
+    balanced_squared_error_optimum,
+    squared_error_optimum,
+)
 from nc_jax.theory.thresholds import collapse_ratio, log_collapse_ratio, vanish_budget, vanish_ratio
 
 __all__ = [
     "BalancedOptimum",
+    "DeepLinearOptimum",
+    "SeliCosines",
+    "SquaredErrorOptimum",
+    "UnconstrainedOptimum",
     "balanced_optimum",
+    "balanced_squared_error_optimum",
     "collapse_ratio",
+    "deep_linear_optimum",
     "log_collapse_ratio",
+    "seli_cosines",
+    "squared_error_optimum",
+    "unconstrained_collapse_penalty",
+    "unconstrained_collapse_ratio",
+    "unconstrained_optimum",
+    "unconstrained_vanish_penalty",
     "vanish_budget",
     "vanish_ratio",
 ]

@@ -161,7 +161,7 @@ def test_float32_follows_its_inputs_and_stays_accurate(counts, loss, seed):
 def test_squared_error_has_a_closed_form(seed):
     """Classes decouple: Z = diag((1 − μ/π_k)₊) with Σ_k Z_kk = min(K E, K) [derived]."""
     model = random_model(seed, (2, 3, 4, 1), "mean-squared-error", budgets=(0.02, 2))
-    share = np.asarray(model.class_weights)
+    share = np.asarray(model.sizes.class_weights)
     target = min(float(model.nuclear_radius), 10.0)
     low, high = 0.0, share.max()
     for _ in range(200):

@@ -1,0 +1,157 @@
+"""The unconstrained feature model: free features under weight decay.
+
+Minimise over classifiers w_k, features h_{k,i} and (optionally) a bias b
+
+    (1/N) Σ_k Σ_i L(W h_{k,i} + b, k) + (λ_W/2)‖W‖² + (λ_H/2) Σ_{k,i} ‖h_{k,i}‖² (+ (λ_b/2)‖b‖²)
+
+(Zhu et al., NeurIPS 2021; Hong and Ling, arXiv 2309.09725, with λ‖·‖² for our
+(λ/2)‖·‖²). For a loss convex in the logits and p ≥ K features of one class
+coincide and this is the convex program
+
+    minimise Σ_k π_k L(Z_k + b, k) + λ_Z ‖D^½ Z‖_* (+ (λ_b/2)‖b‖²),
+
+λ_Z = √(λ_W λ_H), D = diag(n_k). Class sizes are absolute here: a class of n_k
+samples pays for n_k features, where the Layer-Peeled Model averages over classes.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
+from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
+from nc_jax.immutable import immutable, set_fields
+from nc_jax.losses import CrossEntropy, Loss, require_loss
+
+
+@immutable(static=("dimension",))
+class UnconstrainedFeatures:
+    """An unconstrained feature model, or a batch of them.
+
+    Attributes:
+        sizes: absolute class sizes n_k; G groups over K classes.
+        lambda_w: λ_W > 0 [...], weight decay of the classifiers.
+        lambda_h: λ_H > 0 [...], weight decay of every sample's features.
+        lambda_b: λ_b ≥ 0 [...], weight decay of the bias; None for no bias.
+        loss: a loss of logits and label.
+        dimension: p, static; at least K−1 (K for a loss that is not
+            shift-invariant).
+    """
+
+    sizes: ClassSizes
+    lambda_w: Array
+    lambda_h: Array
+    lambda_b: Array | None
+    loss: Loss
+    dimension: int
+
+    def __init__(
+        self,
+        sizes: Any,
+        lambda_w: Any,
+        lambda_h: Any,
+        lambda_b: Any = None,
+        loss: Loss | None = None,
+        dimension: int | None = None,
+    ):
+        """Checks and converts; see the class for the arguments.
+
+        Args:
+            sizes: a :class:`ClassSizes` or an array [K]. Leading axes of sizes
+                and penalties make a batch; they must broadcast.
+            lambda_w: λ_W, a number or an array.
+            lambda_h: λ_H, a number or an array.
+            lambda_b: λ_b, a number or an array; 0 for an unregularised bias.
+            loss: cross-entropy by default.
+            dimension: p; K by default.
+
+        Raises:
+            TypeError, ValueError: naming the argument that is wrong.
+        """
+        loss = require_loss(CrossEntropy() if loss is None else loss)
+        raw = sizes.group_sizes if isinstance(sizes, ClassSizes) else sizes
+        sizes = class_sizes(sizes)
+        dtype = common_dtype(raw, lambda_w, lambda_h, lambda_b)
+        numbers = {}
+        for name, value in (("lambda_w", lambda_w), ("lambda_h", lambda_h)):
+            numbers[name] = float_array(name, value, dtype)
+            require_positive(name, numbers[name], lanes=numbers[name].ndim > 0)
+        if lambda_b is not None:
+            numbers["lambda_b"] = float_array("lambda_b", lambda_b, dtype)
+            require_positive(
+                "lambda_b", numbers["lambda_b"], lanes=numbers["lambda_b"].ndim > 0, or_zero=True
+            )
+        require_broadcast(sizes, numbers)
+        least = sizes.num_classes - 1 if loss.shift_invariant else sizes.num_classes
+        dimension = sizes.num_classes if dimension is None else dimension
+        dimension = require_count("dimension", dimension, least)
+        sizes = ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership)
+        numbers.setdefault("lambda_b", None)
+        set_fields(self, sizes=sizes, loss=loss, dimension=dimension, **numbers)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.sizes.num_classes
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The leading axes; () for a single model."""
+        bias = () if self.lambda_b is None else self.lambda_b.shape
+        return jnp.broadcast_shapes(
+            self.sizes.group_sizes.shape[:-1], self.lambda_w.shape, self.lambda_h.shape, bias
+        )
+
+    @property
+    def row_scale(self) -> Array:
+        """[..., G] 1/√n_k: rows of Z over rows of X = D^½ Z."""
+        return 1 / jnp.sqrt(self.sizes.group_sizes)
+
+    @property
+    def penalty(self) -> Array:
+        """λ_Z = √(λ_W λ_H), [...]."""
+        return jnp.sqrt(self.lambda_w) * jnp.sqrt(self.lambda_h)
+
+    @property
+    def nuclear_radius(self) -> Array:
+        """[...] bound on ‖D^½ Z‖_* at the optimum: the loss at zero logits over λ_Z."""
+        others = jnp.asarray([1, self.num_classes - 1], self.lambda_w.dtype)
+        return self.loss(jnp.zeros(2, self.lambda_w.dtype), 0, others) / self.penalty
+
+    @property
+    def bias_penalty(self) -> Array | None:
+        """λ_b [...], or None."""
+        return self.lambda_b
+
+    @property
+    def classifier_scale(self) -> Array:
+        """√(λ_H/λ_W) [...], which turns (ZᵀDZ)^½ into the classifiers' Gram."""
+        return jnp.sqrt(self.lambda_h / self.lambda_w)
+
+    @property
+    def valid(self) -> Array:
+        """[...] whether sizes and penalties of a lane are what they must be."""
+        good = jnp.all(is_positive(self.sizes.group_sizes), axis=-1)
+        good = good & is_positive(self.lambda_w) & is_positive(self.lambda_h)
+        if self.lambda_b is None:
+            return good
+        return good & jnp.isfinite(self.lambda_b) & (self.lambda_b >= 0)
+
+    def objective(self, logits: Array, bias: Array | None = None) -> Array:
+        """The convex form of a single model, for W H [K, K] and a bias [K].
+
+        Args:
+            logits: [K, K] row k are w_j·h_k, without the bias.
+            bias: [K]; zero by default.
+        """
+        sizes = self.sizes
+        scaled = jnp.sqrt(sizes.class_sizes)[:, None] * logits
+        norm = jnp.sum(jnp.linalg.svd(scaled, compute_uv=False))
+        cost = self.penalty * norm
+        if bias is not None:
+            logits = logits + bias
+            if self.lambda_b is not None:
+                cost = cost + 0.5 * self.lambda_b * jnp.sum(bias**2)
+        losses = self.loss(logits, jnp.arange(self.num_classes))
+        return jnp.sum(sizes.class_weights * losses) + cost

@@ -1,0 +1,107 @@
+"""Deep linear heads on free features under the squared error (Dang et al. 2023).
+
+Minimise (1/2N) Σ_k Σ_i ‖W_M ⋯ W_1 h_{k,i} − e_k‖² + (λ_W/2) Σ_l ‖W_l‖² + (λ_H/2) Σ ‖h_{k,i}‖²
+without a bias. The classes decouple, each with one mode; with M weight matrices
+(arXiv 2301.00437, Theorems 3.1 and 4.1, with our normalisation; the threshold
+derived for this project), b_k = M N (N λ_W^M λ_H)^{1/M}/n_k and x_k the largest root of
+
+    M x^{M−1}/(x^M + 1)² = b_k,
+
+class k is learned exactly if b_k < (M−1)^{(M−1)/M}/M (b_k < 1 for M = 1). Between
+that threshold and the existence of the root the zero solution is better.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jax import Array
+
+from nc_jax.checks import common_dtype, float_array, require_count, require_positive
+
+
+class DeepLinearOptimum(NamedTuple):
+    """The global optimum of a deep linear head on free features.
+
+    Attributes:
+        objective: [...] optimal value, penalties included.
+        learned: [..., K] booleans, whether a class has a non-zero mode.
+        logits: [..., K] the own logit of each class's features; the others are 0.
+        singular_values: [..., K] s_k, shared by every W_l.
+        feature_norms: [..., K] ‖h_{k,i}‖.
+    """
+
+    objective: Array
+    learned: Array
+    logits: Array
+    singular_values: Array
+    feature_norms: Array
+
+
+def deep_linear_optimum(
+    class_sizes: Any, num_layers: int, lambda_w: Any, lambda_h: Any
+) -> DeepLinearOptimum:
+    """Optimum for any class sizes; widths of at least K are assumed.
+
+    Args:
+        class_sizes: [..., K] absolute class sizes, K ≥ 2.
+        num_layers: M ≥ 1, how many weight matrices follow the features.
+        lambda_w: λ_W > 0, the decay of each of them, [...].
+        lambda_h: λ_H > 0 [...].
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+    """
+    layers = require_count("num_layers", num_layers, 1)
+    dtype = common_dtype(class_sizes, lambda_w, lambda_h)
+    sizes = float_array("class_sizes", class_sizes, dtype)
+    if sizes.ndim == 0 or sizes.shape[-1] < 2:
+        raise ValueError(f"class_sizes must be [..., K] with K ≥ 2, got shape {sizes.shape}")
+    require_positive("class_sizes", sizes, lanes=sizes.ndim > 1)
+    decays = []
+    for name, value in (("lambda_w", lambda_w), ("lambda_h", lambda_h)):
+        decays.append(float_array(name, value, dtype))
+        require_positive(name, decays[-1], lanes=decays[-1].ndim > 0)
+    in_w, in_h = (decay[..., None] for decay in decays)
+    samples = jnp.sum(sizes, axis=-1, keepdims=True)
+
+    price = layers * samples * in_w * (samples * in_h) ** (1 / layers) / sizes
+    threshold = (layers - 1) ** ((layers - 1) / layers) / layers if layers > 1 else 1.0
+    learned = price < threshold
+    root = _largest_root(layers, jnp.where(learned, price, 0.5 * threshold))
+    power = jnp.where(learned, root**layers, 0)
+    own = power / (power + 1)
+    singular = (samples * in_h * power) ** (1 / (2 * layers))
+    norms = jnp.where(learned, own / jnp.where(learned, singular, 1) ** layers, 0)
+    losses = sizes / (2 * samples) * (1 - own) ** 2
+    losses = losses + 0.5 * layers * in_w * singular**2 + 0.5 * in_h * sizes * norms**2
+    return DeepLinearOptimum(jnp.sum(losses, axis=-1), learned, own, singular, norms)
+
+
+def _largest_root(layers: int, price: Array) -> Array:
+    """Largest x with M x^{M−1}/(x^M + 1)² = b, in logarithms."""
+    if layers == 1:
+        return 1 / jnp.sqrt(price) - 1
+
+    @jnp.vectorize
+    def solve(b: Array) -> Array:
+        def excess(t: Array, _: Any) -> Array:
+            left = jnp.log(layers) + (layers - 1) * t
+            return left - 2 * jax.nn.softplus(layers * t) - jnp.log(b)
+
+        # From the maximum x^M = (M−1)/(M+1) on it falls, at least as M x^{−M−1}.
+        lower = jnp.full_like(b, jnp.log((layers - 1) / (layers + 1)) / layers)
+        upper = jnp.maximum((jnp.log(layers) - jnp.log(b)) / (layers + 1), lower) + 1
+        tiny = float(jnp.finfo(b.dtype).eps)
+        found = optx.root_find(
+            excess,
+            optx.Bisection(rtol=tiny, atol=tiny),
+            0.5 * (lower + upper),
+            options={"lower": lower, "upper": upper},
+            max_steps=90,
+            throw=False,
+        )
+        return jnp.exp(found.value)
+
+    return solve(price)

@@ -1,6 +1,6 @@
 """nc_jax: the geometry of a network's last layers, predicted with certificates."""
 
-from nc_jax import theory
+from nc_jax import metrics, theory
 from nc_jax.geometry import (
     ClassSizes,
     class_sizes,
@@ -10,9 +10,18 @@ from nc_jax.geometry import (
     simplex_etf,
     two_groups,
 )
-from nc_jax.losses import CrossEntropy, Loss, MeanSquaredError, PowerSoftmax, SoftmaxBased
+from nc_jax.losses import (
+    CrossEntropy,
+    Loss,
+    MeanSquaredError,
+    PowerSoftmax,
+    SoftmaxBased,
+    SupervisedContrastive,
+)
 from nc_jax.solvers import (
+    FactoredMultiStart,
     FactoredQuasiNewton,
+    FactoredSolution,
     Phase,
     ReducedInteriorPoint,
     Solution,
@@ -23,14 +32,17 @@ from nc_jax.solvers import (
     solve,
     solve_batch,
 )
-from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
+from nc_jax.surrogates import DeepLayerPeeled, LayerPeeled, UnconstrainedFeatures
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ClassSizes",
     "CrossEntropy",
+    "DeepLayerPeeled",
+    "FactoredMultiStart",
     "FactoredQuasiNewton",
+    "FactoredSolution",
     "LayerPeeled",
     "Loss",
     "MeanSquaredError",
@@ -40,12 +52,14 @@ __all__ = [
     "SoftmaxBased",
     "Solution",
     "Status",
+    "SupervisedContrastive",
     "TwoGroupRoot",
     "UnconstrainedFeatures",
     "class_sizes",
     "cosines",
     "gram",
     "long_tailed",
+    "metrics",
     "phase",
     "phase_codes",
     "simplex_etf",

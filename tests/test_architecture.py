@@ -16,7 +16,7 @@ ROOMS = {
     "geometry": BASE,
     "losses": BASE,
     "surrogates": BASE | {"losses", "geometry"},
-    "solvers": BASE | {"surrogates", "losses", "geometry"},
+    "solvers": BASE | {"surrogates", "theory", "losses", "geometry"},
     "theory": BASE | {"geometry", "losses"},
     "metrics": BASE | {"geometry"},
     "report": {"metrics"},

@@ -1,13 +1,18 @@
 """How a surrogate is solved, and the certificate of how well."""
 
+from nc_jax.solvers.factored import FactoredMultiStart
+from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.general import FactoredQuasiNewton
+from nc_jax.solvers.phases import Phase, phase, phase_codes
 from nc_jax.solvers.reduced import ReducedInteriorPoint
 from nc_jax.solvers.select import choose_solver, solve, solve_batch
-from nc_jax.solvers.solution import Phase, Solution, Status, phase, phase_codes
+from nc_jax.solvers.solution import Solution, Status
 from nc_jax.solvers.two_groups import TwoGroupRoot
 
 __all__ = [
+    "FactoredMultiStart",
     "FactoredQuasiNewton",
+    "FactoredSolution",
     "Phase",
     "ReducedInteriorPoint",
     "Solution",

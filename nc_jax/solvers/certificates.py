@@ -75,9 +75,14 @@ def certify_with(
     inner = jnp.sum(gradient.within * point.within) + jnp.sum(gradient.between * point.between)
     slope = jnp.maximum(jnp.max(within_slopes(counts, gradient)), between_norm)
     penalised = model.penalty * norm
-    excess = model.nuclear_radius * jnp.maximum(slope - model.penalty, 0)
-    gap = inner + penalised + excess + _bias_gap(model, point, gradient)
     objective = value + penalised + bias_cost(model, point)
+    # Losses are not negative, so the optimum pays no more for its norm than this point.
+    priced = objective / jnp.where(model.penalty > 0, model.penalty, 1)
+    radius = jnp.where(
+        model.penalty > 0, jnp.minimum(model.nuclear_radius, priced), model.nuclear_radius
+    )
+    excess = radius * jnp.maximum(slope - model.penalty, 0)
+    gap = inner + penalised + excess + _bias_gap(model, point, gradient)
     # Rounding can make the sum of nearly opposite terms negative.
     return Certificate(objective, jnp.maximum(gap, 0), jnp.maximum(slope, model.penalty), norm)
 

@@ -9,24 +9,28 @@ import jax.numpy as jnp
 from jax import Array
 
 from nc_jax.checks import require_count
-from nc_jax.losses import CrossEntropy
+from nc_jax.losses import CrossEntropy, MeanSquaredError
+from nc_jax.solvers.factored import FactoredMultiStart
+from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.general import FactoredQuasiNewton
 from nc_jax.solvers.reduced import ReducedInteriorPoint
 from nc_jax.solvers.solution import Solution
 from nc_jax.solvers.two_groups import TwoGroupRoot
-from nc_jax.surrogates.grouped import GroupedProgram
+from nc_jax.surrogates.deep import DeepLayerPeeled
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
+
+Surrogate = LayerPeeled | UnconstrainedFeatures | DeepLayerPeeled
 
 
 class Solver(Protocol):
     """An immutable object that holds settings and solves one model."""
 
-    def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
+    def __call__(self, model: Any, key: Array | None = None) -> Any:
         """Solves one model; pure, jit- and vmap-able."""
         ...
 
-    def floats_per_lane(self, model: GroupedProgram) -> int:
+    def floats_per_lane(self, model: Any) -> int:
         """Roughly how many numbers a lane of a batch holds while it is solved."""
         ...
 
@@ -40,14 +44,18 @@ MAX_REDUCED_GROUPS = 16
 WORKING_FLOATS = 2**27
 MAX_LANES = 2**16
 
+# Fields of the models that carry an axis of their own; all others are numbers.
+VECTORS = ("sizes", "weight_energies")
 
-def choose_solver(model: GroupedProgram) -> Solver:
+
+def choose_solver(model: Surrogate) -> Solver:
     """The solver that :func:`solve` uses: a static choice, by structure and loss.
 
-    Raises:
-        ValueError: the loss is not convex in the logits, so that no solver here
-            could certify an answer.
+    Programs convex in the logits go to a solver over group numbers, which
+    certifies its answer; all others to :class:`FactoredMultiStart`.
     """
+    if not _convex(model):
+        return FactoredMultiStart()
     groups = model.sizes.num_groups
     two_groups = isinstance(model, LayerPeeled) and groups == 2
     if two_groups and isinstance(model.loss, CrossEntropy):
@@ -57,10 +65,17 @@ def choose_solver(model: GroupedProgram) -> Solver:
     return FactoredQuasiNewton()
 
 
-def solve(
-    model: GroupedProgram, solver: Solver | None = None, key: Array | None = None
-) -> Solution:
-    """Solves a Layer-Peeled or an unconstrained feature model to certified optimality.
+def _convex(model: Surrogate) -> bool:
+    """Whether the solvers over group numbers take the model."""
+    if isinstance(model, DeepLayerPeeled) or not model.loss.convex:
+        return False
+    if isinstance(model, LayerPeeled):
+        return model.feature_power is None
+    return model.lambda_b is None or isinstance(model.loss, CrossEntropy | MeanSquaredError)
+
+
+def solve(model: Surrogate, solver: Solver | None = None, key: Array | None = None) -> Any:
+    """Solves a surrogate; certified wherever the program is convex in the logits.
 
     Pure, jit- and vmap-able. A batched model is handed to :func:`solve_batch`.
 
@@ -70,8 +85,9 @@ def solve(
         key: PRNG key of solvers that start at random; others ignore it.
 
     Returns:
-        The solution with its duality gap; read ``status`` (or
-        :func:`nc_jax.phase`) before its numbers.
+        A :class:`Solution` with its duality gap, or of the factored solver a
+        :class:`FactoredSolution` with its residual and restarts; read ``status``
+        (or :func:`nc_jax.phase`) before its numbers.
 
     Raises:
         TypeError, ValueError: not a model, or one that the solver does not take.
@@ -83,11 +99,11 @@ def solve(
 
 
 def solve_batch(
-    model: GroupedProgram,
+    model: Surrogate,
     solver: Solver | None = None,
     key: Array | None = None,
     batch_size: int | None = None,
-) -> Solution:
+) -> Any:
     """Solves every lane of a batched model; a bad lane spoils no other.
 
     Args:
@@ -95,7 +111,7 @@ def solve_batch(
         solver: as in :func:`solve`.
         key: split over the lanes.
         batch_size: lanes worked on at a time, which bounds memory; by default
-            as many as hold about a gigabyte.
+            as many as hold about a gigabyte (the factored solver has ``slots``).
 
     Returns:
         A solution whose leaves lead with the batch axes; ``status`` per lane.
@@ -103,32 +119,43 @@ def solve_batch(
     _check(model, solver)
     shape = model.batch_shape
     solver = solver or choose_solver(model)
-    if batch_size is None:
-        batch_size = min(MAX_LANES, max(1, WORKING_FLOATS // solver.floats_per_lane(model)))
-    require_count("batch_size", batch_size, 1)
+    if batch_size is not None:
+        require_count("batch_size", batch_size, 1)
     lanes = math.prod(shape)
+    if lanes == 0:
+        raise ValueError(f"model must have at least one lane, got batch shape {shape}")
     keys = None if key is None else jax.random.split(key, lanes)
 
     def flatten(path: tuple, leaf: Array) -> Array:
-        # Group sizes carry an axis of their own; all other leaves are numbers.
-        own = leaf.shape[-1:] if path[0].name == "sizes" else ()
+        own = leaf.shape[-1:] if path[0].name in VECTORS else ()
         return jnp.broadcast_to(leaf, shape + own).reshape((lanes, *own))
 
     lane_models = jax.tree_util.tree_map_with_path(flatten, model)
-    solved = _solve_lanes(lane_models, solver, keys, min(batch_size, lanes))
+    if isinstance(solver, FactoredMultiStart):
+        keys = jax.random.split(jax.random.key(0), lanes) if keys is None else keys
+        solved = _solve_queue(lane_models, solver, keys)
+    else:
+        if batch_size is None:
+            batch_size = min(MAX_LANES, max(1, WORKING_FLOATS // solver.floats_per_lane(model)))
+        solved = _solve_lanes(lane_models, solver, keys, min(batch_size, lanes))
     return jax.tree.map(lambda leaf: leaf.reshape(shape + leaf.shape[1:]), solved)
 
 
 @jax.jit
-def _solve_one(model: GroupedProgram, solver: Solver, key: Array | None) -> Solution:
+def _solve_one(model: Surrogate, solver: Solver, key: Array | None) -> Any:
     return solver(model, key=key)
+
+
+@jax.jit
+def _solve_queue(models: Surrogate, solver: FactoredMultiStart, keys: Array) -> FactoredSolution:
+    return solver.solve_lanes(models, keys)
 
 
 @partial(jax.jit, static_argnames="batch_size")
 def _solve_lanes(
-    models: GroupedProgram, solver: Solver, keys: Array | None, batch_size: int
+    models: Surrogate, solver: Solver, keys: Array | None, batch_size: int
 ) -> Solution:
-    def lane(model_and_key: tuple[GroupedProgram, Array | None]) -> Solution:
+    def lane(model_and_key: tuple[Surrogate, Array | None]) -> Solution:
         return solver(model_and_key[0], key=model_and_key[1])
 
     return jax.lax.map(lane, (models, keys), batch_size=batch_size)
@@ -136,9 +163,9 @@ def _solve_lanes(
 
 def _check(model: Any, solver: Any) -> None:
     """Raises TypeError unless the arguments are a model and a solver (or None)."""
-    if not isinstance(model, LayerPeeled | UnconstrainedFeatures):
+    if not isinstance(model, Surrogate):
         raise TypeError(
-            "model must be a LayerPeeled or an UnconstrainedFeatures model, "
+            "model must be a LayerPeeled, UnconstrainedFeatures or DeepLayerPeeled model, "
             f"got {type(model).__name__}"
         )
     if solver is not None and not callable(solver):

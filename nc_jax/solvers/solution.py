@@ -28,22 +28,11 @@ class Status(enum.IntEnum):
     CONVERGED = 0
     """The duality gap is within the solver's tolerance."""
     NOT_CONVERGED = 1
-    """The steps ran out first; the gap says how far the point may be off."""
+    """The steps ran out first; gap and residual say how far the point may be off."""
+    STATIONARY = 3
+    """The residual is within tolerance; nothing certifies that no better point exists."""
     INVALID = 2
     """The lane's parameters are NaN, infinite or not positive; its numbers are NaN."""
-
-
-class Phase(enum.IntEnum):
-    """The geometry that an optimum takes: three phases and a doubt."""
-
-    SEPARATED = 0
-    """All classifiers are non-zero and distinct."""
-    COLLAPSED = 1
-    """The classifiers of at least one group of equal classes coincide."""
-    VANISHED = 2
-    """At least one classifier is zero: its direction, and any cosine, is undefined."""
-    UNRESOLVED = 3
-    """Not converged, or too close to a threshold for the certificate to tell."""
 
 
 @immutable()
@@ -103,6 +92,16 @@ class Solution:
     def features(self) -> Array:
         """Class means H [..., K, p]; all features of a class are equal."""
         return self._factors()[1]
+
+    @property
+    def sample_features(self) -> Array:
+        """One feature a class [..., K, p]: those of a class are all equal."""
+        return self.features
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class [K] of each of ``sample_features``."""
+        return np.arange(self.model.sizes.num_classes)
 
     @property
     def classifier_gram(self) -> Array:
@@ -198,38 +197,6 @@ def _absolute_value(matrix: Array) -> Array:
     top, cross, bottom = a**2 + c**2 + determinant, a * b + c * d, b**2 + d**2 + determinant
     rows = [jnp.stack([top, cross], axis=-1), jnp.stack([cross, bottom], axis=-1)]
     return jnp.stack(rows, axis=-2) / safe[..., None, None]
-
-
-def phase_codes(solution: Solution) -> Array:
-    """The :class:`Phase` of each lane as integers [...]; pure and jit-able.
-
-    Collapse is read off the group numbers, which solvers set to zero only on
-    the word of the certificate, never off a cosine.
-    """
-    counts = jnp.asarray(solution.model.sizes.counts)
-    squares = solution.classifier_norms**2
-    largest = jnp.max(squares, axis=-1, keepdims=True)
-    floor = 1e-9 if squares.dtype == jnp.float64 else 1e-5
-    vanished = jnp.any(squares <= floor * largest, axis=-1)
-    collapsed = jnp.any((solution.within == 0) & (counts > 1), axis=-1)
-    code = jnp.where(vanished, Phase.VANISHED, jnp.where(collapsed, Phase.COLLAPSED, 0))
-    sure = solution.resolved & (solution.status == Status.CONVERGED)
-    return jnp.where(sure, code, Phase.UNRESOLVED)
-
-
-def phase(solution: Solution) -> str | np.ndarray:
-    """The phase by name: 'separated', 'collapsed', 'vanished' or 'unresolved'.
-
-    Args:
-        solution: of a single model or of a batch.
-
-    Returns:
-        A string, or an array of strings in the shape of the batch. Inside
-        ``jax.jit`` use :func:`phase_codes`.
-    """
-    codes = np.asarray(phase_codes(solution))
-    names = np.asarray([member.name.lower() for member in Phase])[codes]
-    return str(names) if codes.ndim == 0 else names
 
 
 def finish(

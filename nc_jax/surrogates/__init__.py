@@ -1,6 +1,7 @@
 """What is solved: models of a network's top layers as immutable pytrees."""
 
+from nc_jax.surrogates.deep import DeepLayerPeeled
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
 
-__all__ = ["LayerPeeled", "UnconstrainedFeatures"]
+__all__ = ["DeepLayerPeeled", "LayerPeeled", "UnconstrainedFeatures"]

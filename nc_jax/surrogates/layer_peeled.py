@@ -8,12 +8,14 @@ Z = H Wᵀ and p ≥ K this is the convex program
 
 so that only the proportions of the classes and the budget E = √(E_W E_H)
 matter for the logits. (Features of one class coincide at the optimum of a
-convex loss, which is why class means suffice.)
+convex loss, which is why class means suffice.) In factored form any loss, several
+free features a class, and an ℓ_q norm in the features' constraint are allowed.
 """
 
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from nc_jax.checks import (
@@ -25,10 +27,18 @@ from nc_jax.checks import (
 )
 from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import CrossEntropy, Loss, require_loss
+from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, require_loss
+from nc_jax.surrogates.layers import (
+    TopLayers,
+    into_ball,
+    labels_of,
+    mean_loss,
+    random_matrices,
+    sample_counts,
+)
 
 
-@immutable(static=("dimension",))
+@immutable(static=("dimension", "samples"))
 class LayerPeeled:
     """A Layer-Peeled Model, or a batch of them.
 
@@ -36,9 +46,12 @@ class LayerPeeled:
         sizes: class sizes; G groups over K classes.
         weight_energy: E_W > 0 [...], mean squared norm of the classifiers.
         feature_energy: E_H > 0 [...], mean squared norm of the class means.
-        loss: a loss of logits and label.
+        loss: a loss of logits and label, or :class:`SupervisedContrastive`.
         dimension: p, static; at least K−1 (K for a loss that is not
             shift-invariant, whose logits may have rank K).
+        samples: s_k, free features of each class, static.
+        feature_power: q > 1 [...], where the features' constraint is
+            (1/K) Σ (1/n_k) Σ ‖h‖_q^q ≤ E_H (Proposition 2); None for q = 2.
     """
 
     sizes: ClassSizes
@@ -46,6 +59,10 @@ class LayerPeeled:
     feature_energy: Array
     loss: Loss
     dimension: int
+    samples: tuple[int, ...]
+    feature_power: Array | None
+
+    activation = "identity"
 
     def __init__(
         self,
@@ -54,6 +71,8 @@ class LayerPeeled:
         feature_energy: Any = 1.0,
         loss: Loss | None = None,
         dimension: int | None = None,
+        samples: Any = 1,
+        feature_power: Any = None,
     ):
         """Checks and converts; see the class for the arguments.
 
@@ -64,6 +83,8 @@ class LayerPeeled:
             feature_energy: E_H, a number or an array.
             loss: cross-entropy by default.
             dimension: p; K by default.
+            samples: a count of free features for every class, or K counts.
+            feature_power: q > 1 of the features' norm; the Euclidean norm by default.
 
         Raises:
             TypeError, ValueError: naming the argument that is wrong.
@@ -71,18 +92,24 @@ class LayerPeeled:
         loss = require_loss(CrossEntropy() if loss is None else loss)
         raw = sizes.group_sizes if isinstance(sizes, ClassSizes) else sizes
         sizes = class_sizes(sizes)
-        dtype = common_dtype(raw, weight_energy, feature_energy)
+        dtype = common_dtype(raw, weight_energy, feature_energy, feature_power)
         energies = {}
         for name, value in (("weight_energy", weight_energy), ("feature_energy", feature_energy)):
             energies[name] = float_array(name, value, dtype)
             require_positive(name, energies[name], lanes=energies[name].ndim > 0)
+        if feature_power is not None:
+            energies["feature_power"] = float_array("feature_power", feature_power, dtype)
+            above = energies["feature_power"] - 1
+            require_positive("feature_power - 1", above, lanes=above.ndim > 0)
         require_broadcast(sizes, energies)
+        energies.setdefault("feature_power", None)
         num_classes = sizes.num_classes
         dimension = num_classes if dimension is None else dimension
         least = num_classes - 1 if loss.shift_invariant else num_classes
         dimension = require_count("dimension", dimension, least)
         sizes = ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership)
-        set_fields(self, sizes=sizes, loss=loss, dimension=dimension, **energies)
+        samples = sample_counts(samples, num_classes)
+        set_fields(self, sizes=sizes, loss=loss, dimension=dimension, samples=samples, **energies)
 
     @property
     def num_classes(self) -> int:
@@ -123,18 +150,59 @@ class LayerPeeled:
     def valid(self) -> Array:
         """[...] whether sizes and energies of a lane are positive and finite."""
         sizes = jnp.all(is_positive(self.sizes.group_sizes), axis=-1)
-        return sizes & is_positive(self.weight_energy) & is_positive(self.feature_energy)
+        valid = sizes & is_positive(self.weight_energy) & is_positive(self.feature_energy)
+        return valid if self.feature_power is None else valid & is_positive(self.feature_power - 1)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The leading axes; () for a single model."""
+        power = () if self.feature_power is None else self.feature_power.shape
         return jnp.broadcast_shapes(
             self.sizes.group_sizes.shape[:-1],
             self.weight_energy.shape,
             self.feature_energy.shape,
+            power,
         )
 
     def objective(self, logits: Array) -> Array:
         """Σ_k (n_k/N) L(Z_k, k) of a single model, for logits [K, K]."""
         losses = self.loss(logits, jnp.arange(self.num_classes))
         return jnp.sum(self.sizes.class_weights * losses)
+
+    def start(self, key: Array) -> dict[str, Any]:
+        """Random factors well inside both balls, so that no loss is saturated."""
+        shapes = [(len(labels_of(self.samples)), self.dimension)]
+        if not isinstance(self.loss, SupervisedContrastive):
+            shapes.append((self.num_classes, self.dimension))
+        matrices = random_matrices(key, shapes, self.sizes.group_sizes.dtype)
+        # The slack starts so that the logits come out of order one.
+        own = [jnp.linalg.norm(matrix) for matrix in matrices]
+        largest = self.budget
+        if isinstance(self.loss, SupervisedContrastive):
+            largest = self.feature_energy / self.loss.temperature
+        outside = jnp.sqrt(jnp.maximum(largest, 1))
+        slacks = jnp.stack(own) * outside
+        return {"matrices": matrices, "slacks": slacks}
+
+    def layers(self, parameters: Any) -> TopLayers:
+        """Features and classifiers inside their balls."""
+        features, *weights = parameters["matrices"]
+        slacks = parameters["slacks"]
+        labels = labels_of(self.samples)
+        share = jnp.asarray(1 / np.asarray(self.samples)[labels], features.dtype)
+        if self.feature_power is None:
+            # Every class has the same share of the energy, whatever its samples.
+            scaled = into_ball(
+                features, slacks[0], jnp.sqrt(self.num_classes * self.feature_energy)
+            )
+            features = scaled / jnp.sqrt(share)[:, None]
+        else:
+            powers = jnp.sum(share[:, None] * jnp.abs(features) ** self.feature_power)
+            total = (powers + jnp.abs(slacks[0]) ** self.feature_power) / self.num_classes
+            features = features * (self.feature_energy / total) ** (1 / self.feature_power)
+        radius = jnp.sqrt(self.num_classes * self.weight_energy)
+        return TopLayers(features, tuple(into_ball(w, slacks[1], radius) for w in weights))
+
+    def cost(self, layers: TopLayers) -> Array:
+        """(1/N) Σ L over all samples; the constraints hold by construction."""
+        return mean_loss(self, layers)

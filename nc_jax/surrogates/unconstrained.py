@@ -22,10 +22,17 @@ from jax import Array
 from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
 from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import CrossEntropy, Loss, require_loss
+from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, require_loss
+from nc_jax.surrogates.layers import (
+    TopLayers,
+    copies_of,
+    mean_loss,
+    random_matrices,
+    sample_counts,
+)
 
 
-@immutable(static=("dimension",))
+@immutable(static=("dimension", "samples"))
 class UnconstrainedFeatures:
     """An unconstrained feature model, or a batch of them.
 
@@ -34,9 +41,11 @@ class UnconstrainedFeatures:
         lambda_w: λ_W > 0 [...], weight decay of the classifiers.
         lambda_h: λ_H > 0 [...], weight decay of every sample's features.
         lambda_b: λ_b ≥ 0 [...], weight decay of the bias; None for no bias.
-        loss: a loss of logits and label.
+        loss: a loss of logits and label, or :class:`SupervisedContrastive`, which
+            has no classifier to decay.
         dimension: p, static; at least K−1 (K for a loss that is not
             shift-invariant).
+        samples: s_k, free features of each class, static.
     """
 
     sizes: ClassSizes
@@ -45,6 +54,9 @@ class UnconstrainedFeatures:
     lambda_b: Array | None
     loss: Loss
     dimension: int
+    samples: tuple[int, ...]
+
+    activation = "identity"
 
     def __init__(
         self,
@@ -54,6 +66,7 @@ class UnconstrainedFeatures:
         lambda_b: Any = None,
         loss: Loss | None = None,
         dimension: int | None = None,
+        samples: Any = 1,
     ):
         """Checks and converts; see the class for the arguments.
 
@@ -65,6 +78,7 @@ class UnconstrainedFeatures:
             lambda_b: λ_b, a number or an array; 0 for an unregularised bias.
             loss: cross-entropy by default.
             dimension: p; K by default.
+            samples: a count of free features for every class, or K counts.
 
         Raises:
             TypeError, ValueError: naming the argument that is wrong.
@@ -88,7 +102,8 @@ class UnconstrainedFeatures:
         dimension = require_count("dimension", dimension, least)
         sizes = ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership)
         numbers.setdefault("lambda_b", None)
-        set_fields(self, sizes=sizes, loss=loss, dimension=dimension, **numbers)
+        samples = sample_counts(samples, sizes.num_classes)
+        set_fields(self, sizes=sizes, loss=loss, dimension=dimension, samples=samples, **numbers)
 
     @property
     def num_classes(self) -> int:
@@ -155,3 +170,35 @@ class UnconstrainedFeatures:
                 cost = cost + 0.5 * self.lambda_b * jnp.sum(bias**2)
         losses = self.loss(logits, jnp.arange(self.num_classes))
         return jnp.sum(sizes.class_weights * losses) + cost
+
+    def start(self, key: Array) -> dict[str, Any]:
+        """Random classifiers and features (these in units of their √(n_k/s_k)); zero bias."""
+        shapes = [(sum(self.samples), self.dimension)]
+        if not isinstance(self.loss, SupervisedContrastive):
+            shapes.append((self.num_classes, self.dimension))
+        dtype = self.sizes.group_sizes.dtype
+        matrices = random_matrices(key, shapes, dtype)
+        bias = () if self.lambda_b is None else (jnp.zeros(self.num_classes, dtype),)
+        return {"matrices": matrices, "biases": bias}
+
+    def layers(self, parameters: Any) -> TopLayers:
+        """Both factors weigh the same in the parameters, which evens out the curvature."""
+        features, *weights = parameters["matrices"]
+        copies = copies_of(self.sizes, self.samples)
+        # Random parameters of order one are to give logits of order one.
+        size = jnp.sqrt(jnp.sqrt(jnp.max(copies)))
+        ratio = jnp.sqrt(jnp.sqrt(self.lambda_w / self.lambda_h))
+        features = size * ratio / jnp.sqrt(copies)[:, None] * features
+        scaled = tuple(size / ratio * weight for weight in weights)
+        return TopLayers(features, scaled, parameters["biases"])
+
+    def cost(self, layers: TopLayers) -> Array:
+        """Mean loss and weight decay, from the definition."""
+        copies = copies_of(self.sizes, self.samples)
+        features = jnp.sum(copies * jnp.sum(layers.features**2, axis=-1))
+        decay = self.lambda_h * features
+        for weight in layers.weights:
+            decay = decay + self.lambda_w * jnp.sum(weight**2)
+        if self.lambda_b is not None:
+            decay = decay + self.lambda_b * jnp.sum(layers.biases[0] ** 2)
+        return mean_loss(self, layers) + 0.5 * decay

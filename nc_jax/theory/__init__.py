@@ -1,6 +1,11 @@
 """What is known in closed form, or as one scalar equation."""
 
-from nc_jax.theory.balanced import BalancedOptimum, balanced_optimum
+from nc_jax.theory.balanced import (
+    BalancedOptimum,
+    balanced_optimum,
+    contrastive_optimum,
+    softmax_condition,
+)
 from nc_jax.theory.deep_linear import DeepLinearOptimum, deep_linear_optimum
 from nc_jax.theory.limits import SeliCosines, seli_cosines
 from nc_jax.theory.regularised import (
@@ -26,9 +31,11 @@ __all__ = [
     "balanced_optimum",
     "balanced_squared_error_optimum",
     "collapse_ratio",
+    "contrastive_optimum",
     "deep_linear_optimum",
     "log_collapse_ratio",
     "seli_cosines",
+    "softmax_condition",
     "squared_error_optimum",
     "unconstrained_collapse_penalty",
     "unconstrained_collapse_ratio",

@@ -97,7 +97,12 @@ SIZES = [3.0, 2.0, 1.0]
         (lambda: nc.LayerPeeled(SIZES, dimension=2, loss=nc.MeanSquaredError()), "dimension"),
         (lambda: nc.LayerPeeled(SIZES, dimension=2.5), "dimension"),
         (lambda: nc.LayerPeeled(np.ones((4, 3)), feature_energy=np.ones(5)), "broadcast"),
-        (lambda: nc.solve(nc.LayerPeeled(SIZES, loss=nc.PowerSoftmax())), "loss=PowerSoftmax"),
+        (
+            lambda: nc.solve(
+                nc.LayerPeeled(SIZES, loss=nc.PowerSoftmax()), nc.ReducedInteriorPoint()
+            ),
+            "loss=PowerSoftmax",
+        ),
         (lambda: nc.solve(SIZES), "model"),
         (lambda: nc.solve(nc.LayerPeeled(SIZES), solver="fast"), "solver"),
         (lambda: nc.solve_batch(nc.LayerPeeled(np.ones((4, 3))), batch_size=0), "batch_size"),

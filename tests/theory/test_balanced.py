@@ -45,7 +45,11 @@ def test_the_reference_value():
 
 @pytest.mark.parametrize(
     ("arguments", "name"),
-    [((1, 1.0), "num_classes"), ((3, -1.0), "budget"), ((3, 1.0, nc.PowerSoftmax()), "loss")],
+    [
+        ((1, 1.0), "num_classes"),
+        ((3, -1.0), "budget"),
+        ((3, 1.0, nc.SupervisedContrastive()), "loss"),
+    ],
 )
 def test_bad_input_names_the_argument(arguments, name):
     with pytest.raises(ValueError, match=name):

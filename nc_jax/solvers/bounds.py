@@ -1,0 +1,119 @@
+"""Lower bounds on the optimum of a factored program, from a point of it.
+
+Where the program is convex in the logits, the class means of the point are a
+point of the convex form, whose duality gap bounds the optimum (averaging the
+samples of a class raises no convex cost). The supervised contrastive loss is
+convex in the inner products X of the features, X ⪰ 0 with tr(D X) bounded or
+priced. For balanced softmax-based losses Theorem 4 of Fang et al. 2021 gives the
+value. Elsewhere there is no bound: minus infinity.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.geometry import ClassSizes, gram
+from nc_jax.losses import CrossEntropy, MeanSquaredError, PowerSoftmax, SupervisedContrastive
+from nc_jax.solvers.certificates import certify_with
+from nc_jax.surrogates.deep import DeepLayerPeeled
+from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits, value_and_gradient
+from nc_jax.surrogates.layer_peeled import LayerPeeled
+from nc_jax.surrogates.layers import FactoredProgram, TopLayers, copies_of, labels_of
+from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
+from nc_jax.theory.balanced import balanced_optimum, softmax_condition
+
+
+def lower_bound(model: FactoredProgram, layers: TopLayers) -> Array:
+    """A number that no feasible point of a single model can go below."""
+    if isinstance(model.loss, SupervisedContrastive):
+        return _contrastive_bound(model, model.loss, layers)
+    convex = _convex_form(model)
+    if convex is not None:
+        return _convex_bound(convex, model.samples, layers)
+    if isinstance(model, LayerPeeled) and isinstance(model.loss, PowerSoftmax):
+        sizes = model.sizes.group_sizes
+        balanced = jnp.max(sizes) <= jnp.min(sizes) * (1 + 4 * jnp.finfo(sizes.dtype).eps)
+        known = balanced & softmax_condition(model.num_classes, model.budget)
+        known = known & (model.feature_power is None)
+        value = balanced_optimum(model.num_classes, model.budget, model.loss).objective
+        return jnp.where(known, value, -jnp.inf)
+    return jnp.asarray(-jnp.inf, layers.features.dtype)
+
+
+def _convex_form(model: FactoredProgram) -> Any:
+    """The model over single classes as a convex program; None where there is none."""
+    if not model.loss.convex:
+        return None
+    sizes = ClassSizes(model.sizes.class_sizes, tuple(range(model.sizes.num_classes)))
+    loss = model.loss
+    if isinstance(model, LayerPeeled) and model.feature_power is None:
+        return LayerPeeled(sizes, model.weight_energy, model.feature_energy, loss)
+    if isinstance(model, DeepLayerPeeled) and model.num_layers == 1 and not model.biased:
+        return LayerPeeled(sizes, model.weight_energies[0], model.feature_energy, loss)
+    if isinstance(model, UnconstrainedFeatures):
+        if model.lambda_b is not None and not isinstance(loss, CrossEntropy | MeanSquaredError):
+            return None
+        return UnconstrainedFeatures(sizes, model.lambda_w, model.lambda_h, model.lambda_b, loss)
+    return None
+
+
+def _convex_bound(model: GroupedProgram, samples: tuple[int, ...], layers: TopLayers) -> Array:
+    labels = labels_of(samples)
+    share = np.zeros((len(samples), len(labels)))
+    share[labels, np.arange(len(labels))] = 1 / np.asarray(samples)[labels]
+    dtype = layers.features.dtype
+    means = jnp.matmul(jnp.asarray(share, dtype), layers.features, precision="highest")
+    logits = jnp.matmul(means, layers.weights[0].T, precision="highest")
+    bias = layers.biases[0] if layers.biases else None
+    point = GroupLogits(jnp.zeros(len(samples), dtype), logits / model.row_scale[:, None], bias)
+    _, slope = value_and_gradient(model, point)
+    norm = jnp.sum(jnp.sqrt(_squared_singular_values(point.between)))
+    steepest = jnp.sqrt(jnp.max(_squared_singular_values(slope.between)))
+    certificate = certify_with(model, point, steepest, norm)
+    return certificate.objective - certificate.gap
+
+
+def _squared_singular_values(matrix: Array) -> Array:
+    """From a symmetric eigenvalue problem, at half the price of singular values."""
+    return jnp.maximum(jnp.linalg.eigvalsh(gram(matrix)), 0)
+
+
+def _contrastive_bound(
+    model: FactoredProgram, loss: SupervisedContrastive, layers: TopLayers
+) -> Array:
+    """f(X) + ⟨∇f, X' − X⟩ minimised over the feasible X' (with its price)."""
+    labels = labels_of(model.samples)
+    copies = copies_of(model.sizes, model.samples)
+    share = model.sizes.class_weights[labels] / np.asarray(model.samples)[labels]
+    similarity = gram(layers.features)
+
+    def mean(x: Array) -> Array:
+        return jnp.sum(share * loss.of_similarity(x, labels, copies))
+
+    value, slope = jax.value_and_grad(mean)(similarity)
+    slope = 0.5 * (slope + slope.T)
+    inner = jnp.sum(slope * similarity)
+    if isinstance(model, LayerPeeled):
+        if model.feature_power is not None:
+            return jnp.asarray(-jnp.inf, value.dtype)
+        # tr(D X) ≤ E_H with D = 1/(K s_k).
+        weight = jnp.asarray(
+            1 / (model.num_classes * np.asarray(model.samples)[labels]), value.dtype
+        )
+        least = _least_eigenvalue(slope, weight)
+        return value - inner + model.feature_energy * jnp.minimum(least, 0)
+    if not isinstance(model, UnconstrainedFeatures):
+        return jnp.asarray(-jnp.inf, value.dtype)
+    # Price (λ_H/2) tr(N X), N = n_k/s_k, which at the optimum is at most f(0).
+    least = _least_eigenvalue(slope, copies) + 0.5 * model.lambda_h
+    bound = 2 * mean(jnp.zeros_like(similarity)) / model.lambda_h
+    return value - inner + bound * jnp.minimum(least, 0)
+
+
+def _least_eigenvalue(slope: Array, weight: Array) -> Array:
+    """λ_min of D^{−½} G D^{−½}."""
+    root = 1 / jnp.sqrt(weight)
+    return jnp.min(jnp.linalg.eigvalsh(root[:, None] * slope * root))

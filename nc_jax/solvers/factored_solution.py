@@ -1,0 +1,110 @@
+"""What the factored solver returns: the layers, their residual, and all restarts."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.geometry import gram
+from nc_jax.immutable import immutable
+from nc_jax.surrogates.layers import (
+    ACTIVATIONS,
+    FactoredProgram,
+    TopLayers,
+    labels_of,
+    logits_of,
+)
+
+
+@immutable()
+class FactoredSolution:
+    """The best of several restarts on the layers themselves.
+
+    Attributes:
+        model: what was solved.
+        layers: features [..., S, p], weights and biases of the best restart.
+        objective: [...] the objective there.
+        gap: [...] upper bound on objective − optimum, where a certificate
+            exists; infinity where none does.
+        residual: [...] ‖gradient‖·‖parameters‖: the first-order change of the
+            objective for a relative change of the parameters.
+        status: [...] integers, see :class:`nc_jax.Status`.
+        iterations: [...] integers, steps of the best restart.
+        restart_objectives: [..., restarts], unordered.
+        restart_evaluations: [..., restarts] integers.
+    """
+
+    model: FactoredProgram
+    layers: TopLayers
+    objective: Array
+    gap: Array
+    residual: Array
+    status: Array
+    iterations: Array
+    restart_objectives: Array
+    restart_evaluations: Array
+
+    @property
+    def spread(self) -> Array:
+        """Largest minus smallest objective of the restarts [...]."""
+        return jnp.max(self.restart_objectives, -1) - jnp.min(self.restart_objectives, -1)
+
+    def restarts_within(self, tolerance: float) -> Array:
+        """How many restarts [...] reached the best up to a relative tolerance."""
+        best = self.objective[..., None]
+        return jnp.sum(self.restart_objectives <= best + tolerance * jnp.abs(best), axis=-1)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class [S] of each free feature."""
+        return labels_of(self.model.samples)
+
+    @property
+    def sample_features(self) -> Array:
+        """Free features [..., S, p], before any layer."""
+        return self.layers.features
+
+    @property
+    def features(self) -> Array:
+        """Class means [..., K, p] of the free features."""
+        return self._class_means(self.layers.features)
+
+    @property
+    def classifiers(self) -> Array:
+        """The last weight matrix [..., K, d]; the class means for a loss on features."""
+        return self.layers.weights[-1] if self.layers.weights else self.features
+
+    @property
+    def classifier_gram(self) -> Array:
+        """W Wᵀ [..., K, K]."""
+        return gram(self.classifiers)
+
+    @property
+    def bias(self) -> Array | None:
+        """The last layer's bias [..., K]; None without."""
+        return self.layers.biases[-1] if self.layers.biases else None
+
+    @property
+    def sample_logits(self) -> Array:
+        """Output of the last layer [..., S, K]."""
+        return logits_of(self.layers, self.model.activation)
+
+    @property
+    def logits(self) -> Array:
+        """Class means [..., K, K] of the last layer's output."""
+        return self._class_means(self.sample_logits)
+
+    def hidden_features(self) -> list[Array]:
+        """Inputs [..., S, d] of each layer, after the activation; the first are the features."""
+        inputs = [self.layers.features]
+        for count in range(1, len(self.layers.weights)):
+            biases = self.layers.biases[:count]
+            below = TopLayers(self.layers.features, self.layers.weights[:count], biases)
+            out = logits_of(below, self.model.activation)
+            inputs.append(ACTIVATIONS[self.model.activation](out))
+        return inputs
+
+    def _class_means(self, values: Array) -> Array:
+        samples = self.model.samples
+        share = np.zeros((len(samples), len(self.labels)))
+        share[self.labels, np.arange(len(self.labels))] = 1 / np.asarray(samples)[self.labels]
+        return jnp.matmul(jnp.asarray(share, values.dtype), values, precision="highest")

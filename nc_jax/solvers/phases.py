@@ -1,0 +1,87 @@
+"""Which geometry a solution has: separated, collapsed, vanished, or in doubt."""
+
+import enum
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.solvers.factored_solution import FactoredSolution
+from nc_jax.solvers.solution import Solution, Status
+
+# Relative to the longest classifier: lengths that count as zero, distances
+# that count as zero, and distances from which on classifiers surely differ. A
+# first-order method approaches an exact zero slowly, so there is a gap between.
+VANISHED_LENGTH = 1e-3
+COLLAPSED_DISTANCE = 1e-3
+SEPARATE_DISTANCE = 1e-2
+
+
+class Phase(enum.IntEnum):
+    """The geometry that an optimum takes: three phases and a doubt."""
+
+    SEPARATED = 0
+    """All classifiers are non-zero and distinct."""
+    COLLAPSED = 1
+    """The classifiers of at least one group of equal classes coincide."""
+    VANISHED = 2
+    """At least one classifier is zero: its direction, and any cosine, is undefined."""
+    UNRESOLVED = 3
+    """Not converged, or too close to a threshold for the certificate to tell."""
+
+
+def phase_codes(solution: Solution | FactoredSolution) -> Array:
+    """The :class:`Phase` of each lane as integers [...]; pure and jit-able.
+
+    Of a group solution, collapse is read off the group numbers, which solvers
+    set to zero only on the word of the certificate, never off a cosine. Of a
+    factored solution, it is read off lengths and distances of classifiers.
+    """
+    if isinstance(solution, FactoredSolution):
+        return _factored_codes(solution)
+    counts = jnp.asarray(solution.model.sizes.counts)
+    squares = solution.classifier_norms**2
+    largest = jnp.max(squares, axis=-1, keepdims=True)
+    floor = 1e-9 if squares.dtype == jnp.float64 else 1e-5
+    vanished = jnp.any(squares <= floor * largest, axis=-1)
+    collapsed = jnp.any((solution.within == 0) & (counts > 1), axis=-1)
+    code = jnp.where(vanished, Phase.VANISHED, jnp.where(collapsed, Phase.COLLAPSED, 0))
+    sure = solution.resolved & (solution.status == Status.CONVERGED)
+    return jnp.where(sure, code, Phase.UNRESOLVED)
+
+
+def _factored_codes(solution: FactoredSolution) -> Array:
+    membership = np.asarray(solution.model.sizes.membership)
+    classifiers = solution.classifiers
+    lengths = jnp.linalg.norm(classifiers, axis=-1)
+    largest = jnp.max(lengths, axis=-1)
+    vanished = jnp.min(lengths, axis=-1) <= VANISHED_LENGTH * largest
+    distances = jnp.linalg.norm(
+        classifiers[..., :, None, :] - classifiers[..., None, :, :], axis=-1
+    )
+    collapsed, doubtful = jnp.zeros_like(vanished), jnp.zeros_like(vanished)
+    for group in range(membership.max() + 1):
+        members = np.flatnonzero(membership == group)
+        if len(members) > 1:
+            widest = jnp.max(distances[..., members[:, None], members], axis=(-2, -1)) / largest
+            collapsed = collapsed | (widest <= COLLAPSED_DISTANCE)
+            between = (widest > COLLAPSED_DISTANCE) & (widest < SEPARATE_DISTANCE)
+            doubtful = doubtful | between
+    code = jnp.where(vanished, Phase.VANISHED, jnp.where(collapsed, Phase.COLLAPSED, 0))
+    ended = (solution.status == Status.CONVERGED) | (solution.status == Status.STATIONARY)
+    return jnp.where(ended & ~(doubtful & ~vanished), code, Phase.UNRESOLVED)
+
+
+def phase(solution: Solution | FactoredSolution) -> str | np.ndarray:
+    """The phase by name: 'separated', 'collapsed', 'vanished' or 'unresolved'.
+
+    Args:
+        solution: of a single model or of a batch.
+
+    Returns:
+        A string, or an array of strings in the shape of the batch. Inside
+        ``jax.jit`` use :func:`phase_codes`.
+    """
+    codes = np.asarray(phase_codes(solution))
+    names = np.asarray([member.name.lower() for member in Phase])[codes]
+    return str(names) if codes.ndim == 0 else names

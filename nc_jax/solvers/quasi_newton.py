@@ -1,0 +1,389 @@
+"""L-BFGS on many small problems at once, where no lane waits for another.
+
+Lanes are worked on in a fixed number of slots. In one tick every slot spends
+one evaluation: it accepts its trial point and takes a new direction, or it
+shortens its step. Lanes that are done leave, and the next ones of the queue take
+their slots; when the queue is empty, the stragglers (those at a phase
+transition) go on in fewer slots. So the work is that of the sum of all steps,
+not of the slowest lane times their number.
+
+The pairs of all slots stand in one ring, written at one common place a tick; a
+slot that rejects its trial leaves that place empty.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+# Ticks between two looks at which lanes are done.
+PERIOD = 8
+# The slots shrink by this factor once so few of them are still in use.
+SHRINK = 8
+SMALLEST = 8
+# Fraction of the predicted decrease that a step must bring (Armijo).
+SUFFICIENT = 1e-4
+# Evaluations without progress after which a lane has reached its rounding floor.
+PATIENCE = 20
+
+Objective = Callable[[Any, Array], Array]
+Start = Callable[[Any, Array], Array]
+
+
+class Minima(NamedTuple):
+    """Where each of L lanes ended.
+
+    Attributes:
+        point: [L, d].
+        value: [L] objective there.
+        residual: [L] ‖gradient‖·‖point‖, the first-order change of the objective
+            for a relative change of the point.
+        iterations: [L] accepted steps.
+        evaluations: [L] evaluations of objective and gradient.
+    """
+
+    point: Array
+    value: Array
+    residual: Array
+    iterations: Array
+    evaluations: Array
+
+
+class _Slots(NamedTuple):
+    """State of B slots; ``lane`` is L for an empty one."""
+
+    lane: Array
+    data: Any
+    point: Array
+    value: Array
+    gradient: Array
+    direction: Array
+    slope: Array
+    step: Array
+    rejected: Array
+    iterations: Array
+    evaluations: Array
+    done: Array
+    memory: "_Memory"
+
+
+class _Memory(NamedTuple):
+    """Pairs (s, y) of steps and gradient changes, in the compact form of L-BFGS.
+
+    In it the inverse Hessian is γ + [S γY] N [S γY]ᵀ with N made of γ, the
+    diagonal D of SᵀY, the inverse of its upper triangle R (by age) and YᵀY
+    (Byrd, Nocedal, Schnabel 1994). Kept up to date, none of them depends on the
+    order in which the ring stores the pairs; an empty place is all zeros.
+
+    Attributes:
+        pairs: [B, 2m, d] S above Y.
+        curvatures: [B, m] D.
+        inverse_triangle: [B, m, m] R⁻¹.
+        change_products: [B, m, m] YᵀY.
+        scale: [B] γ; zero while there is no pair.
+    """
+
+    pairs: Array
+    curvatures: Array
+    inverse_triangle: Array
+    change_products: Array
+    scale: Array
+
+
+class _Run(NamedTuple):
+    """The slots, the ring's place, the queue's head and what is finished."""
+
+    slots: _Slots
+    tick: Array
+    head: Array
+    minima: Minima
+
+
+class Settings(NamedTuple):
+    """How long and how precisely to minimise.
+
+    Attributes:
+        relative: a lane is done at residual ≤ relative·|objective| + absolute.
+        absolute: see there.
+        max_iterations: accepted steps at most.
+        memory: pairs kept.
+        slots: lanes worked on at a time.
+    """
+
+    relative: Any
+    absolute: Any
+    max_iterations: int
+    memory: int
+    slots: int
+
+
+def minimise_lanes(
+    objective: Objective, start: Start, data: Any, keys: Array, settings: Settings
+) -> Minima:
+    """Minimises ``objective(data[i], ·)`` from ``start(data[i], keys[i])`` for all lanes i.
+
+    Args:
+        objective: of one lane's data and a point [d].
+        start: a point [d] from one lane's data and key.
+        data: pytree whose leaves lead with the lanes [L].
+        keys: [L] PRNG keys.
+        settings: see :class:`Settings`.
+    """
+    lanes = keys.shape[0]
+    evaluate = jax.vmap(jax.value_and_grad(objective, argnums=1))
+    shape = jax.eval_shape(lambda: start(*jax.tree.map(lambda leaf: leaf[0], (data, keys))))
+    width, dtype = shape.shape[0], shape.dtype
+    size = min(settings.slots, lanes)
+
+    def load(slots: _Slots, fresh: Array, lane: Array) -> _Slots:
+        """Puts the queue's next lanes into the slots marked ``fresh``."""
+        source = jnp.minimum(lane, lanes - 1)
+        new_data = jax.tree.map(lambda leaf: leaf[source], data)
+        points = jax.vmap(start)(new_data, keys[source])
+        count = len(fresh)
+        zero, none = jnp.zeros((count, width), dtype), jnp.zeros(count, jnp.int32)
+        new = slots._replace(
+            lane=lane,
+            data=new_data,
+            point=points,
+            # Evaluated by the next tick, which takes any value over infinity.
+            value=jnp.full(count, jnp.inf, dtype),
+            gradient=zero,
+            direction=zero,
+            slope=jnp.zeros(count, dtype),
+            step=jnp.zeros(count, dtype),
+            rejected=none,
+            iterations=none - 1,
+            evaluations=none,
+            done=lane >= lanes,
+        )
+        return _where(fresh, new, slots)._replace(memory=_forget(slots.memory, fresh))
+
+    def tick(place: Array, slots: _Slots) -> _Slots:
+        trial = slots.point + slots.step[:, None] * slots.direction
+        value, gradient = evaluate(slots.data, trial)
+        return _advance(slots, place, trial, value, gradient, settings)
+
+    def retire(run: _Run) -> _Run:
+        """Stores the lanes that are done and loads the next ones."""
+        slots = run.slots
+        target = jnp.where(slots.done, slots.lane, lanes)
+        ended = _ended(slots)
+        minima = jax.tree.map(lambda a, b: a.at[target].set(b, mode="drop"), run.minima, ended)
+        rank = jnp.cumsum(slots.done) - 1
+        lane = jnp.where(slots.done, run.head + rank, slots.lane).astype(jnp.int32)
+        lane = jnp.minimum(lane, lanes)
+        head = jnp.minimum(run.head + jnp.sum(slots.done), lanes).astype(jnp.int32)
+        slots = load(slots, slots.done, lane)
+        return _Run(slots, run.tick, head, minima)
+
+    def chunk(run: _Run) -> _Run:
+        def body(i: Array, slots: _Slots) -> _Slots:
+            return tick((run.tick + i) % settings.memory, slots)
+
+        slots = jax.lax.fori_loop(0, PERIOD, body, run.slots)
+        run = run._replace(slots=slots, tick=(run.tick + PERIOD) % settings.memory)
+        return jax.lax.cond(jnp.any(slots.done & (slots.lane < lanes)), retire, lambda r: r, run)
+
+    run = _Run(
+        load(
+            _empty(size, width, dtype, settings.memory, data),
+            jnp.ones(size, bool),
+            jnp.arange(size, dtype=jnp.int32),
+        ),
+        jnp.zeros((), jnp.int32),
+        jnp.asarray(size, jnp.int32),
+        Minima(
+            jnp.zeros((lanes, width), dtype),
+            jnp.full(lanes, jnp.nan, dtype),
+            jnp.full(lanes, jnp.nan, dtype),
+            jnp.zeros(lanes, jnp.int32),
+            jnp.zeros(lanes, jnp.int32),
+        ),
+    )
+    while True:
+        smaller = size // SHRINK if size // SHRINK >= SMALLEST else 0
+
+        def busy(run: _Run, least: int = smaller) -> Array:
+            return jnp.sum(run.slots.lane < lanes) > least
+
+        run = jax.lax.while_loop(busy, chunk, run)
+        if not smaller:
+            return run.minima
+        run = run._replace(slots=_compact(run.slots, smaller, lanes))
+        size = smaller
+
+
+def _empty(size: int, width: int, dtype: Any, memory: int, data: Any) -> _Slots:
+    vector = jnp.zeros((size, width), dtype)
+    number, count = jnp.zeros(size, dtype), jnp.zeros(size, jnp.int32)
+    ring = _Memory(
+        jnp.zeros((size, 2 * memory, width), dtype),
+        jnp.zeros((size, memory), dtype),
+        jnp.zeros((size, memory, memory), dtype),
+        jnp.zeros((size, memory, memory), dtype),
+        number,
+    )
+    return _Slots(
+        lane=count,
+        data=jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype), data),
+        point=vector,
+        value=number,
+        gradient=vector,
+        direction=vector,
+        slope=number,
+        step=number,
+        rejected=count,
+        iterations=count,
+        evaluations=count,
+        done=jnp.zeros(size, bool),
+        memory=ring,
+    )
+
+
+def _ended(slots: _Slots) -> Minima:
+    return Minima(
+        slots.point,
+        slots.value,
+        _norm(slots.gradient) * _norm(slots.point),
+        slots.iterations,
+        slots.evaluations,
+    )
+
+
+def _compact(slots: _Slots, size: int, lanes: int) -> _Slots:
+    """The first ``size`` slots after sorting the busy ones to the front."""
+    order = jnp.argsort(slots.lane >= lanes)[:size]
+    return jax.tree.map(lambda leaf: leaf[order], slots)
+
+
+def _where(mask: Array, new: _Slots, old: _Slots) -> _Slots:
+    """Slot by slot, for all fields but the memory."""
+
+    def choose(a: Array, b: Array) -> Array:
+        return jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    names = [name for name in old._fields if name != "memory"]
+    fields = {name: jax.tree.map(choose, getattr(new, name), getattr(old, name)) for name in names}
+    return old._replace(**fields)
+
+
+def _forget(memory: _Memory, mask: Array) -> _Memory:
+    """Without pairs in the slots of the mask; the vectors may stay, nothing reads them."""
+    return _Memory(
+        memory.pairs,
+        jnp.where(mask[:, None], 0, memory.curvatures),
+        jnp.where(mask[:, None, None], 0, memory.inverse_triangle),
+        jnp.where(mask[:, None, None], 0, memory.change_products),
+        jnp.where(mask, 0, memory.scale),
+    )
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return jnp.sum(a * b, axis=-1)
+
+
+def _norm(a: Array) -> Array:
+    return jnp.sqrt(_dot(a, a))
+
+
+def _advance(
+    slots: _Slots, place: Array, trial: Array, value: Array, gradient: Array, settings: Settings
+) -> _Slots:
+    """Accepts or rejects the trials; new directions for the accepted."""
+    dtype = value.dtype
+    eps = jnp.finfo(dtype).eps
+    finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient), axis=-1)
+    along = _dot(gradient, slots.direction)
+    armijo = value <= slots.value + SUFFICIENT * slots.step * slots.slope
+    # Where the decrease drowns in rounding the slope still tells (Hager and Zhang).
+    level = value <= slots.value + 4 * eps * jnp.abs(slots.value)
+    accept = finite & ~slots.done & (armijo | (level & (along <= -0.8 * slots.slope)))
+
+    step = jnp.where(accept, slots.step, 0)[:, None]
+    difference = step * slots.direction
+    change = jnp.where(accept[:, None], gradient - slots.gradient, 0)
+    gradient = jnp.where(accept[:, None], gradient, slots.gradient)
+    point = jnp.where(accept[:, None], trial, slots.point)
+    new_value = jnp.where(accept, value, slots.value)
+    # The first evaluation of a lane has no gradient before it to compare with.
+    usable = accept & (slots.iterations >= 0)
+    memory, direction = _remember(slots.memory, place, difference, change, gradient, usable)
+    slope = _dot(direction, gradient)
+    # The first step, or one after the memory was lost: a tenth of the point's length.
+    length, size = _norm(gradient), _norm(point)
+    positive = jnp.where(length > 0, length, 1)
+    plain = (memory.scale == 0) | ~(slope < 0)
+    steepest = -(0.1 * size / positive)[:, None] * gradient
+    direction = jnp.where(plain[:, None], steepest, direction)
+    slope = jnp.where(plain, -0.1 * size * length, slope)
+
+    # A rejected step shrinks to the minimiser of the parabola through what is known.
+    drop = value - slots.value - slots.step * slots.slope
+    parabola = -0.5 * slots.step * slots.slope / jnp.where(drop > 0, drop, 1)
+    shorter = slots.step * jnp.where(finite & (drop > 0), jnp.clip(parabola, 0.1, 0.5), 0.1)
+
+    rejected = jnp.where(accept & (value < slots.value), 0, slots.rejected + 1)
+    iterations = slots.iterations + accept
+    residual = length * size
+    small = residual <= settings.relative * jnp.abs(new_value) + settings.absolute
+    lost = ~finite & ~jnp.isfinite(slots.value)
+    ends = small | (iterations >= settings.max_iterations) | (rejected >= PATIENCE) | lost
+    return slots._replace(
+        point=point,
+        value=new_value,
+        gradient=gradient,
+        direction=jnp.where(accept[:, None], direction, slots.direction),
+        slope=jnp.where(accept, slope, slots.slope),
+        step=jnp.where(accept, 1, shorter),
+        rejected=rejected,
+        iterations=iterations,
+        evaluations=slots.evaluations + ~slots.done,
+        done=slots.done | ends,
+        memory=memory,
+    )
+
+
+def _remember(
+    memory: _Memory, place: Array, difference: Array, change: Array, gradient: Array, usable: Array
+) -> tuple[_Memory, Array]:
+    """Stores a pair where it is usable, drops the oldest; the new direction −H g."""
+    count = memory.curvatures.shape[-1]
+    curvature, square = _dot(difference, change), _dot(change, change)
+    eps = jnp.finfo(gradient.dtype).eps
+    usable = usable & (curvature > eps * _norm(difference) * jnp.sqrt(square))
+    kept = usable[:, None]
+    pairs = memory.pairs.at[:, place].set(jnp.where(kept, difference, 0))
+    pairs = pairs.at[:, count + place].set(jnp.where(kept, change, 0))
+
+    new = jnp.stack([change, gradient], axis=1)
+    products = jnp.einsum("bmd,bnd->bmn", pairs, new, precision="highest")
+    here = jnp.arange(count) == place
+    positive = jnp.where(usable, curvature, 1)
+    # Only pairs that the triangle knows count: a forgotten one is zero there.
+    known = (memory.curvatures > 0) & ~here
+    older = jnp.where(known & kept, products[:, :count, 0], 0)
+    triangle = jnp.where(here[:, None] | here, 0, memory.inverse_triangle)
+    column = -jnp.einsum("bij,bj->bi", triangle, older, precision="highest") / positive[:, None]
+    column = jnp.where(here, jnp.where(kept, 1 / positive[:, None], 0), column)
+    triangle = jnp.where(here, column[:, :, None], triangle)
+    cross = jnp.where((known | here) & kept, products[:, count:, 0], 0)
+    change_products = jnp.where(here, cross[:, :, None], memory.change_products)
+    change_products = jnp.where(here[:, None], cross[:, None, :], change_products)
+    curvatures = jnp.where(here, jnp.where(kept, curvature[:, None], 0), memory.curvatures)
+    scale = jnp.where(usable, curvature / jnp.where(usable, square, 1), memory.scale)
+
+    live = curvatures > 0
+    from_steps = jnp.where(live, products[:, :count, 1], 0)
+    from_changes = jnp.where(live, products[:, count:, 1], 0)
+    u = jnp.einsum("bij,bj->bi", triangle, from_steps, precision="highest")
+    inner = jnp.einsum("bij,bj->bi", change_products, u, precision="highest") - from_changes
+    v = jnp.einsum(
+        "bji,bj->bi", triangle, curvatures * u + scale[:, None] * inner, precision="highest"
+    )
+    weights = jnp.concatenate([v, -scale[:, None] * u], axis=1)
+    applied = jnp.einsum("bmd,bm->bd", pairs, weights, precision="highest")
+    updated = _Memory(pairs, curvatures, triangle, change_products, scale)
+    return updated, -(scale[:, None] * gradient + applied)

@@ -1,0 +1,187 @@
+"""The m-Layer-Peeled Model (Fang, He, Long, Su, PNAS 2021, §6).
+
+Minimise (1/N) Σ_k Σ_i L(f(h_{k,i}), k), f(h) = b_m + W_m s(b_{m−1} + W_{m−1} s(… W_1 h)), over
+features with (1/K) Σ (1/n_k) Σ ‖h‖² ≤ E_H and weights with (1/K) Σ_l ‖W_l‖² ≤ E_W
+together, or (1/K) ‖W_l‖² ≤ E_l each. Biases, where there are any, are free. One
+layer without bias is the Layer-Peeled Model. Not convex for m ≥ 2.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
+from nc_jax.geometry import ClassSizes, class_sizes
+from nc_jax.immutable import immutable, set_fields
+from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, require_loss
+from nc_jax.surrogates.layers import (
+    ACTIVATIONS,
+    TopLayers,
+    into_ball,
+    labels_of,
+    mean_loss,
+    random_matrices,
+    sample_counts,
+)
+
+
+@immutable(static=("widths", "activation", "biased", "joint", "samples"))
+class DeepLayerPeeled:
+    """An m-Layer-Peeled Model, or a batch of them.
+
+    Attributes:
+        sizes: class sizes; G groups over K classes.
+        weight_energies: [..., 1] E_W of all weights together, or [..., m] E_l of each.
+        feature_energy: E_H > 0 [...].
+        loss: a loss of logits and label.
+        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static.
+        activation: 'relu' or 'identity' (a deep linear head), static.
+        biased: whether layers have free biases, static.
+        joint: whether one budget is for all weights, static.
+        samples: s_k, free features of each class, static.
+    """
+
+    sizes: ClassSizes
+    weight_energies: Array
+    feature_energy: Array
+    loss: Loss
+    widths: tuple[int, ...]
+    activation: str
+    biased: bool
+    joint: bool
+    samples: tuple[int, ...]
+
+    def __init__(
+        self,
+        sizes: Any,
+        num_layers: int,
+        weight_energy: Any = 1.0,
+        feature_energy: Any = 1.0,
+        loss: Loss | None = None,
+        activation: str = "relu",
+        widths: Any = None,
+        layer_energies: Any = None,
+        biased: bool = False,
+        samples: Any = 1,
+    ):
+        """Checks and converts; see the class for the arguments.
+
+        Args:
+            sizes: a :class:`ClassSizes` or an array [K]; leading axes make a batch.
+            num_layers: m ≥ 1.
+            weight_energy: E_W [...], of all weights together.
+            feature_energy: E_H [...].
+            loss: cross-entropy by default; not a loss on features.
+            activation: 'relu' or 'identity'.
+            widths: p, or the m widths p, d_1 … d_{m−1}; 2K by default.
+            layer_energies: [..., m] budgets of the single layers, instead of
+                ``weight_energy``.
+            biased: whether every layer has a free bias.
+            samples: a count of free features for every class, or K counts.
+
+        Raises:
+            TypeError, ValueError: naming the argument that is wrong.
+        """
+        loss = require_loss(CrossEntropy() if loss is None else loss)
+        if isinstance(loss, SupervisedContrastive):
+            raise TypeError("loss must be a loss of logits, got SupervisedContrastive")
+        layers = require_count("num_layers", num_layers, 1)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        raw = sizes.group_sizes if isinstance(sizes, ClassSizes) else sizes
+        sizes = class_sizes(sizes)
+        dtype = common_dtype(raw, weight_energy, feature_energy, layer_energies)
+        joint = layer_energies is None
+        name = "weight_energy" if joint else "layer_energies"
+        energies = float_array(name, weight_energy if joint else layer_energies, dtype)
+        if joint:
+            energies = energies[..., None]
+        elif energies.ndim == 0 or energies.shape[-1] != layers:
+            raise ValueError(f"layer_energies must be [..., {layers}], got shape {energies.shape}")
+        require_positive(name, energies, lanes=energies.ndim > 1)
+        feature_energy = float_array("feature_energy", feature_energy, dtype)
+        require_positive("feature_energy", feature_energy, lanes=feature_energy.ndim > 0)
+        set_fields(
+            self,
+            sizes=ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership),
+            weight_energies=energies,
+            feature_energy=feature_energy,
+            loss=loss,
+            widths=_widths(widths, layers, sizes.num_classes),
+            activation=activation,
+            biased=bool(biased),
+            joint=joint,
+            samples=sample_counts(samples, sizes.num_classes),
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.sizes.num_classes
+
+    @property
+    def num_layers(self) -> int:
+        """The number of layers m."""
+        return len(self.widths)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The leading axes; () for a single model."""
+        return jnp.broadcast_shapes(
+            self.sizes.group_sizes.shape[:-1],
+            self.weight_energies.shape[:-1],
+            self.feature_energy.shape,
+        )
+
+    @property
+    def valid(self) -> Array:
+        """[...] whether sizes and energies of a lane are positive and finite."""
+        sizes = jnp.all(is_positive(self.sizes.group_sizes), axis=-1)
+        energies = jnp.all(is_positive(self.weight_energies), axis=-1)
+        return sizes & energies & is_positive(self.feature_energy)
+
+    def start(self, key: Array) -> dict[str, Any]:
+        """Random factors well inside their balls; zero biases."""
+        dtype = self.sizes.group_sizes.dtype
+        outputs = (*self.widths[1:], self.num_classes)
+        shapes = [(len(labels_of(self.samples)), self.widths[0])]
+        shapes += list(zip(outputs, self.widths, strict=True))
+        matrices = random_matrices(key, shapes, dtype)
+        slacks = jnp.stack([jnp.linalg.norm(matrix) for matrix in matrices])
+        biases = tuple(jnp.zeros(width, dtype) for width in outputs) if self.biased else ()
+        return {"matrices": matrices, "slacks": slacks, "biases": biases}
+
+    def layers(self, parameters: Any) -> TopLayers:
+        """Features and weights inside their balls."""
+        features, *weights = parameters["matrices"]
+        slacks = parameters["slacks"]
+        counts = jnp.asarray(np.asarray(self.samples)[labels_of(self.samples)], features.dtype)
+        radius = jnp.sqrt(self.num_classes * self.feature_energy)
+        features = into_ball(features, slacks[0], radius) * jnp.sqrt(counts)[:, None]
+        radii = jnp.sqrt(self.num_classes * self.weight_energies)
+        if self.joint:
+            flat = jnp.concatenate([weight.reshape(-1) for weight in weights])
+            inside = into_ball(flat, jnp.linalg.norm(slacks[1:]), radii[0])
+            ends = np.cumsum([weight.size for weight in weights])[:-1]
+            parts = jnp.split(inside, ends)
+            weights = [part.reshape(w.shape) for part, w in zip(parts, weights, strict=True)]
+        else:
+            weights = [into_ball(w, slacks[1 + i], radii[i]) for i, w in enumerate(weights)]
+        return TopLayers(features, tuple(weights), parameters["biases"])
+
+    def cost(self, layers: TopLayers) -> Array:
+        """(1/N) Σ L over all samples; the constraints hold by construction."""
+        return mean_loss(self, layers)
+
+
+def _widths(widths: Any, layers: int, num_classes: int) -> tuple[int, ...]:
+    """The input width of each of the m layers."""
+    if widths is None:
+        widths = 2 * num_classes
+    if isinstance(widths, int | np.integer):
+        widths = (widths,) * layers
+    if len(widths) != layers:
+        raise ValueError(f"widths must be a number or {layers} numbers, got {widths}")
+    return tuple(require_count("widths", width, 1) for width in widths)

@@ -123,3 +123,50 @@ def test_the_exponent_is_traced_and_checked():
         nc.PowerSoftmax(1.0)
     with pytest.raises(TypeError, match="g1"):
         nc.SoftmaxBased(3, lambda s: s)  # type: ignore[arg-type]
+
+
+def contrastive_by_loops(features, labels, temperature):
+    """Theorem 3's definition, sample by sample."""
+    losses = []
+    for i, label in enumerate(labels):
+        same = [j for j in range(len(labels)) if labels[j] == label]
+        total = sum(np.exp(features[i] @ other / temperature) for other in features)
+        terms = [-np.log(np.exp(features[i] @ features[j] / temperature) / total) for j in same]
+        losses.append(np.mean(terms))
+    return np.array(losses)
+
+
+@given(seed=st.integers(0, 10**6), temperature=st.floats(0.3, 3))
+def test_contrastive_equals_a_double_loop_over_any_leading_axes(seed, temperature):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(2, 7, 3))
+    # One class of a single sample, the others unequal.
+    labels = np.array([0, 1, 1, 2, 2, 2, 2])
+    loss = nc.SupervisedContrastive(temperature)
+    found = loss(jnp.asarray(features), jnp.asarray(np.stack([labels, labels[::-1]])))
+    expected = [
+        contrastive_by_loops(features[0], labels, temperature),
+        contrastive_by_loops(features[1], labels[::-1], temperature),
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    chex.assert_trees_all_close(found, jax.jit(loss)(features, np.stack([labels, labels[::-1]])))
+
+
+def test_contrastive_multiplicity_counts_copies():
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(3, 4)), np.array([0, 0, 1])
+    copies = np.array([2, 1, 3])
+    loss = nc.SupervisedContrastive(0.7)
+    repeated = np.repeat(np.arange(3), copies)
+    whole = loss(jnp.asarray(features[repeated]), labels[repeated])
+    brief = loss(jnp.asarray(features), labels, jnp.asarray(copies))
+    np.testing.assert_allclose(brief[repeated], whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_contrastive_is_finite_for_single_samples_and_long_features(dtype):
+    features = jnp.asarray(100 * np.eye(3), dtype)
+    loss = nc.SupervisedContrastive(dtype(0.05))
+    value, slope = jax.value_and_grad(lambda x: jnp.sum(loss(x, np.arange(3))))(features)
+    assert jnp.isfinite(value)
+    assert jnp.all(jnp.isfinite(slope))

@@ -79,7 +79,8 @@ def class_moments(
         TypeError, ValueError: naming the argument (a wrong shape, a label out of
             range, an empty class, NaN), where values can be looked at.
     """
-    return stream_class_moments(lambda: [(features, labels)], num_classes, weighting)
+    features, labels = checked(features, labels, num_classes)
+    return stream_class_moments(lambda: row_batches(features, labels), num_classes, weighting)
 
 
 def stream_class_moments(
@@ -133,9 +134,13 @@ def _fold(one_pass: Any, batches: Iterable[Batch], num_classes: int, *guess: Arr
     return total
 
 
-def checked(features: Any, labels: Any, num_classes: int) -> tuple[Array, Array]:
-    """Features [N, p] and labels [N] as arrays; errors name what is wrong."""
-    features, labels = jnp.asarray(features), jnp.asarray(labels)
+def checked(features: Any, labels: Any, num_classes: int) -> tuple[Any, Any]:
+    """Features [N, p] and labels [N] as arrays; errors name what is wrong.
+
+    NumPy arrays stay where they are: a large one is not copied to a device whole.
+    """
+    features = features if isinstance(features, np.ndarray) else jnp.asarray(features)
+    labels = labels if isinstance(labels, np.ndarray) else jnp.asarray(labels)
     if features.ndim != 2 or not jnp.issubdtype(features.dtype, jnp.floating):
         raise ValueError(
             f"features must be floats [N, p], got {features.dtype} of shape {features.shape}"
@@ -146,10 +151,19 @@ def checked(features: Any, labels: Any, num_classes: int) -> tuple[Array, Array]
             f"got {labels.dtype} of shape {labels.shape}"
         )
     if is_concrete(labels) and labels.size:
-        least, most = int(jnp.min(labels)), int(jnp.max(labels))
+        least, most = int(labels.min()), int(labels.max())
         if least < 0 or most >= num_classes:
             raise ValueError(f"labels must be 0…{num_classes - 1}, got {least}…{most}")
     return features, labels
+
+
+def row_batches(features: Any, labels: Any) -> Iterable[Batch]:
+    """Slices of NumPy arrays; anything else in one piece."""
+    if not isinstance(features, np.ndarray):
+        yield features, labels
+        return
+    for first in range(0, max(len(features), 1), ROWS):
+        yield features[first : first + ROWS], labels[first : first + ROWS]
 
 
 def fold_rows(add: Any, start: Any, features: Array, labels: Array) -> Any:

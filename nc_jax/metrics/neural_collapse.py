@@ -7,12 +7,13 @@ M̄ [K, p] are the class means minus the global mean; the simplex target is
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from nc_jax.geometry import cosines, gram
-from nc_jax.metrics.moments import ClassMoments, fold_rows
+from nc_jax.metrics.moments import ClassMoments, fold_rows, row_batches
 
 
 def global_mean(moments: ClassMoments, weighting: str = "class") -> Array:
@@ -116,11 +117,19 @@ def duality_difference(classifiers: Array, means: Array) -> Array:
 
 
 def nearest_centre_disagreement(
-    features: Array, means: Array, classifiers: Array, bias: Array | None = None
+    features: Any, means: Array, classifiers: Array, bias: Array | None = None
 ) -> Array:
     """NC4: share of samples [N, p] where argmax of the logits ≠ nearest class mean."""
-    zero = jnp.zeros((), jnp.int32)
+    count = features.shape[0]
+    batches = row_batches(features, np.zeros(count, np.int32))
+    wrong = sum(_disagreements(rows, zero, means, classifiers, bias) for rows, zero in batches)
+    return jnp.asarray(wrong).astype(means.dtype) / count
 
+
+@jax.jit
+def _disagreements(
+    features: Array, labels: Array, means: Array, classifiers: Array, bias: Array | None
+) -> Array:
     def add(total: Array, rows: Array, _: Array) -> Array:
         logits = jnp.matmul(rows, classifiers.T, precision="highest")
         if bias is not None:
@@ -128,9 +137,7 @@ def nearest_centre_disagreement(
         differ = jnp.argmax(logits, axis=-1) != nearest_centre(rows, means)
         return total + jnp.sum(differ, dtype=jnp.int32)
 
-    count = features.shape[0]
-    wrong = fold_rows(add, zero, features, jnp.zeros(count, jnp.int32))
-    return wrong.astype(means.dtype) / count
+    return fold_rows(add, jnp.zeros((), jnp.int32), features, labels)
 
 
 def nearest_centre(features: Array, means: Array) -> Array:

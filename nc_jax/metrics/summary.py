@@ -9,7 +9,7 @@ from jax import Array
 from nc_jax.checks import is_concrete
 from nc_jax.metrics import neural_collapse as nc
 from nc_jax.metrics.minority import largest_distance, mean_cosine, norm_variation
-from nc_jax.metrics.moments import ClassMoments, checked, class_moments
+from nc_jax.metrics.moments import ClassMoments, checked, class_moments, row_batches
 
 
 class LastLayer(Protocol):
@@ -93,12 +93,16 @@ def collapse_metrics(layer: LastLayer, weighting: str = "class") -> CollapseMetr
             f"got shape {classifiers.shape}"
         )
     for name, value in (("features", features), ("classifiers", classifiers)):
-        if is_concrete(value) and not bool(jnp.all(jnp.isfinite(value))):
+        if is_concrete(value) and not _finite(value):
             raise ValueError(f"{name} must be finite, got NaN or infinity")
     moments = class_moments(features, labels, classifiers.shape[0], weighting)
     return metrics_of_moments(moments, classifiers, weighting)._replace(
         nc4=nc.nearest_centre_disagreement(features, moments.means, classifiers, layer.bias)
     )
+
+
+def _finite(value: Any) -> bool:
+    return all(bool(jnp.all(jnp.isfinite(rows))) for rows, _ in row_batches(value, value))
 
 
 def metrics_of_moments(

@@ -35,21 +35,26 @@ STYLE: Any = {
 }
 
 
-def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    """A figure in the project's style, with shared axes.
+def new_figure(
+    rows: int, columns: int, width: float, height: float, share_x: Any = True, share_y: Any = True
+) -> tuple[Figure, Any]:
+    """A figure in the project's style.
 
     Args:
         rows: rows of panels.
         columns: columns of panels.
         width: in inches.
         height: in inches.
+        share_x: which panels share their horizontal axis: True for all, False,
+            'row' or 'col'.
+        share_y: the same of the vertical axis.
 
     Returns:
         The figure, and its axes as an array [rows, columns].
     """
     matplotlib.rcParams.update(STYLE)
     return plt.subplots(
-        rows, columns, figsize=(width, height), sharex=True, sharey=True, squeeze=False
+        rows, columns, figsize=(width, height), sharex=share_x, sharey=share_y, squeeze=False
     )
 
 

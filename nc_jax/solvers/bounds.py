@@ -87,7 +87,9 @@ def _contrastive_bound(
     """f(X) + ⟨∇f, X' − X⟩ minimised over the feasible X' (with its price)."""
     labels = labels_of(model.samples)
     copies = copies_of(model.sizes, model.samples)
-    share = model.sizes.class_weights[labels] / np.asarray(model.samples)[labels]
+    dtype = layers.features.dtype
+    counts = jnp.asarray(np.asarray(model.samples)[labels], dtype)
+    share = model.sizes.class_weights[labels] / counts
     similarity = gram(layers.features)
 
     def mean(x: Array) -> Array:
@@ -100,9 +102,7 @@ def _contrastive_bound(
         if model.feature_power is not None:
             return jnp.asarray(-jnp.inf, value.dtype)
         # tr(D X) ≤ E_H with D = 1/(K s_k).
-        weight = jnp.asarray(
-            1 / (model.num_classes * np.asarray(model.samples)[labels]), value.dtype
-        )
+        weight = 1 / (model.num_classes * counts)
         least = _least_eigenvalue(slope, weight)
         return value - inner + model.feature_energy * jnp.minimum(least, 0)
     if not isinstance(model, UnconstrainedFeatures):

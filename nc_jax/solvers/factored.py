@@ -27,9 +27,9 @@ class FactoredMultiStart:
     Attributes:
         tolerance: duality gap within which a lane counts as converged; by
             default 1e−9 in float64 and 1e−5 in float32.
-        stationarity: a restart ends, and without a certificate the lane counts
-            as stationary, at residual ≤ stationarity·(|objective| + its
-            smallest scale 1e−3); by default 1e−10 in float64 and 1e−4 in float32.
+        stationarity: without a certificate a lane counts as stationary at
+            residual ≤ stationarity·(|objective| + 1e−3); by default 1e−7 in float64
+            and 1e−2 in float32. Restarts aim at a thousandth of it.
         restarts: random starts a model.
         max_iterations: steps of a restart at most.
         memory: L-BFGS pairs.
@@ -86,7 +86,6 @@ class FactoredMultiStart:
         template = jax.eval_shape(lambda: single.start(keys[0]))
         _, unravel = ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), template))
         dtype = single.sizes.group_sizes.dtype
-        relative = self._stationarity(dtype)
 
         def objective(model: FactoredProgram, point: Array) -> Array:
             return model.cost(model.layers(unravel(point)))
@@ -96,7 +95,8 @@ class FactoredMultiStart:
 
         repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, self.restarts, axis=0), models)
         split = jax.vmap(lambda key: jax.random.split(key, self.restarts))(keys)
-        settings = Settings(relative, 1e-3 * relative, self.max_iterations, self.memory, self.slots)
+        aim = 1e-3 * self._stationarity(dtype)
+        settings = Settings(aim, 1e-3 * aim, self.max_iterations, self.memory, self.slots)
         minima = minimise_lanes(objective, start, repeated, split.reshape(-1), settings)
 
         def conclude(args: tuple[FactoredProgram, Minima]) -> FactoredSolution:
@@ -108,7 +108,7 @@ class FactoredMultiStart:
         return jax.lax.map(conclude, (models, grouped), batch_size=min(lanes, 1024))
 
     def _stationarity(self, dtype: Any) -> Array:
-        default = 1e-10 if dtype == jnp.float64 else 1e-4
+        default = 1e-7 if dtype == jnp.float64 else 1e-2
         return jnp.asarray(default if self.stationarity is None else self.stationarity, dtype)
 
     def _conclude(self, model: FactoredProgram, restarts: Minima, unravel: Any) -> FactoredSolution:

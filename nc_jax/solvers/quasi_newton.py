@@ -28,6 +28,10 @@ SUFFICIENT = 1e-4
 # Evaluations without progress after which a lane has reached its rounding floor.
 PATIENCE = 20
 
+# Losses are sums of terms of order one: their rounding is at least this part of
+# eps, however small the sum.
+ROUNDING_SCALE = 0.1
+
 Objective = Callable[[Any, Array], Array]
 Start = Callable[[Any, Array], Array]
 
@@ -166,54 +170,55 @@ def minimise_lanes(
         value, gradient = evaluate(slots.data, trial)
         return _advance(slots, place, trial, value, gradient, settings)
 
-    def retire(run: _Run) -> _Run:
-        """Stores the lanes that are done and loads the next ones."""
+    def retire(run: _Run, refill: bool) -> _Run:
+        """Stores the lanes that are done and loads the queue's next ones, if any are left."""
         slots = run.slots
         target = jnp.where(slots.done, slots.lane, lanes)
         ended = _ended(slots)
         minima = jax.tree.map(lambda a, b: a.at[target].set(b, mode="drop"), run.minima, ended)
-        rank = jnp.cumsum(slots.done) - 1
-        lane = jnp.where(slots.done, run.head + rank, slots.lane).astype(jnp.int32)
-        lane = jnp.minimum(lane, lanes)
-        head = jnp.minimum(run.head + jnp.sum(slots.done), lanes).astype(jnp.int32)
-        slots = load(slots, slots.done, lane)
-        return _Run(slots, run.tick, head, minima)
+        if not refill:
+            lane = jnp.where(slots.done, lanes, slots.lane)
+            return run._replace(slots=slots._replace(lane=lane), minima=minima)
+        rank = jnp.cumsum(slots.done, dtype=jnp.int32) - 1
+        lane = jnp.minimum(jnp.where(slots.done, run.head + rank, slots.lane), lanes)
+        head = jnp.minimum(run.head + jnp.sum(slots.done, dtype=jnp.int32), lanes)
+        return _Run(load(slots, slots.done, lane), run.tick, head, minima)
 
-    def chunk(run: _Run) -> _Run:
-        def body(i: Array, slots: _Slots) -> _Slots:
-            return tick((run.tick + i) % settings.memory, slots)
+    def stage(run: _Run, least: int, refill: bool) -> _Run:
+        """Until the queue is empty and no more than ``least`` slots are in use."""
 
-        slots = jax.lax.fori_loop(0, PERIOD, body, run.slots)
-        run = run._replace(slots=slots, tick=(run.tick + PERIOD) % settings.memory)
-        return jax.lax.cond(jnp.any(slots.done & (slots.lane < lanes)), retire, lambda r: r, run)
+        def busy(run: _Run) -> Array:
+            return (run.head < lanes) | (jnp.sum(run.slots.lane < lanes) > least)
 
-    run = _Run(
-        load(
-            _empty(size, width, dtype, settings.memory, data),
-            jnp.ones(size, bool),
-            jnp.arange(size, dtype=jnp.int32),
-        ),
-        jnp.zeros((), jnp.int32),
-        jnp.asarray(size, jnp.int32),
-        Minima(
-            jnp.zeros((lanes, width), dtype),
-            jnp.full(lanes, jnp.nan, dtype),
-            jnp.full(lanes, jnp.nan, dtype),
-            jnp.zeros(lanes, jnp.int32),
-            jnp.zeros(lanes, jnp.int32),
-        ),
+        def chunk(run: _Run) -> _Run:
+            waiting = run.slots.done & ((run.slots.lane < lanes) | (run.head < lanes))
+            run = jax.lax.cond(jnp.any(waiting), lambda r: retire(r, refill), lambda r: r, run)
+
+            def body(i: Array, slots: _Slots) -> _Slots:
+                return tick((run.tick + i.astype(jnp.int32)) % settings.memory, slots)
+
+            slots = jax.lax.fori_loop(0, PERIOD, body, run.slots)
+            return run._replace(slots=slots, tick=(run.tick + PERIOD) % settings.memory)
+
+        return jax.lax.while_loop(busy, chunk, run)
+
+    zero = jnp.zeros((), jnp.int32)
+    nothing = Minima(
+        jnp.zeros((lanes, width), dtype),
+        jnp.full(lanes, jnp.nan, dtype),
+        jnp.full(lanes, jnp.nan, dtype),
+        jnp.zeros(lanes, jnp.int32),
+        jnp.zeros(lanes, jnp.int32),
     )
+    empty = _empty(size, width, dtype, settings.memory, data)
+    empty = empty._replace(lane=jnp.full(size, lanes, jnp.int32), done=jnp.ones(size, bool))
+    run, refill = _Run(empty, zero, zero, nothing), True
     while True:
         smaller = size // SHRINK if size // SHRINK >= SMALLEST else 0
-
-        def busy(run: _Run, least: int = smaller) -> Array:
-            return jnp.sum(run.slots.lane < lanes) > least
-
-        run = jax.lax.while_loop(busy, chunk, run)
+        run = stage(run, smaller, refill)
         if not smaller:
             return run.minima
-        run = run._replace(slots=_compact(run.slots, smaller, lanes))
-        size = smaller
+        run, size, refill = run._replace(slots=_compact(run.slots, smaller, lanes)), smaller, False
 
 
 def _empty(size: int, width: int, dtype: Any, memory: int, data: Any) -> _Slots:
@@ -299,7 +304,7 @@ def _advance(
     along = _dot(gradient, slots.direction)
     armijo = value <= slots.value + SUFFICIENT * slots.step * slots.slope
     # Where the decrease drowns in rounding the slope still tells (Hager and Zhang).
-    level = value <= slots.value + 4 * eps * jnp.abs(slots.value)
+    level = value <= slots.value + 4 * eps * (jnp.abs(slots.value) + ROUNDING_SCALE)
     accept = finite & ~slots.done & (armijo | (level & (along <= -0.8 * slots.slope)))
 
     step = jnp.where(accept, slots.step, 0)[:, None]
@@ -326,7 +331,7 @@ def _advance(
     shorter = slots.step * jnp.where(finite & (drop > 0), jnp.clip(parabola, 0.1, 0.5), 0.1)
 
     rejected = jnp.where(accept & (value < slots.value), 0, slots.rejected + 1)
-    iterations = slots.iterations + accept
+    iterations = slots.iterations + accept.astype(jnp.int32)
     residual = length * size
     small = residual <= settings.relative * jnp.abs(new_value) + settings.absolute
     lost = ~finite & ~jnp.isfinite(slots.value)
@@ -340,7 +345,7 @@ def _advance(
         step=jnp.where(accept, 1, shorter),
         rejected=rejected,
         iterations=iterations,
-        evaluations=slots.evaluations + ~slots.done,
+        evaluations=slots.evaluations + (~slots.done).astype(jnp.int32),
         done=slots.done | ends,
         memory=memory,
     )
@@ -360,7 +365,7 @@ def _remember(
 
     new = jnp.stack([change, gradient], axis=1)
     products = jnp.einsum("bmd,bnd->bmn", pairs, new, precision="highest")
-    here = jnp.arange(count) == place
+    here = jnp.arange(count, dtype=jnp.int32) == place
     positive = jnp.where(usable, curvature, 1)
     # Only pairs that the triangle knows count: a forgotten one is zero there.
     known = (memory.curvatures > 0) & ~here

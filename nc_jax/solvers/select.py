@@ -1,14 +1,17 @@
 """The front door: picks a solver, for one model or for a batch."""
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from nc_jax.checks import require_count
+from nc_jax.checks import is_concrete, require_count
 from nc_jax.losses import CrossEntropy, MeanSquaredError
 from nc_jax.solvers.factored import FactoredMultiStart
 from nc_jax.solvers.factored_solution import FactoredSolution
@@ -43,6 +46,9 @@ MAX_REDUCED_GROUPS = 16
 # which larger chunks stop paying.
 WORKING_FLOATS = 2**27
 MAX_LANES = 2**16
+
+# Slots' worth of lanes that keep a further core busy.
+LANES_WORTH_A_CORE = 4
 
 # Fields of the models that carry an axis of their own; all others are numbers.
 VECTORS = ("sizes", "weight_energies")
@@ -133,7 +139,7 @@ def solve_batch(
     lane_models = jax.tree_util.tree_map_with_path(flatten, model)
     if isinstance(solver, FactoredMultiStart):
         keys = jax.random.split(jax.random.key(0), lanes) if keys is None else keys
-        solved = _solve_queue(lane_models, solver, keys)
+        solved = _solve_queues(lane_models, solver, keys)
     else:
         if batch_size is None:
             batch_size = min(MAX_LANES, max(1, WORKING_FLOATS // solver.floats_per_lane(model)))
@@ -149,6 +155,29 @@ def _solve_one(model: Surrogate, solver: Solver, key: Array | None) -> Any:
 @jax.jit
 def _solve_queue(models: Surrogate, solver: FactoredMultiStart, keys: Array) -> FactoredSolution:
     return solver.solve_lanes(models, keys)
+
+
+def _solve_queues(models: Surrogate, solver: FactoredMultiStart, keys: Array) -> FactoredSolution:
+    """One queue a core: on a CPU, XLA runs programs as small as these on a single one."""
+    lanes = keys.shape[0]
+    cores = os.cpu_count() or 1
+    queues = min(cores, lanes * solver.restarts // (LANES_WORTH_A_CORE * solver.slots))
+    concrete = all(is_concrete(leaf) for leaf in jax.tree.leaves((models, keys)))
+    if queues < 2 or not concrete or jax.default_backend() != "cpu":
+        return _solve_queue(models, solver, keys)
+    # Equal parts share one compiled program; the last lane fills the last part.
+    size = -(-lanes // queues)
+    parts = []
+    for first in range(0, lanes, size):
+        index = np.minimum(np.arange(first, first + size), lanes - 1)
+        parts.append(jax.tree.map(lambda leaf, index=index: leaf[index], (models, keys)))
+
+    def solve_part(part: tuple[Surrogate, Array]) -> FactoredSolution:
+        return jax.block_until_ready(_solve_queue(part[0], solver, part[1]))
+
+    with ThreadPoolExecutor(queues) as pool:
+        solved = list(pool.map(solve_part, parts))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:lanes], *solved)
 
 
 @partial(jax.jit, static_argnames="batch_size")

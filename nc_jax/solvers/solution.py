@@ -306,6 +306,13 @@ def default_tolerance(tolerance: Any, dtype: Any) -> Array:
 
 def require_convex(model: GroupedProgram, solver: str) -> None:
     """Raises ValueError unless the certificate covers the model."""
+    if not hasattr(model, "row_scale"):
+        raise ValueError(
+            f"{solver} takes models that are convex in the logits; a "
+            f"{type(model).__name__} needs FactoredMultiStart"
+        )
+    if getattr(model, "feature_power", None) is not None:
+        raise ValueError(f"{solver} takes no feature_power; use FactoredMultiStart")
     if not model.loss.convex:
         raise ValueError(
             f"{solver} certifies losses that are convex in the logits, which "

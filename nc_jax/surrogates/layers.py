@@ -136,6 +136,6 @@ def random_matrices(key: Array, shapes: list[tuple[int, int]], dtype: Any) -> tu
     """Standard normal matrices, each divided by the root of its width."""
     keys = jax.random.split(key, len(shapes))
     return tuple(
-        jax.random.normal(k, shape, dtype) / np.sqrt(shape[1])
+        jax.random.normal(k, shape, dtype) / shape[1] ** 0.5
         for k, shape in zip(keys, shapes, strict=True)
     )

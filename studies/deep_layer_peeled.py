@@ -1,0 +1,226 @@
+"""What do more layers on top of free features change?
+
+The m-Layer-Peeled Model for several depths, with ReLU and as a linear head.
+Balanced: is the last layer's geometry still a simplex ETF, what is the rank of
+the logits, and do the hidden layers collapse? Imbalanced: the minority
+classifiers' cosine against R at each depth, and the ratio from which on they
+coincide. The programs are not convex: every number is the best of several
+restarts, and the restarts' spread stands beside it. About a minute on two cores.
+
+    python studies/deep_layer_peeled.py
+    python studies/deep_layer_peeled.py --depths 1 2 4 --restarts 32
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.progress import track
+
+import nc_jax as nc
+from nc_jax import report
+
+ACTIVATIONS = ("identity", "relu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to compute; energies are mean squared norms."""
+
+    num_classes: int = 4
+    """K, at least 3."""
+    majority: int = 2
+    """K_A, how many of the classes are large; at least two must be small."""
+    depths: tuple[int, ...] = (1, 2, 3, 5)
+    """m, the numbers of layers; one layer has no activation."""
+    width: int = 8
+    """Of the features and of every hidden layer."""
+    samples: int = 2
+    """Free features of each class."""
+    layer_energy: float = 0.75
+    """E of each weight matrix, (1/K) ‖W_l‖² at most; at (K−1)/K a simplex ETF passes unchanged."""
+    feature_energy: float = 5.0
+    """E_H, the features' energy."""
+    ratio_range: tuple[float, float] = (1.0, 1e3)
+    """Smallest and largest imbalance ratio R = n_A / n_B; R = 1 is always solved."""
+    num_ratios: int = 9
+    """Ratios on a curve."""
+    restarts: int = 8
+    """Random starts of every solve."""
+    max_iterations: int = 600
+    """Steps of a restart at most."""
+    out: Path = Path("results/deep_layer_peeled")
+    """Folder of the results."""
+    seed: int = 0
+    """Of the random starts."""
+
+
+PRESETS = {
+    "default": Config(),
+    "quick": Config(depths=(1, 2), num_ratios=4, restarts=2, max_iterations=300),
+}
+
+
+def check(config: Config) -> None:
+    """Raises ValueError naming the option that makes no sense."""
+    if config.num_classes < 3:
+        raise ValueError(f"--num-classes must be at least 3, got {config.num_classes}")
+    if not 1 <= config.majority <= config.num_classes - 2:
+        raise ValueError(f"--majority must be from 1 to num-classes - 2, got {config.majority}")
+    if not config.depths or min(config.depths) < 1:
+        raise ValueError(f"--depths must be at least 1, got {config.depths}")
+    if min(config.layer_energy, config.feature_energy) <= 0:
+        raise ValueError("--layer-energy and --feature-energy must be positive")
+    low, high = config.ratio_range
+    if not 0 < low < high < np.inf or config.num_ratios < 2:
+        raise ValueError("--ratio-range must be 0 < low < high, with --num-ratios at least 2")
+    if min(config.width, config.samples, config.restarts, config.max_iterations) < 1:
+        raise ValueError("--width, --samples, --restarts and --max-iterations must be positive")
+
+
+def solve_curve(config: Config, depth: int, activation: str) -> tuple[pd.DataFrame, Any]:
+    """One row a ratio, balance first; and the solution itself."""
+    ratios = np.r_[1.0, np.geomspace(*config.ratio_range, config.num_ratios)]
+    minority = config.num_classes - config.majority
+    model = nc.DeepLayerPeeled(
+        nc.two_groups(config.majority, minority, ratios),
+        depth,
+        layer_energies=np.full(depth, config.layer_energy),
+        feature_energy=config.feature_energy,
+        activation=activation,
+        widths=config.width,
+        samples=config.samples,
+    )
+    solver = nc.FactoredMultiStart(
+        restarts=config.restarts, stationarity=1e-5, max_iterations=config.max_iterations
+    )
+    solution = nc.solve_batch(model, solver, jax.random.key(config.seed))
+    members = np.arange(config.majority, config.num_classes)
+    measures = nc.metrics.minority_metrics(solution.classifiers, members)
+    phases = np.asarray(nc.phase(solution))
+    rows = pd.DataFrame(
+        {
+            "depth": depth,
+            "activation": activation,
+            "ratio": ratios,
+            "phase": phases,
+            "status": [nc.Status(int(s)).name.lower() for s in solution.status],
+            "minority_cosine": np.asarray(measures.cosine),
+            "minority_distance": np.asarray(measures.distance),
+            "objective": np.asarray(solution.objective),
+            "residual": np.asarray(solution.residual),
+            "worst_restart": np.asarray(jnp.max(solution.restart_objectives, axis=-1)),
+            "restarts_at_best": np.asarray(solution.restarts_within(1e-6)),
+        }
+    )
+    return rows, solution
+
+
+def balanced_row(config: Config, depth: int, activation: str, solution: Any) -> dict[str, Any]:
+    """Geometry of the balanced solution, layer by layer."""
+    balanced = jax.tree.map(lambda leaf: leaf[0], solution)
+    logits = balanced.logits - jnp.mean(balanced.logits, axis=0)
+    singular = np.linalg.svd(np.asarray(logits), compute_uv=False)
+    rank = int(np.sum(singular > 1e-4 * singular[0]))
+    distances, quotients = [], []
+    for hidden in balanced.hidden_features():
+        moments = nc.metrics.class_moments(hidden, balanced.labels, config.num_classes)
+        quotients.append(float(nc.metrics.within_between_quotient(moments)))
+        distances.append(float(nc.metrics.etf_distance(nc.metrics.centred_means(moments))))
+    etf = float(nc.metrics.etf_distance(logits))
+    return {
+        "m": depth,
+        "activation": activation,
+        "objective": f"{float(balanced.objective):.6g}",
+        "spread": f"{float(balanced.spread):.1e}",
+        "at best": f"{int(balanced.restarts_within(1e-6))}/{config.restarts}",
+        "status": nc.Status(int(balanced.status)).name.lower(),
+        "rank": rank,
+        "NC2 of logits": f"{etf:.1e}",
+        "largest NC1": f"{max(quotients):.0e}",
+        "NC2 by layer": " ".join(f"{value:.2f}" for value in distances),
+    }
+
+
+def threshold(curve: pd.DataFrame) -> str:
+    """The bracket of ratios between which the minority collapses for good."""
+    lost = np.isin(curve["phase"], ("collapsed", "vanished"))
+    if not lost[-1]:
+        return f"> {curve['ratio'].iloc[-1]:.4g}"
+    if lost.all():
+        return f"< {curve['ratio'].iloc[0]:.4g}"
+    last = int(np.flatnonzero(~lost)[-1])
+    return f"{curve['ratio'].iloc[last]:.4g} to {curve['ratio'].iloc[last + 1]:.4g}"
+
+
+def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All curves, and a row for each depth and activation."""
+    jobs = [
+        (depth, activation)
+        for depth in config.depths
+        for activation in (ACTIVATIONS if depth > 1 else ACTIVATIONS[:1])
+    ]
+    curves, rows = [], []
+    for depth, activation in track(jobs, description="heads solved"):
+        curve, solution = solve_curve(config, depth, activation)
+        row = balanced_row(config, depth, activation, solution)
+        row["minority lost at R"] = threshold(curve.iloc[1:])
+        curves.append(curve)
+        rows.append(row)
+    return pd.concat(curves, ignore_index=True), pd.DataFrame(rows)
+
+
+def draw(config: Config, curves: pd.DataFrame) -> Figure:
+    """Minority cosine against R, and the objectives of best and worst restart."""
+    figure, axes = report.new_figure(2, 2, 7.2, 5.2, share_y="row")
+    for column, activation in enumerate(ACTIVATIONS):
+        for place, depth in enumerate(config.depths):
+            kind = "identity" if depth == 1 else activation
+            curve = curves[(curves["depth"] == depth) & (curves["activation"] == kind)].iloc[1:]
+            colour = report.PALETTE[place % len(report.PALETTE)]
+            top, bottom = axes[0, column], axes[1, column]
+            shown = curve["minority_cosine"].where(curve["phase"] != "vanished")
+            top.plot(curve["ratio"], shown, ".-", color=colour, label=f"m = {depth}")
+            bottom.plot(curve["ratio"], curve["objective"], ".-", color=colour)
+            bottom.fill_between(
+                curve["ratio"],
+                curve["objective"],
+                curve["worst_restart"],
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
+            )
+        axes[0, column].set_title("linear head" if activation == "identity" else "ReLU head")
+        axes[0, column].axhline(-1 / (config.num_classes - 1), color="0.7", linewidth=0.8)
+        axes[1, column].set_xlabel("imbalance ratio $R = n_A/n_B$")
+        axes[1, column].set_xscale("log")
+    axes[0, 0].set_ylabel("mean minority cosine")
+    axes[1, 0].set_ylabel("objective, best to worst restart")
+    report.legend_outside(figure, axes[0, 0], columns=len(config.depths))
+    return figure
+
+
+def main(config: Config) -> None:
+    """Runs, stores, and draws from what was stored."""
+    start = time.perf_counter()
+    check(config)
+    report.prepare_folder(config.out)
+    jax.config.update("jax_enable_x64", True)
+    curves, summary = run(config)
+    report.write_table(curves, config.out)
+    report.write_summary(summary, config.out)
+    report.save_figure(draw(config, report.read_table(config.out)), config.out, "depths")
+    wall_time = time.perf_counter() - start
+    report.write_provenance(config.out, config, wall_time)
+    report.print_table(summary, f"m-Layer-Peeled Models, K = {config.num_classes}, balanced")
+    print(f"{wall_time:.1f} s; results in {config.out}/")
+
+
+if __name__ == "__main__":
+    report.run_command(PRESETS, main, __doc__ or "")

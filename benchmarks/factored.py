@@ -168,9 +168,9 @@ def main(config: Config) -> None:
     table["ours over it"] = ours["solves/s"] / table["solves/s"]
     shown = table.copy()
     for column in ("worst gap", "worst excess"):
-        shown[column] = [f"{value:.1e}" for value in table[column]]
-    for column in ("solves/s", "ours over it", "compilation, s"):
-        shown[column] = [f"{value:,.1f}" for value in table[column]]
+        shown[column] = ["-" if np.isnan(value) else f"{value:.1e}" for value in table[column]]
+    for column in ("solves/s", "ours over it", "compilation, s", "converged"):
+        shown[column] = ["-" if np.isnan(value) else f"{value:,.4g}" for value in table[column]]
     report.write_table(table, config.out)
     report.write_summary(shown, config.out)
     report.write_provenance(config.out, config, time.perf_counter() - begin)

@@ -197,12 +197,13 @@ def draw(config: Config, curves: pd.DataFrame) -> Figure:
                 linewidth=0,
             )
         axes[0, column].set_title("linear head" if activation == "identity" else "ReLU head")
-        axes[0, column].axhline(-1 / (config.num_classes - 1), color="0.7", linewidth=0.8)
+        etf = -1 / (config.num_classes - 1)
+        axes[0, column].axhline(etf, color="0.7", linewidth=0.8, label="simplex ETF")
         axes[1, column].set_xlabel("imbalance ratio $R = n_A/n_B$")
         axes[1, column].set_xscale("log")
     axes[0, 0].set_ylabel("mean minority cosine")
     axes[1, 0].set_ylabel("objective, best to worst restart")
-    report.legend_outside(figure, axes[0, 0], columns=len(config.depths))
+    report.legend_outside(figure, axes[0, 0], columns=len(config.depths) + 1)
     return figure
 
 

@@ -198,12 +198,13 @@ def draw(config: Config, curves: pd.DataFrame) -> Figure:
             }
             axes[0, column].plot(curve["ratio"], curve["minority_cosine"], label=name, **look)
             axes[1, column].plot(curve["ratio"], curve["minority_distance"], **look)
-        axes[0, column].axhline(-1 / (config.num_classes - 1), color="0.7", linewidth=0.8, zorder=0)
+        etf = -1 / (config.num_classes - 1)
+        axes[0, column].axhline(etf, color="0.7", linewidth=0.8, zorder=0, label="simplex ETF")
         axes[0, column].set_title(f"$E_H$ = {energy:g}, $E_W$ = {config.weight_energy:g}")
         axes[1, column].set_xlabel("imbalance ratio $R = n_A/n_B$")
         axes[1, column].set_xscale("log")
     axes[0, 0].set_ylabel("mean minority cosine")
-    axes[1, 0].set_ylabel("largest minority distance / longest")
+    axes[1, 0].set_ylabel("largest minority distance")
     report.legend_outside(figure, axes[0, 0], columns=3)
     return figure
 

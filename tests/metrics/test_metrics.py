@@ -124,8 +124,13 @@ def test_more_rows_than_a_slice_and_a_large_common_offset():
     np.testing.assert_allclose(single.scatter, double.scatter, rtol=1e-4, atol=1e-5)
 
 
-@given(classes=st.integers(2, 9), extra=st.integers(0, 4), scale=st.floats(0.1, 10))
-def test_an_exact_frame_is_collapsed(classes, extra, scale):
+@settings(max_examples=6)
+@given(
+    shape=st.sampled_from([(2, 0), (2, 3), (5, 0), (9, 2)]),
+    scale=st.floats(0.1, 10),
+)
+def test_an_exact_frame_is_collapsed(shape, scale):
+    classes, extra = shape
     frame = scale * np.asarray(nc.simplex_etf(classes, classes + extra, float))
     labels = np.repeat(np.arange(classes), 3)
     found = nc.metrics.collapse_metrics(nc.metrics.NetworkLayer(frame[labels], labels, 2 * frame))

@@ -50,7 +50,7 @@ def primal_objective(model, solution):
 
 @pytest.mark.parametrize("bias", BIASES)
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("counts", [(5, 5), (2, 3, 1)], ids=str)
+@pytest.mark.parametrize("counts", [(2, 3, 1)], ids=str)
 @settings(max_examples=5)
 @given(seed=seeds)
 def test_solvers_agree_and_their_factors_reach_the_objective(counts, loss, bias, seed):
@@ -71,7 +71,7 @@ def test_solvers_agree_and_their_factors_reach_the_objective(counts, loss, bias,
 
 @pytest.mark.parametrize("bias", BIASES)
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("counts", [(1, 1), (3, 2), (1, 1, 2)], ids=str)
+@pytest.mark.parametrize("counts", [(3, 2), (1, 1, 2)], ids=str)
 @settings(max_examples=4)
 @given(seed=seeds)
 def test_agrees_with_an_independent_convex_solver(counts, loss, bias, seed):

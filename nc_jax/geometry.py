@@ -6,6 +6,7 @@ p feature dimensions, N samples. Samples and classes stand in rows.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -83,10 +84,12 @@ class ClassSizes:
         return (self.group_weights / counts)[..., np.asarray(self.membership)]
 
 
-def require_broadcast(sizes: ClassSizes, numbers: dict[str, Array]) -> tuple[int, ...]:
+def require_broadcast(sizes: ClassSizes, numbers: dict[str, Array], loss: Any) -> tuple[int, ...]:
     """The common batch shape; ValueError if leading axes do not broadcast."""
     shapes = {"sizes": sizes.group_sizes.shape[:-1]}
     shapes |= {name: value.shape for name, value in numbers.items()}
+    leaves = jax.tree_util.tree_leaves_with_path(loss)
+    shapes |= {"loss" + jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
     try:
         return jnp.broadcast_shapes(*shapes.values())
     except ValueError:

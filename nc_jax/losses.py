@@ -19,7 +19,7 @@ from nc_jax.immutable import immutable, set_fields
 
 @runtime_checkable
 class Loss(Protocol):
-    """What every loss offers."""
+    """What every loss offers; its values are not negative, which certificates use."""
 
     @property
     def convex(self) -> bool:
@@ -50,6 +50,11 @@ def require_loss(loss: Any) -> Loss:
             f"nc_jax.immutable.immutable()), got {loss!r}"
         )
     return loss
+
+
+def loss_shapes(loss: Loss) -> list[tuple[int, ...]]:
+    """Shapes of a loss's own numbers: a q or τ with leading axes makes a batch too."""
+    return [leaf.shape for leaf in jax.tree.leaves(loss)]
 
 
 def _split(logits: Array, label: Any, multiplicity: Any) -> tuple[Array, Array, Array]:

@@ -1,6 +1,7 @@
 """Strict numerics, and hypothesis settings that repeat."""
 
 import jax
+import pytest
 from hypothesis import HealthCheck, settings
 
 jax.config.update("jax_enable_x64", True)
@@ -15,3 +16,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def drop_compiled_programs():
+    """Frees what a module compiled: thousands of programs exhaust a process's memory maps."""
+    yield
+    jax.clear_caches()

@@ -107,9 +107,11 @@ def _contrastive_bound(
         return value - inner + model.feature_energy * jnp.minimum(least, 0)
     if not isinstance(model, UnconstrainedFeatures):
         return jnp.asarray(-jnp.inf, value.dtype)
-    # Price (λ_H/2) tr(N X), N = n_k/s_k, which at the optimum is at most f(0).
+    # Price (λ_H/2) tr(N X), N = n_k/s_k: at the optimum at most f(0) less the least
+    # that f can be, for a sample of class k loses at least log n_k.
     least = _least_eigenvalue(slope, copies) + 0.5 * model.lambda_h
-    bound = 2 * mean(jnp.zeros_like(similarity)) / model.lambda_h
+    floor = jnp.sum(model.sizes.class_weights * jnp.log(model.sizes.class_sizes))
+    bound = 2 * (mean(jnp.zeros_like(similarity)) - floor) / model.lambda_h
     return value - inner + bound * jnp.minimum(least, 0)
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from jax import Array
 
 from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
-from nc_jax.geometry import ClassSizes, class_sizes
+from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, require_loss
+from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, loss_shapes, require_loss
 from nc_jax.surrogates.layers import (
     ACTIVATIONS,
     TopLayers,
@@ -103,6 +103,8 @@ class DeepLayerPeeled:
         require_positive(name, energies, lanes=energies.ndim > 1)
         feature_energy = float_array("feature_energy", feature_energy, dtype)
         require_positive("feature_energy", feature_energy, lanes=feature_energy.ndim > 0)
+        batches = {name: energies[..., 0], "feature_energy": feature_energy}
+        require_broadcast(sizes, batches, loss)
         set_fields(
             self,
             sizes=ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership),
@@ -133,6 +135,7 @@ class DeepLayerPeeled:
             self.sizes.group_sizes.shape[:-1],
             self.weight_energies.shape[:-1],
             self.feature_energy.shape,
+            *loss_shapes(self.loss),
         )
 
     @property

@@ -27,7 +27,7 @@ from nc_jax.checks import (
 )
 from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, require_loss
+from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, loss_shapes, require_loss
 from nc_jax.surrogates.layers import (
     TopLayers,
     into_ball,
@@ -101,7 +101,7 @@ class LayerPeeled:
             energies["feature_power"] = float_array("feature_power", feature_power, dtype)
             above = energies["feature_power"] - 1
             require_positive("feature_power - 1", above, lanes=above.ndim > 0)
-        require_broadcast(sizes, energies)
+        require_broadcast(sizes, energies, loss)
         energies.setdefault("feature_power", None)
         num_classes = sizes.num_classes
         dimension = num_classes if dimension is None else dimension
@@ -162,6 +162,7 @@ class LayerPeeled:
             self.weight_energy.shape,
             self.feature_energy.shape,
             power,
+            *loss_shapes(self.loss),
         )
 
     def objective(self, logits: Array) -> Array:

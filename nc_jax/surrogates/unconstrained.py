@@ -22,7 +22,7 @@ from jax import Array
 from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
 from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, require_loss
+from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, loss_shapes, require_loss
 from nc_jax.surrogates.layers import (
     TopLayers,
     copies_of,
@@ -96,7 +96,7 @@ class UnconstrainedFeatures:
             require_positive(
                 "lambda_b", numbers["lambda_b"], lanes=numbers["lambda_b"].ndim > 0, or_zero=True
             )
-        require_broadcast(sizes, numbers)
+        require_broadcast(sizes, numbers, loss)
         least = sizes.num_classes - 1 if loss.shift_invariant else sizes.num_classes
         dimension = sizes.num_classes if dimension is None else dimension
         dimension = require_count("dimension", dimension, least)
@@ -115,7 +115,11 @@ class UnconstrainedFeatures:
         """The leading axes; () for a single model."""
         bias = () if self.lambda_b is None else self.lambda_b.shape
         return jnp.broadcast_shapes(
-            self.sizes.group_sizes.shape[:-1], self.lambda_w.shape, self.lambda_h.shape, bias
+            self.sizes.group_sizes.shape[:-1],
+            self.lambda_w.shape,
+            self.lambda_h.shape,
+            bias,
+            *loss_shapes(self.loss),
         )
 
     @property

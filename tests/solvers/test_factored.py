@@ -264,3 +264,17 @@ def test_a_convex_solver_refuses_what_it_cannot_certify():
         nc.solve(powered, nc.ReducedInteriorPoint())
     with pytest.raises(ValueError, match="FactoredMultiStart"):
         nc.solve(nc.DeepLayerPeeled([2.0, 1.0], 2), nc.ReducedInteriorPoint())
+
+
+def test_a_batch_of_losses_makes_a_batch():
+    """A loss's own number may be the only thing that differs between lanes."""
+    powers = jnp.array([1.5, 2.5])
+    model = nc.LayerPeeled([1.0] * 3, 2.0, 2.0, nc.PowerSoftmax(powers))
+    assert model.batch_shape == (2,)
+    found = solve(model)
+    assert found.objective.shape == (2,)
+    for power, objective in zip(powers, found.objective, strict=True):
+        known = nc.theory.balanced_optimum(3, 2.0, nc.PowerSoftmax(power))
+        np.testing.assert_allclose(objective, known.objective, rtol=1e-6)
+    with pytest.raises(ValueError, match="loss"):
+        nc.LayerPeeled([1.0] * 3, jnp.ones(3), 2.0, nc.PowerSoftmax(powers))

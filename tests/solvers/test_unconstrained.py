@@ -167,7 +167,7 @@ def test_bad_input_names_the_argument():
         nc.solve(nc.UnconstrainedFeatures(nc.two_groups(2, 2, 3.0), 0.1, 0.1), nc.TwoGroupRoot())
     with pytest.raises(ValueError, match="lambda_b"):
         model = nc.UnconstrainedFeatures([2.0, 1.0], 0.1, 0.1, 0.0, loss=_Doubled())
-        nc.solve(model)
+        nc.solve(model, nc.ReducedInteriorPoint())
     with pytest.raises(TypeError, match="loss must be a pytree"):
         nc.UnconstrainedFeatures([2.0, 1.0], 0.1, 0.1, loss=_Unregistered())
     lanes = nc.solve(nc.UnconstrainedFeatures([2.0, 1.0], np.array([0.1, np.nan]), 0.1))

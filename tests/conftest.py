@@ -12,7 +12,7 @@ settings.register_profile(
     "default",
     deadline=None,
     derandomize=True,
-    max_examples=15,
+    max_examples=10,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("default")

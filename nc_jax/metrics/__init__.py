@@ -1,5 +1,16 @@
 """Neural collapse and minority collapse, measured: networks and surrogates alike."""
 
+from nc_jax.metrics.accumulation import accumulate_moments, merge_moments
+from nc_jax.metrics.feedforward import (
+    FeedforwardMetrics,
+    decreases,
+    effective_depth,
+    feedforward_metrics,
+    layer_positions,
+    moment_metrics,
+    nearest_centre_accuracy,
+)
+from nc_jax.metrics.geodesic import Geodesic, geodesic, geodesic_metrics
 from nc_jax.metrics.minority import largest_distance, mean_cosine, norm_variation
 from nc_jax.metrics.moments import ClassMoments, class_moments, stream_class_moments
 from nc_jax.metrics.neural_collapse import (
@@ -30,24 +41,36 @@ from nc_jax.metrics.summary import (
 __all__ = [
     "ClassMoments",
     "CollapseMetrics",
+    "FeedforwardMetrics",
+    "Geodesic",
     "LastLayer",
     "MinorityMetrics",
     "NetworkLayer",
+    "accumulate_moments",
     "centred_means",
     "class_distance_variance",
     "class_moments",
     "collapse_metrics",
+    "decreases",
     "duality_difference",
     "duality_product",
+    "effective_depth",
     "equiangularity",
     "equinorm",
     "etf_distance",
+    "feedforward_metrics",
+    "geodesic",
+    "geodesic_metrics",
     "global_mean",
     "largest_distance",
+    "layer_positions",
     "mean_cosine",
+    "merge_moments",
     "metrics_of_moments",
     "minority_metrics",
+    "moment_metrics",
     "nearest_centre",
+    "nearest_centre_accuracy",
     "nearest_centre_disagreement",
     "norm_variation",
     "separation",

@@ -111,13 +111,26 @@ def stream_class_moments(
     share = 1 / (num_classes * counts) if weighting == "class" else jnp.ones_like(counts)
     share = share if weighting == "class" else share / jnp.sum(counts)
     second = _fold(_second_pass, batches(), num_classes, guess, share)
-    drift = second.drift / counts[:, None]
-    # Σ (x−m̂)(x−m̂)ᵀ = Σ (x−m)(x−m)ᵀ + n (m−m̂)(m−m̂)ᵀ.
-    excess = jnp.matmul((share * counts * drift.T), drift, precision="highest")
-    variances = second.squares / counts - jnp.sum(drift**2, axis=-1)
-    return ClassMoments(
-        first.counts, guess + drift, second.scatter - excess, jnp.maximum(variances, 0)
-    )
+    return _about_the_means(first.counts, guess, share, second)
+
+
+def batch_moments(features: Any, labels: Any, num_classes: int) -> ClassMoments:
+    """Sample-weighted moments of one batch, in which classes may be missing (count 0)."""
+    first = _first_pass(features, labels, num_classes)
+    counts = jnp.maximum(first.counts, 1).astype(first.sums.dtype)
+    guess = first.sums / counts[:, None]
+    share = jnp.full_like(counts, 1 / features.shape[0])
+    second = _second_pass(features, labels, num_classes, guess, share)
+    return _about_the_means(first.counts, guess, share, second)
+
+
+def _about_the_means(counts: Array, guess: Array, share: Array, second: _Second) -> ClassMoments:
+    """Σ (x−m̂)(x−m̂)ᵀ = Σ (x−m)(x−m)ᵀ + n (m−m̂)(m−m̂)ᵀ, solved for the first term."""
+    numbers = jnp.maximum(counts, 1).astype(guess.dtype)
+    drift = second.drift / numbers[:, None]
+    excess = jnp.matmul((share * numbers * drift.T), drift, precision="highest")
+    variances = second.squares / numbers - jnp.sum(drift**2, axis=-1)
+    return ClassMoments(counts, guess + drift, second.scatter - excess, jnp.maximum(variances, 0))
 
 
 def _fold(one_pass: Any, batches: Iterable[Batch], num_classes: int, *guess: Array) -> Any:

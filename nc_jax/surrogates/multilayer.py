@@ -1,0 +1,248 @@
+"""The multilayer unconstrained feature model: features that move away from the data.
+
+Layer 0 are the data X, H^1 … H^L free features of one width; minimise over W and H^l
+
+    (1/N) Σ_i L(W h_i^L, y_i) + (λ_W/2)‖W‖² + (1/2N) Σ_l c_l ‖H^l − H^{l−1}‖²
+
+(Wang, Gai, Zhang 2024; L their ½‖W h − e_y‖² by default). With c_l = λ_H L, our
+choice, the last term is the kinetic energy of the path (Benamou and Brenier),
+whatever L. For a fixed H^L the best layers between lie on the straight line from
+X, and the model is its reduced form (their Theorem 3 and Eq. 13)
+
+    (1/N) Σ_i L(W h_i, y_i) + (λ_W/2)‖W‖² + (λ_H/2N)‖H − X‖²,
+
+for general c_l with λ_H = 1/Σ(1/c_l), like springs in series. At X = 0 it is
+:class:`UnconstrainedFeatures` with λ_H/N for its λ_H.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.checks import (
+    common_dtype,
+    float_array,
+    is_concrete,
+    is_positive,
+    require_count,
+    require_positive,
+)
+from nc_jax.immutable import immutable, set_fields
+from nc_jax.losses import Loss, MeanSquaredError, SupervisedContrastive, loss_shapes, require_loss
+from nc_jax.metrics.moments import ClassMoments, checked, class_moments
+
+
+@immutable()
+class LayerInputs:
+    """The data X: their moments, and the samples themselves where they are at hand.
+
+    Attributes:
+        moments: sample-weighted moments of N samples in K classes.
+        features: X [N, d], or None.
+        labels: [N], or None.
+    """
+
+    moments: ClassMoments
+    features: Any
+    labels: Any
+
+
+@immutable(static=("num_layers",))
+class MultilayerUnconstrainedFeatures:
+    """A multilayer unconstrained feature model, or a batch of them on the same data.
+
+    Attributes:
+        data: X and its labels, or their moments alone. Shared by a batch.
+        lambda_w: λ_W > 0 [...], weight decay of the classifiers.
+        lambda_h: λ_H > 0 [...], the price of moving, of the reduced form.
+        layer_scales: [L] c_l/λ_H; L each by default. Shared by a batch.
+        loss: a loss of logits and label; squared error by default.
+        num_layers: L, static.
+    """
+
+    data: LayerInputs
+    lambda_w: Array
+    lambda_h: Array
+    layer_scales: Array
+    loss: Loss
+    num_layers: int
+
+    def __init__(
+        self,
+        inputs: Any,
+        labels: Any,
+        lambda_w: Any,
+        lambda_h: Any,
+        num_layers: int = 1,
+        loss: Loss | None = None,
+        num_classes: int | None = None,
+        layer_scales: Any = None,
+    ):
+        """Checks and converts; see the class for the arguments.
+
+        Args:
+            inputs: X [N, d], floats.
+            labels: [N] integers 0…K−1.
+            lambda_w: λ_W, a number or an array; leading axes make a batch.
+            lambda_h: λ_H, a number or an array.
+            num_layers: L ≥ 1.
+            loss: ½‖z − e_k‖² by default; not a loss on features.
+            num_classes: K ≥ 2; by default the largest label plus one.
+            layer_scales: [L] positive numbers, c_l over a common unit; they are
+                scaled so that the reduced form keeps λ_H.
+
+        Raises:
+            TypeError, ValueError: naming the argument that is wrong.
+        """
+        if num_classes is None:
+            if not is_concrete(labels):
+                raise ValueError("num_classes must be given where labels are traced")
+            num_classes = int(np.max(np.asarray(labels), initial=0)) + 1
+        features, labels = checked(inputs, labels, require_count("num_classes", num_classes, 2))
+        if is_concrete(features) and not bool(np.all(np.isfinite(np.asarray(features)))):
+            raise ValueError("inputs must be finite, got NaN or infinity")
+        moments = class_moments(features, labels, num_classes, "sample")
+        data = LayerInputs(moments, features, labels)
+        self._set(data, lambda_w, lambda_h, num_layers, loss, layer_scales)
+
+    @classmethod
+    def from_moments(
+        cls,
+        moments: ClassMoments,
+        lambda_w: Any,
+        lambda_h: Any,
+        num_layers: int = 1,
+        layer_scales: Any = None,
+    ) -> "MultilayerUnconstrainedFeatures":
+        """A model under squared error that knows its data by their moments alone.
+
+        Args:
+            moments: sample-weighted, of :func:`nc_jax.metrics.accumulate_moments`.
+            lambda_w: λ_W, a number or an array.
+            lambda_h: λ_H, a number or an array.
+            num_layers: L ≥ 1.
+            layer_scales: see the constructor.
+
+        Raises:
+            TypeError, ValueError: naming the argument that is wrong.
+        """
+        if not isinstance(moments, ClassMoments):
+            raise TypeError(f"moments must be ClassMoments, got {type(moments).__name__}")
+        model = object.__new__(cls)
+        data = LayerInputs(moments, None, None)
+        model._set(data, lambda_w, lambda_h, num_layers, None, layer_scales)
+        return model
+
+    def _set(
+        self,
+        data: LayerInputs,
+        lambda_w: Any,
+        lambda_h: Any,
+        num_layers: int,
+        loss: Loss | None,
+        layer_scales: Any,
+    ) -> None:
+        loss = require_loss(MeanSquaredError() if loss is None else loss)
+        if isinstance(loss, SupervisedContrastive):
+            raise TypeError("loss must be a loss of logits, got SupervisedContrastive")
+        num_layers = require_count("num_layers", num_layers, 1)
+        dtype = common_dtype(data.moments.means, lambda_w, lambda_h)
+        numbers = {}
+        for name, value in (("lambda_w", lambda_w), ("lambda_h", lambda_h)):
+            numbers[name] = float_array(name, value, dtype)
+            require_positive(name, numbers[name], lanes=numbers[name].ndim > 0)
+        shapes = {name: value.shape for name, value in numbers.items()}
+        try:
+            jnp.broadcast_shapes(*shapes.values(), *loss_shapes(loss))
+        except ValueError:
+            shapes["loss"] = loss_shapes(loss)
+            raise ValueError(f"leading (batch) axes must broadcast, got {shapes}") from None
+        scales = np.ones(num_layers) if layer_scales is None else layer_scales
+        scales = float_array("layer_scales", scales, dtype)
+        require_positive("layer_scales", scales)
+        if scales.shape != (num_layers,):
+            raise ValueError(f"layer_scales must be [{num_layers}], got shape {scales.shape}")
+        scales = scales * jnp.sum(1 / scales)
+        set_fields(
+            self, data=data, layer_scales=scales, loss=loss, num_layers=num_layers, **numbers
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.data.moments.num_classes
+
+    @property
+    def dimension(self) -> int:
+        """d, the width of the data and of every layer."""
+        return self.data.moments.means.shape[-1]
+
+    @property
+    def num_samples(self) -> Array:
+        """N [], in the models' dtype."""
+        return jnp.sum(self.data.moments.counts.astype(self.lambda_w.dtype))
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The leading axes; () for a single model."""
+        return jnp.broadcast_shapes(
+            self.lambda_w.shape, self.lambda_h.shape, *loss_shapes(self.loss)
+        )
+
+    @property
+    def valid(self) -> Array:
+        """[...] whether the penalties of a lane are positive and finite."""
+        return is_positive(self.lambda_w) & is_positive(self.lambda_h)
+
+    @property
+    def samples(self) -> tuple[Array, Array]:
+        """X [N, d] and its labels [N]; ValueError where only the moments are known."""
+        if self.data.features is None:
+            raise ValueError("model must hold its inputs for this; it was made from moments")
+        return jnp.asarray(self.data.features, self.lambda_w.dtype), jnp.asarray(self.data.labels)
+
+    @property
+    def positions(self) -> Array:
+        """Where layers 0 … L of the best path stand on the line from X to H^L, [L + 1]."""
+        steps = 1 / self.layer_scales
+        return jnp.concatenate([jnp.zeros(1, steps.dtype), jnp.cumsum(steps) / jnp.sum(steps)])
+
+    def mean_loss(self, weights: Array, features: Array) -> Array:
+        """(1/N) Σ L(W h_i, y_i) of a single model for W [K, d] and H [N, d]."""
+        labels = self.samples[1]
+        logits = jnp.matmul(features, weights.T, precision="highest")
+        return jnp.mean(self.loss(logits, labels))
+
+    def cost(self, weights: Array, layers: Array) -> Array:
+        """The objective of a single model, of W [K, d] and all layers [L, N, d]."""
+        inputs = self.samples[0]
+        steps = jnp.diff(layers, axis=0, prepend=inputs[None])
+        squares = jnp.sum(steps**2, axis=(1, 2))
+        moving = self.lambda_h * jnp.sum(self.layer_scales * squares) / inputs.shape[0]
+        decay = self.lambda_w * jnp.sum(weights**2)
+        return self.mean_loss(weights, layers[-1]) + 0.5 * (decay + moving)
+
+    def reduced_cost(self, weights: Array, features: Array) -> Array:
+        """The reduced form (13) of a single model, of W [K, d] and the last layer H [N, d]."""
+        inputs = self.samples[0]
+        moving = self.lambda_h * jnp.sum((features - inputs) ** 2) / inputs.shape[0]
+        decay = self.lambda_w * jnp.sum(weights**2)
+        return self.mean_loss(weights, features) + 0.5 * (decay + moving)
+
+    def eliminated_cost(self, weights: Array) -> Array:
+        """Squared error: min over H of the reduced form, from the moments alone.
+
+        ½ tr[(I + W Wᵀ/λ_H)⁻¹ S] + (λ_W/2)‖W‖² with
+        S = (1/N)(Y − W X)(Y − W X)ᵀ, a single model's; W is [K, d].
+        """
+        moments, size = self.data.moments, self.num_classes
+        share = moments.counts.astype(weights.dtype) / self.num_samples
+        with jax.default_matmul_precision("highest"):
+            missed = jnp.eye(size, dtype=weights.dtype) - moments.means @ weights.T
+            errors = weights @ moments.scatter @ weights.T + (missed.T * share) @ missed
+            shrinking = jnp.eye(size, dtype=weights.dtype) + weights @ weights.T / self.lambda_h
+            inside = jnp.trace(jnp.linalg.solve(shrinking, errors))
+        return 0.5 * (inside + self.lambda_w * jnp.sum(weights**2))

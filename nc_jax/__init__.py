@@ -19,20 +19,30 @@ from nc_jax.losses import (
     SupervisedContrastive,
 )
 from nc_jax.solvers import (
+    EliminatedMultiStart,
     FactoredMultiStart,
     FactoredQuasiNewton,
     FactoredSolution,
+    GradientDescent,
+    LayerwiseMultiStart,
+    MultilayerSolution,
     Phase,
     ReducedInteriorPoint,
     Solution,
     Status,
+    Trajectory,
     TwoGroupRoot,
     phase,
     phase_codes,
     solve,
     solve_batch,
 )
-from nc_jax.surrogates import DeepLayerPeeled, LayerPeeled, UnconstrainedFeatures
+from nc_jax.surrogates import (
+    DeepLayerPeeled,
+    LayerPeeled,
+    MultilayerUnconstrainedFeatures,
+    UnconstrainedFeatures,
+)
 
 __version__ = "0.1.0"
 
@@ -40,12 +50,17 @@ __all__ = [
     "ClassSizes",
     "CrossEntropy",
     "DeepLayerPeeled",
+    "EliminatedMultiStart",
     "FactoredMultiStart",
     "FactoredQuasiNewton",
     "FactoredSolution",
+    "GradientDescent",
     "LayerPeeled",
+    "LayerwiseMultiStart",
     "Loss",
     "MeanSquaredError",
+    "MultilayerSolution",
+    "MultilayerUnconstrainedFeatures",
     "Phase",
     "PowerSoftmax",
     "ReducedInteriorPoint",
@@ -53,6 +68,7 @@ __all__ = [
     "Solution",
     "Status",
     "SupervisedContrastive",
+    "Trajectory",
     "TwoGroupRoot",
     "UnconstrainedFeatures",
     "class_sizes",

@@ -1,8 +1,11 @@
 """How a surrogate is solved, and the certificate of how well."""
 
+from nc_jax.solvers.descent import GradientDescent, Trajectory
 from nc_jax.solvers.factored import FactoredMultiStart
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.general import FactoredQuasiNewton
+from nc_jax.solvers.multilayer import EliminatedMultiStart, LayerwiseMultiStart
+from nc_jax.solvers.multilayer_solution import MultilayerSolution
 from nc_jax.solvers.phases import Phase, phase, phase_codes
 from nc_jax.solvers.reduced import ReducedInteriorPoint
 from nc_jax.solvers.select import choose_solver, solve, solve_batch
@@ -10,13 +13,18 @@ from nc_jax.solvers.solution import Solution, Status
 from nc_jax.solvers.two_groups import TwoGroupRoot
 
 __all__ = [
+    "EliminatedMultiStart",
     "FactoredMultiStart",
     "FactoredQuasiNewton",
     "FactoredSolution",
+    "GradientDescent",
+    "LayerwiseMultiStart",
+    "MultilayerSolution",
     "Phase",
     "ReducedInteriorPoint",
     "Solution",
     "Status",
+    "Trajectory",
     "TwoGroupRoot",
     "choose_solver",
     "phase",

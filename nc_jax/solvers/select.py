@@ -1,5 +1,6 @@
 """The front door: picks a solver, for one model or for a batch."""
 
+import dataclasses
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +17,19 @@ from nc_jax.losses import CrossEntropy, MeanSquaredError
 from nc_jax.solvers.factored import FactoredMultiStart
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.general import FactoredQuasiNewton
+from nc_jax.solvers.multilayer import EliminatedMultiStart, LayerwiseMultiStart
+from nc_jax.solvers.multilayer_solution import MultilayerSolution
 from nc_jax.solvers.reduced import ReducedInteriorPoint
 from nc_jax.solvers.solution import Solution
 from nc_jax.solvers.two_groups import TwoGroupRoot
 from nc_jax.surrogates.deep import DeepLayerPeeled
 from nc_jax.surrogates.layer_peeled import LayerPeeled
+from nc_jax.surrogates.multilayer import LayerInputs, MultilayerUnconstrainedFeatures
 from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
 
-Surrogate = LayerPeeled | UnconstrainedFeatures | DeepLayerPeeled
+TopLayersModel = LayerPeeled | UnconstrainedFeatures | DeepLayerPeeled
+Surrogate = TopLayersModel | MultilayerUnconstrainedFeatures
+MultilayerSolver = EliminatedMultiStart | LayerwiseMultiStart
 
 
 class Solver(Protocol):
@@ -54,12 +60,20 @@ LANES_WORTH_A_CORE = 4
 VECTORS = ("sizes", "weight_energies")
 
 
-def choose_solver(model: Surrogate) -> Solver:
+def choose_solver(model: Surrogate) -> Solver | MultilayerSolver:
     """The solver that :func:`solve` uses: a static choice, by structure and loss.
 
     Programs convex in the logits go to a solver over group numbers, which
-    certifies its answer; all others to :class:`FactoredMultiStart`.
+    certifies its answer; multilayer models to one that eliminates the features
+    where it can; all others to :class:`FactoredMultiStart`.
     """
+    if isinstance(model, MultilayerUnconstrainedFeatures):
+        squared = isinstance(model.loss, MeanSquaredError)
+        return EliminatedMultiStart() if squared else LayerwiseMultiStart()
+    return _choose(model)
+
+
+def _choose(model: TopLayersModel) -> Solver:
     if not _convex(model):
         return FactoredMultiStart()
     groups = model.sizes.num_groups
@@ -71,7 +85,7 @@ def choose_solver(model: Surrogate) -> Solver:
     return FactoredQuasiNewton()
 
 
-def _convex(model: Surrogate) -> bool:
+def _convex(model: TopLayersModel) -> bool:
     """Whether the solvers over group numbers take the model."""
     if isinstance(model, DeepLayerPeeled) or not model.loss.convex:
         return False
@@ -80,7 +94,9 @@ def _convex(model: Surrogate) -> bool:
     return model.lambda_b is None or isinstance(model.loss, CrossEntropy | MeanSquaredError)
 
 
-def solve(model: Surrogate, solver: Solver | None = None, key: Array | None = None) -> Any:
+def solve(
+    model: Surrogate, solver: Solver | MultilayerSolver | None = None, key: Array | None = None
+) -> Any:
     """Solves a surrogate; certified wherever the program is convex in the logits.
 
     Pure, jit- and vmap-able. A batched model is handed to :func:`solve_batch`.
@@ -99,14 +115,14 @@ def solve(model: Surrogate, solver: Solver | None = None, key: Array | None = No
         TypeError, ValueError: not a model, or one that the solver does not take.
     """
     _check(model, solver)
-    if model.batch_shape:
+    if model.batch_shape or isinstance(model, MultilayerUnconstrainedFeatures):
         return solve_batch(model, solver, key)
-    return _solve_one(model, solver or choose_solver(model), key)
+    return _solve_one(model, solver or _choose(model), key)
 
 
 def solve_batch(
     model: Surrogate,
-    solver: Solver | None = None,
+    solver: Solver | MultilayerSolver | None = None,
     key: Array | None = None,
     batch_size: int | None = None,
 ) -> Any:
@@ -117,14 +133,18 @@ def solve_batch(
         solver: as in :func:`solve`.
         key: split over the lanes.
         batch_size: lanes worked on at a time, which bounds memory; by default
-            as many as hold about a gigabyte (the factored solver has ``slots``).
+            as many as hold about a gigabyte (solvers with restarts have ``slots``).
 
     Returns:
         A solution whose leaves lead with the batch axes; ``status`` per lane.
     """
     _check(model, solver)
+    if isinstance(model, MultilayerUnconstrainedFeatures):
+        return _solve_multilayer(model, solver or choose_solver(model), key)
     shape = model.batch_shape
-    solver = solver or choose_solver(model)
+    solver = solver or _choose(model)
+    if isinstance(solver, MultilayerSolver):
+        raise TypeError(f"solver must suit a {type(model).__name__} model, got {solver!r}")
     if batch_size is not None:
         require_count("batch_size", batch_size, 1)
     lanes = math.prod(shape)
@@ -148,16 +168,20 @@ def solve_batch(
 
 
 @jax.jit
-def _solve_one(model: Surrogate, solver: Solver, key: Array | None) -> Any:
+def _solve_one(model: Surrogate, solver: Any, key: Array | None) -> Any:
     return solver(model, key=key)
 
 
 @jax.jit
-def _solve_queue(models: Surrogate, solver: FactoredMultiStart, keys: Array) -> FactoredSolution:
+def _solve_queue(
+    models: TopLayersModel, solver: FactoredMultiStart, keys: Array
+) -> FactoredSolution:
     return solver.solve_lanes(models, keys)
 
 
-def _solve_queues(models: Surrogate, solver: FactoredMultiStart, keys: Array) -> FactoredSolution:
+def _solve_queues(
+    models: TopLayersModel, solver: FactoredMultiStart, keys: Array
+) -> FactoredSolution:
     """One queue a core: on a CPU, XLA runs programs as small as these on a single one."""
     lanes = keys.shape[0]
     cores = os.cpu_count() or 1
@@ -172,7 +196,7 @@ def _solve_queues(models: Surrogate, solver: FactoredMultiStart, keys: Array) ->
         index = np.minimum(np.arange(first, first + size), lanes - 1)
         parts.append(jax.tree.map(lambda leaf, index=index: leaf[index], (models, keys)))
 
-    def solve_part(part: tuple[Surrogate, Array]) -> FactoredSolution:
+    def solve_part(part: tuple[TopLayersModel, Array]) -> FactoredSolution:
         return jax.block_until_ready(_solve_queue(part[0], solver, part[1]))
 
     with ThreadPoolExecutor(queues) as pool:
@@ -180,11 +204,30 @@ def _solve_queues(models: Surrogate, solver: FactoredMultiStart, keys: Array) ->
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:lanes], *solved)
 
 
+def _solve_multilayer(
+    model: MultilayerUnconstrainedFeatures, solver: Any, key: Array | None
+) -> MultilayerSolution:
+    """Where the features are eliminated, the samples stay out of the compiled program."""
+    if not isinstance(solver, EliminatedMultiStart | LayerwiseMultiStart):
+        raise TypeError(
+            "a MultilayerUnconstrainedFeatures model needs EliminatedMultiStart or "
+            f"LayerwiseMultiStart, got {type(solver).__name__}"
+        )
+    if math.prod(model.batch_shape) == 0:
+        raise ValueError(f"model must have at least one lane, got batch shape {model.batch_shape}")
+    given = model
+    if not solver.needs_samples:
+        lean = LayerInputs(model.data.moments, None, None)
+        given = model.with_data(lean)
+    solution = _solve_one(given, solver, key)
+    return dataclasses.replace(solution, model=model)
+
+
 @partial(jax.jit, static_argnames="batch_size")
 def _solve_lanes(
-    models: Surrogate, solver: Solver, keys: Array | None, batch_size: int
+    models: TopLayersModel, solver: Solver, keys: Array | None, batch_size: int
 ) -> Solution:
-    def lane(model_and_key: tuple[Surrogate, Array | None]) -> Solution:
+    def lane(model_and_key: tuple[TopLayersModel, Array | None]) -> Solution:
         return solver(model_and_key[0], key=model_and_key[1])
 
     return jax.lax.map(lane, (models, keys), batch_size=batch_size)
@@ -194,8 +237,8 @@ def _check(model: Any, solver: Any) -> None:
     """Raises TypeError unless the arguments are a model and a solver (or None)."""
     if not isinstance(model, Surrogate):
         raise TypeError(
-            "model must be a LayerPeeled, UnconstrainedFeatures or DeepLayerPeeled model, "
-            f"got {type(model).__name__}"
+            "model must be a LayerPeeled, UnconstrainedFeatures, DeepLayerPeeled or "
+            f"MultilayerUnconstrainedFeatures model, got {type(model).__name__}"
         )
     if solver is not None and not callable(solver):
         raise TypeError(f"solver must be a solver such as ReducedInteriorPoint(), got {solver!r}")

@@ -2,6 +2,13 @@
 
 from nc_jax.surrogates.deep import DeepLayerPeeled
 from nc_jax.surrogates.layer_peeled import LayerPeeled
+from nc_jax.surrogates.multilayer import LayerInputs, MultilayerUnconstrainedFeatures
 from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
 
-__all__ = ["DeepLayerPeeled", "LayerPeeled", "UnconstrainedFeatures"]
+__all__ = [
+    "DeepLayerPeeled",
+    "LayerInputs",
+    "LayerPeeled",
+    "MultilayerUnconstrainedFeatures",
+    "UnconstrainedFeatures",
+]

@@ -15,6 +15,7 @@ for general c_l with λ_H = 1/Σ(1/c_l), like springs in series. At X = 0 it is
 :class:`UnconstrainedFeatures` with λ_H/N for its λ_H.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -100,7 +101,10 @@ class MultilayerUnconstrainedFeatures:
         if num_classes is None:
             if not is_concrete(labels):
                 raise ValueError("num_classes must be given where labels are traced")
-            num_classes = int(np.max(np.asarray(labels), initial=0)) + 1
+            integers = np.asarray(labels)
+            if integers.dtype.kind not in "iu" or not integers.size:
+                raise ValueError(f"labels must be [N] integers, got {integers.dtype} {labels!r}")
+            num_classes = max(int(integers.max()) + 1, 2)
         features, labels = checked(inputs, labels, require_count("num_classes", num_classes, 2))
         if is_concrete(features) and not bool(np.all(np.isfinite(np.asarray(features)))):
             raise ValueError("inputs must be finite, got NaN or infinity")
@@ -136,6 +140,13 @@ class MultilayerUnconstrainedFeatures:
         model._set(data, lambda_w, lambda_h, num_layers, None, layer_scales)
         return model
 
+    def with_data(self, data: LayerInputs) -> "MultilayerUnconstrainedFeatures":
+        """The same model on other data, or on the moments of the same data alone."""
+        model = object.__new__(type(self))
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        set_fields(model, **(fields | {"data": data}))
+        return model
+
     def _set(
         self,
         data: LayerInputs,
@@ -166,6 +177,13 @@ class MultilayerUnconstrainedFeatures:
         if scales.shape != (num_layers,):
             raise ValueError(f"layer_scales must be [{num_layers}], got shape {scales.shape}")
         scales = scales * jnp.sum(1 / scales)
+        moments = ClassMoments(
+            data.moments.counts,
+            data.moments.means.astype(dtype),
+            data.moments.scatter.astype(dtype),
+            data.moments.variances.astype(dtype),
+        )
+        data = LayerInputs(moments, data.features, data.labels)
         set_fields(
             self, data=data, layer_scales=scales, loss=loss, num_layers=num_layers, **numbers
         )
@@ -198,7 +216,7 @@ class MultilayerUnconstrainedFeatures:
         return is_positive(self.lambda_w) & is_positive(self.lambda_h)
 
     @property
-    def samples(self) -> tuple[Array, Array]:
+    def input_samples(self) -> tuple[Array, Array]:
         """X [N, d] and its labels [N]; ValueError where only the moments are known."""
         if self.data.features is None:
             raise ValueError("model must hold its inputs for this; it was made from moments")
@@ -212,13 +230,13 @@ class MultilayerUnconstrainedFeatures:
 
     def mean_loss(self, weights: Array, features: Array) -> Array:
         """(1/N) Σ L(W h_i, y_i) of a single model for W [K, d] and H [N, d]."""
-        labels = self.samples[1]
+        labels = self.input_samples[1]
         logits = jnp.matmul(features, weights.T, precision="highest")
         return jnp.mean(self.loss(logits, labels))
 
     def cost(self, weights: Array, layers: Array) -> Array:
         """The objective of a single model, of W [K, d] and all layers [L, N, d]."""
-        inputs = self.samples[0]
+        inputs = self.input_samples[0]
         steps = jnp.diff(layers, axis=0, prepend=inputs[None])
         squares = jnp.sum(steps**2, axis=(1, 2))
         moving = self.lambda_h * jnp.sum(self.layer_scales * squares) / inputs.shape[0]
@@ -227,7 +245,7 @@ class MultilayerUnconstrainedFeatures:
 
     def reduced_cost(self, weights: Array, features: Array) -> Array:
         """The reduced form (13) of a single model, of W [K, d] and the last layer H [N, d]."""
-        inputs = self.samples[0]
+        inputs = self.input_samples[0]
         moving = self.lambda_h * jnp.sum((features - inputs) ** 2) / inputs.shape[0]
         decay = self.lambda_w * jnp.sum(weights**2)
         return self.mean_loss(weights, features) + 0.5 * (decay + moving)

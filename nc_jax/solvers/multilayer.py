@@ -1,0 +1,339 @@
+"""The multilayer unconstrained feature model: over W alone, or over W and the features.
+
+Under squared error the features are eliminated in closed form. What is left
+depends on the data through their second moments C = XXᵀ/N and Q = YXᵀ/N alone, so
+that neither time nor memory of a solve grows with N. In the eigenbasis of C, with
+W's columns in units of 1/√(s + λ_W), the curvature is even and a step costs
+O(K² d + K³).
+
+For a loss convex in the logits, weak duality bounds the optimum: with g_i the
+slope of the loss at sample i, a = mean(L − ⟨g, z⟩), M = (1/N) Σ g gᵀ and
+B = (1/N) Σ g xᵀ, minimising over all H and then over all W gives for θ in [0, 1]
+
+    optimum ≥ θ a − (θ²/2) tr[Bᵀ (λ_W I − θ² M/λ_H)⁻¹ B]
+
+wherever the matrix is positive definite (and L ≥ 0). The bound is tight if
+M ≼ λ_W λ_H I at a stationary point: then it is a global optimum, though the
+program is not convex. Elsewhere a feature space with K more dimensions, in
+which the data are zero, has a lower optimum.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nc_jax.checks import require_count
+from nc_jax.immutable import immutable, set_fields
+from nc_jax.losses import MeanSquaredError
+from nc_jax.solvers.multilayer_solution import MultilayerSolution
+from nc_jax.solvers.quasi_newton import Minima, Settings
+from nc_jax.solvers.restarts import best_of, lanes_of, minimise_restarts
+from nc_jax.solvers.solution import Status, default_tolerance
+from nc_jax.surrogates.multilayer import MultilayerUnconstrainedFeatures
+
+# Multiples of the largest θ at which the bound is looked at: it is concave in θ,
+# and its maximum lies at the end wherever the bound is tight.
+SHRINKAGES = 48
+
+
+class _Spectrum(NamedTuple):
+    """C = U diag(s) Uᵀ, Q U and the class shares π."""
+
+    values: Array
+    vectors: Array
+    cross: Array
+    share: Array
+
+    def units(self, model: MultilayerUnconstrainedFeatures) -> Array:
+        """Of W's columns in the eigenbasis [d]."""
+        return jax.lax.rsqrt(self.values + model.lambda_w)
+
+
+def _spectrum(model: MultilayerUnconstrainedFeatures) -> _Spectrum:
+    moments = model.data.moments
+    share = moments.counts.astype(moments.means.dtype) / model.num_samples
+    weighted = share[:, None] * moments.means
+    second = moments.scatter + jnp.matmul(moments.means.T, weighted, precision="highest")
+    values, vectors = jnp.linalg.eigh(second)
+    cross = jnp.matmul(weighted, vectors, precision="highest")
+    return _Spectrum(jnp.maximum(values, 0), vectors, cross, share)
+
+
+class _Settled(NamedTuple):
+    """What a solver's parameters are not: weights, layers, and the numbers of the bound."""
+
+    weights: Array
+    layers: Array | None
+    objective: Array
+    offset: Array
+    slopes: Array
+    pull: Array
+
+
+@immutable(static=("restarts", "max_iterations", "memory", "slots"))
+class EliminatedMultiStart:
+    """L-BFGS on W alone, features eliminated; squared error, from many random starts.
+
+    Attributes:
+        tolerance: duality gap within which a lane counts as converged; by
+            default 1e−9 in float64 and 1e−5 in float32.
+        stationarity: else it counts as stationary at residual ≤
+            stationarity·(|objective| + 1e−3); by default 1e−9 in float64 and 1e−3
+            in float32. Restarts aim at a thousandth of it.
+        restarts: random starts of a model.
+        max_iterations: steps of a restart at most.
+        memory: L-BFGS pairs.
+        slots: restarts worked on at a time.
+    """
+
+    tolerance: Any
+    stationarity: Any
+    restarts: int
+    max_iterations: int
+    memory: int
+    slots: int
+
+    needs_samples = False
+
+    def __init__(
+        self,
+        tolerance: Any = None,
+        stationarity: Any = None,
+        restarts: int = 8,
+        max_iterations: int = 3000,
+        memory: int = 10,
+        slots: int = 128,
+    ):
+        counts = {
+            "restarts": restarts,
+            "max_iterations": max_iterations,
+            "memory": memory,
+            "slots": slots,
+        }
+        for name, value in counts.items():
+            require_count(name, value, 1)
+        set_fields(self, tolerance=tolerance, stationarity=stationarity, **counts)
+
+    def __call__(
+        self, model: MultilayerUnconstrainedFeatures, key: Array | None = None
+    ) -> MultilayerSolution:
+        """Solves a model, or a batch of them on the same data.
+
+        Raises:
+            ValueError: the loss is not squared error.
+        """
+        if not isinstance(model.loss, MeanSquaredError):
+            raise ValueError(
+                "EliminatedMultiStart needs MeanSquaredError, "
+                f"got {type(model.loss).__name__}; use LayerwiseMultiStart"
+            )
+        spectrum = _spectrum(model)
+        shape = (model.num_classes, model.dimension)
+
+        def eliminated(one: MultilayerUnconstrainedFeatures, point: Array) -> tuple:
+            """W in the eigenbasis, P = (I + WWᵀ/λ_H)⁻¹ and S."""
+            weights = point.reshape(shape) * spectrum.units(one)
+            eye = jnp.eye(shape[0], dtype=point.dtype)
+            with jax.default_matmul_precision("highest"):
+                mixed = weights @ spectrum.cross.T
+                errors = jnp.diag(spectrum.share) - mixed - mixed.T
+                errors = errors + (weights * spectrum.values) @ weights.T
+                factor = jnp.linalg.cholesky(eye + weights @ weights.T / one.lambda_h)
+            return weights, jax.scipy.linalg.cho_solve((factor, True), eye), errors
+
+        def objective(one: MultilayerUnconstrainedFeatures, point: Array) -> Array:
+            weights, inverse, errors = eliminated(one, point)
+            return 0.5 * (jnp.sum(inverse * errors) + one.lambda_w * jnp.sum(weights**2))
+
+        def start(one: MultilayerUnconstrainedFeatures, key: Array) -> Array:
+            return _random_weights(one, key).reshape(-1)
+
+        def settle(one: MultilayerUnconstrainedFeatures, point: Array) -> _Settled:
+            # The slopes are g = W h − e_y = −P (Y − W X), column by column.
+            weights, inverse, errors = eliminated(one, point)
+            with jax.default_matmul_precision("highest"):
+                slopes = inverse @ errors @ inverse
+                towards = jnp.sum(inverse * (jnp.diag(spectrum.share) - weights @ spectrum.cross.T))
+                pull = inverse @ (weights * spectrum.values - spectrum.cross)
+                turned = weights @ spectrum.vectors.T
+            offset = towards - 0.5 * jnp.trace(slopes)
+            return _Settled(turned, None, objective(one, point), offset, slopes, pull)
+
+        return _solve(self, model, objective, start, settle, key)
+
+
+@immutable(static=("reduced", "restarts", "max_iterations", "memory", "slots"))
+class LayerwiseMultiStart:
+    """L-BFGS on W and the features of the last layer, or of all layers; any loss.
+
+    Time and memory grow with N.
+
+    Attributes:
+        tolerance: see :class:`EliminatedMultiStart`.
+        stationarity: see there.
+        reduced: whether the layers between are left out, as Theorem 3 allows; else all
+            L layers are free.
+        restarts: random starts of a model.
+        max_iterations: steps of a restart at most.
+        memory: L-BFGS pairs.
+        slots: restarts worked on at a time.
+    """
+
+    tolerance: Any
+    stationarity: Any
+    reduced: bool
+    restarts: int
+    max_iterations: int
+    memory: int
+    slots: int
+
+    needs_samples = True
+
+    def __init__(
+        self,
+        tolerance: Any = None,
+        stationarity: Any = None,
+        reduced: bool = True,
+        restarts: int = 4,
+        max_iterations: int = 5000,
+        memory: int = 10,
+        slots: int = 8,
+    ):
+        counts = {
+            "restarts": restarts,
+            "max_iterations": max_iterations,
+            "memory": memory,
+            "slots": slots,
+        }
+        for name, value in counts.items():
+            require_count(name, value, 1)
+        set_fields(
+            self, tolerance=tolerance, stationarity=stationarity, reduced=bool(reduced), **counts
+        )
+
+    def __call__(
+        self, model: MultilayerUnconstrainedFeatures, key: Array | None = None
+    ) -> MultilayerSolution:
+        """Solves a model, or a batch of them on the same data.
+
+        Raises:
+            ValueError: the model was made from moments and has no samples.
+        """
+        inputs, labels = model.input_samples
+        spectrum = _spectrum(model)
+        size, dimension = model.num_classes, model.dimension
+        depth = 1 if self.reduced else model.num_layers
+        shape = (depth, *inputs.shape)
+
+        def parts(one: MultilayerUnconstrainedFeatures, point: Array) -> tuple[Array, Array]:
+            """W and the layers; parameters are steps between layers in even units."""
+            weights = point[: size * dimension].reshape(size, dimension) * spectrum.units(one)
+            weights = jnp.matmul(weights, spectrum.vectors.T, precision="highest")
+            prices = one.lambda_h * (jnp.ones(1, point.dtype) if depth == 1 else one.layer_scales)
+            units = jnp.sqrt(inputs.shape[0] / prices)
+            steps = point[size * dimension :].reshape(shape) * units[:, None, None]
+            return weights, inputs + jnp.cumsum(steps, axis=0)
+
+        def objective(one: MultilayerUnconstrainedFeatures, point: Array) -> Array:
+            weights, layers = parts(one, point)
+            if self.reduced:
+                return one.reduced_cost(weights, layers[-1])
+            return one.cost(weights, layers)
+
+        def start(one: MultilayerUnconstrainedFeatures, key: Array) -> Array:
+            steps = jax.random.normal(jax.random.fold_in(key, 1), shape, inputs.dtype)
+            steps = steps / (inputs.shape[0] * depth) ** 0.5
+            return jnp.concatenate([_random_weights(one, key).reshape(-1), steps.reshape(-1)])
+
+        def settle(one: MultilayerUnconstrainedFeatures, point: Array) -> _Settled:
+            weights, layers = parts(one, point)
+            logits = jnp.matmul(layers[-1], weights.T, precision="highest")
+            losses, slopes = jax.vmap(jax.value_and_grad(one.loss))(logits, labels)
+            count = inputs.shape[0]
+            offset = jnp.mean(losses - jnp.sum(slopes * logits, axis=-1))
+            offset = offset if one.loss.convex else jnp.full_like(offset, -jnp.inf)
+            with jax.default_matmul_precision("highest"):
+                products, pull = slopes.T @ slopes / count, slopes.T @ inputs / count
+            value = objective(one, point)
+            return _Settled(weights, layers, value, offset, products, pull)
+
+        return _solve(self, model, objective, start, settle, key)
+
+
+def _random_weights(model: MultilayerUnconstrainedFeatures, key: Array) -> Array:
+    """Normal, over two decades of lengths, in the even units of W [K, d]."""
+    shape, dtype = (model.num_classes, model.dimension), model.lambda_w.dtype
+    size = jnp.exp(jax.random.uniform(jax.random.fold_in(key, 2), (), dtype, -4, 1))
+    return size * jax.random.normal(key, shape, dtype) / shape[1] ** 0.5
+
+
+def _solve(
+    solver: EliminatedMultiStart | LayerwiseMultiStart,
+    model: MultilayerUnconstrainedFeatures,
+    objective: Any,
+    start: Any,
+    settle: Any,
+    key: Array | None,
+) -> MultilayerSolution:
+    """All restarts of all lanes; the best of each lane with its certificate."""
+    lanes = lanes_of(model)
+    dtype = model.lambda_w.dtype
+    default = 1e-9 if dtype == jnp.float64 else 1e-3
+    given = default if solver.stationarity is None else solver.stationarity
+    stationarity = jnp.asarray(given, dtype)
+    aim = 1e-3 * stationarity
+    settings = Settings(aim, 1e-3 * aim, solver.max_iterations, solver.memory, solver.slots)
+    key = jax.random.key(0) if key is None else key
+    minima = minimise_restarts(lanes, objective, start, key, solver.restarts, settings)
+    tolerance = default_tolerance(solver.tolerance, dtype)
+
+    def conclude(lane: tuple[list[Array], Minima]) -> MultilayerSolution:
+        one, restarts = lanes.rebuild(lane[0]), lane[1]
+        best = best_of(restarts)
+        settled = settle(one, best.point)
+        gap = jnp.maximum(settled.objective - _bound(one, settled), 0)
+        limit = stationarity * (jnp.abs(settled.objective) + 1e-3)
+        rest = jnp.where(best.residual <= limit, Status.STATIONARY, Status.NOT_CONVERGED)
+        status = jnp.where(gap <= tolerance, Status.CONVERGED, rest)
+        valid = one.valid & jnp.isfinite(settled.objective)
+        status = jnp.where(one.valid, status, Status.INVALID).astype(jnp.int32)
+
+        def mask(x: Array) -> Array:
+            return jnp.where(valid, x, jnp.nan)
+
+        return MultilayerSolution(
+            # The data are shared, so the model is put in place after the lanes.
+            model=None,  # type: ignore[arg-type]
+            classifiers=mask(settled.weights),
+            layers=None if settled.layers is None else mask(settled.layers),
+            objective=mask(settled.objective),
+            gap=mask(gap),
+            residual=mask(best.residual),
+            status=status,
+            iterations=best.iterations,
+            restart_objectives=mask(restarts.value),
+            restart_evaluations=restarts.evaluations,
+        )
+
+    count = minima.value.shape[0]
+    solved = jax.lax.map(conclude, (lanes.numbers, minima), batch_size=min(count, 256))
+    solved = jax.tree.map(lambda leaf: leaf.reshape(lanes.shape + leaf.shape[1:]), solved)
+    return dataclasses.replace(solved, model=model)
+
+
+def _bound(model: MultilayerUnconstrainedFeatures, settled: _Settled) -> Array:
+    """The dual bound at the best θ; zero, the least that a loss can be, at worst."""
+    values, vectors = jnp.linalg.eigh(settled.slopes)
+    values = jnp.maximum(values, 0)
+    squares = jnp.sum(jnp.matmul(vectors.T, settled.pull, precision="highest") ** 2, axis=-1)
+    limit = model.lambda_w * model.lambda_h
+    largest = jnp.sqrt(limit / jnp.maximum(values[-1], limit))
+    shrink = 1 - 0.5 ** jnp.arange(1, SHRINKAGES + 1, dtype=values.dtype)
+    theta = largest * jnp.concatenate([shrink, jnp.ones(1, values.dtype)])
+    left = model.lambda_w - theta[:, None] ** 2 * values / model.lambda_h
+    cost = jnp.where(squares > 0, squares / jnp.where(left > 0, left, 0), 0)
+    bounds = theta * settled.offset - 0.5 * theta**2 * jnp.sum(cost, axis=-1)
+    return jnp.maximum(jnp.max(jnp.where(jnp.isnan(bounds), -jnp.inf, bounds)), 0)

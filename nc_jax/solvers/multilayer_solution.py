@@ -1,0 +1,180 @@
+"""What the solvers of the multilayer model return: classifiers, and every layer on demand."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nc_jax.immutable import immutable
+from nc_jax.metrics.moments import ClassMoments
+from nc_jax.surrogates.multilayer import MultilayerUnconstrainedFeatures
+
+
+@immutable()
+class MultilayerSolution:
+    """The best of several restarts of a multilayer unconstrained feature model.
+
+    Batch axes lead; the data of a batch are shared.
+
+    Attributes:
+        model: what was solved.
+        classifiers: W [..., K, d].
+        layers: [..., L, N, d] where all layers were free, [..., 1, N, d] where the
+            last was; None where the features were eliminated.
+        objective: [...] the objective there.
+        gap: [...] upper bound on objective − optimum, by duality: at most the
+            objective itself, and that for a nonconvex loss.
+        residual: [...] ‖gradient‖·‖parameters‖, the first-order change of the
+            objective for a relative change of the solver's parameters.
+        status: [...] integers, see :class:`nc_jax.Status`.
+        iterations: [...] integers, steps of the best restart.
+        restart_objectives: [..., restarts], unordered.
+        restart_evaluations: [..., restarts] integers.
+    """
+
+    model: MultilayerUnconstrainedFeatures
+    classifiers: Array
+    layers: Array | None
+    objective: Array
+    gap: Array
+    residual: Array
+    status: Array
+    iterations: Array
+    restart_objectives: Array
+    restart_evaluations: Array
+
+    @property
+    def spread(self) -> Array:
+        """Largest minus smallest objective of the restarts [...]."""
+        return jnp.max(self.restart_objectives, -1) - jnp.min(self.restart_objectives, -1)
+
+    def restarts_within(self, tolerance: float) -> Array:
+        """How many restarts [...] reached the best up to a relative tolerance."""
+        best = self.objective[..., None]
+        return jnp.sum(self.restart_objectives <= best + tolerance * jnp.abs(best), axis=-1)
+
+    @property
+    def bias(self) -> None:
+        """The model has none."""
+        return None
+
+    @property
+    def labels(self) -> Array:
+        """The class [N] of each sample."""
+        return self.model.input_samples[1]
+
+    @property
+    def contraction(self) -> Array:
+        """A = (I + WᵀW/λ_H)⁻¹ [..., d, d]; under squared error within-class parts are A X_w."""
+        weights = self.classifiers
+        size = weights.shape[-2]
+        transposed = jnp.swapaxes(weights, -1, -2)
+        price = self.model.lambda_h[..., None, None]
+        # Woodbury: a K×K system in place of a d×d one.
+        inner = price * jnp.eye(size, dtype=weights.dtype) + _product(weights, transposed)
+        moved = _product(transposed, jnp.linalg.solve(inner, weights))
+        return jnp.eye(weights.shape[-1], dtype=weights.dtype) - moved
+
+    @property
+    def offsets(self) -> Array:
+        """A Wᵀe_k/λ_H [..., K, d]: where squared error moves class k, h = A x + offset_k."""
+        weights = self.classifiers
+        size = weights.shape[-2]
+        price = self.model.lambda_h[..., None, None]
+        inner = price * jnp.eye(size, dtype=weights.dtype) + _product(
+            weights, jnp.swapaxes(weights, -1, -2)
+        )
+        return jnp.linalg.solve(inner, weights)
+
+    @property
+    def sample_features(self) -> Array:
+        """The last layer H^L [..., N, d]."""
+        if self.layers is not None:
+            return self.layers[..., -1, :, :]
+        inputs, labels = self.model.input_samples
+        return self.features_of(inputs, labels)
+
+    def features_of(self, inputs: Any, labels: Any) -> Array:
+        """Last-layer features [..., n, d] of samples X [n, d] with labels [n].
+
+        For features that were eliminated, in batches if need be.
+
+        Raises:
+            ValueError: the layers were free, so they belong to the model's own inputs.
+        """
+        if self.layers is not None:
+            raise ValueError("features_of needs eliminated features; read sample_features")
+        rows = jnp.asarray(inputs, self.classifiers.dtype)
+        moved = jnp.matmul(rows, jnp.swapaxes(self.contraction, -1, -2), precision="highest")
+        return moved + self.offsets[..., jnp.asarray(labels), :]
+
+    def layer_features(self) -> list[Array]:
+        """Layers 0 … L [..., N, d], the first the data.
+
+        Where not all layers were free, those between are on the straight line
+        (Theorem 3), at the steps of :attr:`MultilayerUnconstrainedFeatures.positions`.
+        """
+        model = self.model
+        inputs, _ = model.input_samples
+        if self.layers is not None and self.layers.shape[-3] == model.num_layers:
+            return [inputs, *jnp.moveaxis(self.layers, -3, 0)]
+        last = self.sample_features
+        return [inputs + t * (last - inputs) for t in model.positions]
+
+    def moments_at(self, position: Any = 1.0) -> ClassMoments:
+        """Sample-weighted moments of (1 − t) X + t H^L of a single model, without samples.
+
+        For eliminated features; a class's own variance is not known from the
+        data's moments, so ``variances`` are NaN.
+
+        Args:
+            position: t in [0, 1].
+        """
+        if self.layers is not None:
+            raise ValueError("moments_at needs eliminated features; measure layer_features()")
+        moments, t = self.model.data.moments, jnp.asarray(position, self.classifiers.dtype)
+        eye = jnp.eye(self.model.dimension, dtype=t.dtype)
+        linear = (1 - t) * eye + t * self.contraction
+        scatter = _product(_product(linear, moments.scatter), linear.T)
+        means = _product(moments.means, linear.T) + t * self.offsets
+        return ClassMoments(
+            moments.counts, means, scatter, jnp.full_like(moments.variances, jnp.nan)
+        )
+
+    @property
+    def alignment(self) -> Array:
+        """⟨H^L, X⟩/(‖H^L‖‖X‖) [] of a single model; NaN for zero data."""
+        if self.layers is not None:
+            inputs, last = self.model.input_samples[0], self.sample_features
+            inner, squares = jnp.sum(inputs * last), jnp.sum(inputs**2) * jnp.sum(last**2)
+            return inner / jnp.sqrt(jnp.where(squares > 0, squares, jnp.nan))
+        data, last = self.model.data.moments, self.moments_at(1.0)
+        share = data.counts.astype(last.means.dtype) / self.model.num_samples
+        inner = jnp.sum(self.contraction * data.scatter)
+        inner = inner + jnp.sum(share[:, None] * data.means * last.means)
+        squares = jnp.ones((), last.means.dtype)
+        for moments in (data, last):
+            mean_square = jnp.sum(share[:, None] * moments.means**2)
+            squares = squares * (jnp.trace(moments.scatter) + mean_square)
+        return inner / jnp.sqrt(jnp.where(squares > 0, squares, jnp.nan))
+
+    @property
+    def features(self) -> Array:
+        """Class means [..., K, d] of the last layer."""
+        data = self.model.data.moments
+        if self.layers is None:
+            transposed = jnp.swapaxes(self.contraction, -1, -2)
+            return _product(data.means, transposed) + self.offsets
+        member = jax.nn.one_hot(self.labels, self.model.num_classes, dtype=self.classifiers.dtype)
+        share = member / data.counts.astype(member.dtype)
+        return _product(share.T, self.sample_features)
+
+    @property
+    def logits(self) -> Array:
+        """Class means [..., K, K] of W h."""
+        return _product(self.features, jnp.swapaxes(self.classifiers, -1, -2))
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")

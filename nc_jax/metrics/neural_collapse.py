@@ -60,7 +60,7 @@ def within_between_quotient(moments: ClassMoments, weighting: str = "class") -> 
     """NC1 'quotient': tr Σ_W / tr Σ_B (the PFC1 of Wang, Gai, Zhang 2024)."""
     means = centred_means(moments, weighting)
     between = jnp.sum(means**2) / moments.num_classes
-    within = jnp.trace(moments.scatter)
+    within = jnp.maximum(jnp.trace(moments.scatter), 0)
     return jnp.where(between > 0, within / jnp.where(between > 0, between, 1), jnp.inf)
 
 

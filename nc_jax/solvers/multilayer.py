@@ -86,7 +86,7 @@ class EliminatedMultiStart:
         restarts: random starts of a model.
         max_iterations: steps of a restart at most.
         memory: L-BFGS pairs.
-        slots: restarts worked on at a time.
+        slots: restarts worked on at a time; more would not fit a core's cache.
     """
 
     tolerance: Any
@@ -105,7 +105,7 @@ class EliminatedMultiStart:
         restarts: int = 8,
         max_iterations: int = 3000,
         memory: int = 10,
-        slots: int = 128,
+        slots: int = 16,
     ):
         counts = {
             "restarts": restarts,

@@ -1,5 +1,6 @@
 """What the solvers of the multilayer model return: classifiers, and every layer on demand."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ from jax import Array
 
 from nc_jax.immutable import immutable
 from nc_jax.metrics.moments import ClassMoments
+from nc_jax.solvers.restarts import lanes_of
 from nc_jax.surrogates.multilayer import MultilayerUnconstrainedFeatures
 
 
@@ -53,6 +55,14 @@ class MultilayerSolution:
         """How many restarts [...] reached the best up to a relative tolerance."""
         best = self.objective[..., None]
         return jnp.sum(self.restart_objectives <= best + tolerance * jnp.abs(best), axis=-1)
+
+    def lane(self, index: Any) -> "MultilayerSolution":
+        """One member of a batch, at an index of its leading axes; the data stay shared."""
+        lanes = lanes_of(self.model)
+        numbers = [leaf.reshape(lanes.shape)[index] for leaf in lanes.numbers]
+        others = dataclasses.replace(self, model=None)
+        one = jax.tree.map(lambda leaf: leaf[index], others)
+        return dataclasses.replace(one, model=lanes.rebuild(numbers))
 
     @property
     def bias(self) -> None:

@@ -1,0 +1,368 @@
+"""Do features that start from the data collapse on the way to the last layer?
+
+Figs. 4 and 5 of Wang, Gai, Zhang (2024). Fig. 4: plain gradient descent on
+unconstrained features (UFM) and on the multilayer model (MUFM), which pays for
+moving features away from the data: PFC1–PFC3 through the iterations, beside the
+optimum and the data. Fig. 5: the optimum against the price λ_H of moving, every
+point with its certificate: PFC metrics, alignment with the data, and λ_0, from
+which on NC1(H) < NC1(X) (their Theorem 4). A third figure shows the layers between.
+
+    python studies/multilayer_ufm.py
+    python studies/multilayer_ufm.py --data digits --num-classes 10 --per-class 100
+    python studies/multilayer_ufm.py --data mnist --data-dir DATA --num-classes 10
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.progress import track
+
+import nc_jax as nc
+from nc_jax import report
+from nc_jax.metrics import FeedforwardMetrics, feedforward_metrics
+from nc_jax.training import balanced_features, gaussian_classes, load_images
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to compute."""
+
+    data: Literal["gaussian", "digits", "mnist", "fashion_mnist", "cifar10"] = "gaussian"
+    """The inputs X: Gaussian classes, or pixels scaled to a mean square length of one."""
+    data_dir: Path | None = None
+    """Folder of the image data; $NC_JAX_DATA by default."""
+    num_classes: int = 4
+    """K."""
+    per_class: int = 50
+    """n, samples of a class."""
+    dimension: int = 20
+    """d of Gaussian classes; pixels have their own."""
+    sigma: float = 0.3
+    """σ of Gaussian classes, whose means lie on the unit sphere."""
+    lambda_w: float = 5e-3
+    """λ_W, weight decay of the classifiers."""
+    lambda_h: float = 0.1
+    """λ_H, the price of moving, in Fig. 4."""
+    lambda_range: tuple[float, float] = (1e-6, 1e3)
+    """Smallest and largest λ_H in Fig. 5."""
+    num_lambdas: int = 241
+    """Values of λ_H in Fig. 5."""
+    num_layers: int = 12
+    """L, layers of the third figure."""
+    restarts: int = 8
+    """Random starts of each λ_H."""
+    rate: float = 0.1
+    """Step length of gradient descent."""
+    steps: int = 300_000
+    """Iterations of gradient descent."""
+    out: Path = Path("results/multilayer_ufm")
+    """Folder of the results."""
+    seed: int = 0
+    """Of data and starts."""
+
+
+PRESETS = {
+    "default": Config(),
+    "quick": Config(num_lambdas=25, steps=20_000, restarts=2, per_class=20, dimension=8),
+    "digits": Config(
+        data="digits",
+        num_classes=10,
+        per_class=140,
+        steps=20_000,
+        restarts=4,
+        out=Path("results/multilayer_ufm/digits"),
+    ),
+}
+MEASURES = ("pfc1", "pfc2", "pfc3")
+LABELS = {
+    "pfc1": r"PFC1 = tr $\Sigma_W$ / tr $\Sigma_B$",
+    "pfc2": "PFC2, distance to the ETF",
+    "pfc3": "1 − PFC3, nearest-centre error",
+}
+
+
+def check(config: Config) -> None:
+    """Raises ValueError naming the option that makes no sense."""
+    low, high = config.lambda_range
+    if not 0 < low < high < np.inf:
+        raise ValueError(f"--lambda-range must be 0 < low < high, got {low} {high}")
+    if config.num_lambdas < 2 or config.num_layers < 1 or config.restarts < 1:
+        raise ValueError("--num-lambdas must be ≥ 2, --num-layers and --restarts ≥ 1")
+    for name in ("lambda_w", "lambda_h", "rate"):
+        if not 0 < getattr(config, name) < np.inf:
+            raise ValueError(f"--{name.replace('_', '-')} must be positive and finite")
+    if config.steps < 1:
+        raise ValueError(f"--steps must be at least 1, got {config.steps}")
+
+
+def inputs_of(config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """X and its labels."""
+    if config.data == "gaussian":
+        size = (config.num_classes, config.per_class, config.dimension)
+        return gaussian_classes(*size, config.sigma, config.seed)
+    images = load_images(config.data, data_dir=config.data_dir)
+    return balanced_features(images, config.num_classes, config.per_class, config.seed)
+
+
+def metric_columns(metrics: FeedforwardMetrics, place: int) -> dict[str, float]:
+    """PFC1–PFC3 of one layer as columns of a row."""
+    return {name: float(getattr(metrics, name)[place]) for name in MEASURES}
+
+
+def descent_rows(config: Config, inputs: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Fig. 4: both models through the iterations, at their optimum, and the data."""
+    size = config.num_classes
+    solver = nc.GradientDescent(config.rate, config.steps)
+    key = jax.random.key(config.seed)
+    # The unconstrained features pay λ_H/N for each sample, as the multilayer model does.
+    free = nc.UnconstrainedFeatures(
+        [float(config.per_class)] * size,
+        config.lambda_w,
+        config.lambda_h / len(inputs),
+        loss=nc.MeanSquaredError(),
+        dimension=max(inputs.shape[1], size),
+        samples=config.per_class,
+    )
+    moving = nc.MultilayerUnconstrainedFeatures(inputs, labels, config.lambda_w, config.lambda_h)
+    optimum = nc.solve(moving, nc.EliminatedMultiStart(restarts=config.restarts), key)
+    certified = nc.solve(free)
+    ends = {"UFM": certified.features[labels], "MUFM": optimum.sample_features}
+    values = {"UFM": float(certified.objective), "MUFM": float(optimum.objective)}
+    data = feedforward_metrics([inputs], labels, size)
+    rows = [{"model": "data", "iteration": 0, "kind": "data", **metric_columns(data, 0)}]
+    for name, model in (("UFM", free), ("MUFM", moving)):
+        path = jax.jit(solver)(model, key)
+        states = list(np.asarray(path.features))
+        metrics = feedforward_metrics([*states, ends[name]], labels, size)
+        for place, iteration in enumerate(np.asarray(path.iterations)):
+            row = {"model": name, "iteration": int(iteration), "kind": "descent"}
+            row["objective"] = float(path.objectives[place])
+            rows.append(row | metric_columns(metrics, place))
+        row = {"model": name, "kind": "optimum", "objective": values[name]}
+        rows.append(row | metric_columns(metrics, -1))
+    return pd.DataFrame(rows)
+
+
+def sweep_rows(
+    config: Config, inputs: np.ndarray, labels: np.ndarray, prices: np.ndarray
+) -> tuple[pd.DataFrame, nc.MultilayerSolution]:
+    """Fig. 5: the optimum at every λ_H, one row each."""
+    solver = nc.EliminatedMultiStart(restarts=config.restarts)
+    model = nc.MultilayerUnconstrainedFeatures(
+        inputs, labels, config.lambda_w, prices, num_layers=config.num_layers
+    )
+    solution = nc.solve_batch(model, solver, jax.random.key(config.seed))
+
+    @jax.jit
+    def measure(last: jax.Array) -> tuple[FeedforwardMetrics, jax.Array]:
+        line = nc.metrics.geodesic(inputs, last, labels, config.num_classes)
+        return feedforward_metrics([last], labels, config.num_classes), line.decreasing
+
+    rows = []
+    for lane, price in enumerate(track(prices, description="prices λ_H measured")):
+        one = solution.lane(lane)
+        metrics, decreasing = measure(one.sample_features)
+        rows.append(
+            {
+                "lambda_h": price,
+                **metric_columns(metrics, 0),
+                "alignment": float(one.alignment),
+                "decreasing": bool(decreasing),
+                "objective": float(one.objective),
+                "gap": float(one.gap),
+                "residual": float(one.residual),
+                "status": nc.Status(int(one.status)).name.lower(),
+                "restarts_at_best": int(one.restarts_within(1e-9)),
+                "spread": float(one.spread),
+            }
+        )
+    return pd.DataFrame(rows), solution
+
+
+def layer_rows(config: Config, solution: nc.MultilayerSolution, prices: np.ndarray) -> pd.DataFrame:
+    """PFC1–PFC3 of every layer, at seven of the prices."""
+    rows = []
+    for lane in np.linspace(0, len(prices) - 1, min(7, len(prices))).astype(int):
+        layers = solution.lane(int(lane)).layer_features()
+        metrics = feedforward_metrics(layers, np.asarray(solution.labels), config.num_classes)
+        for layer in range(len(layers)):
+            place = {"lambda_h": prices[lane], "layer": layer, "layers": len(layers) - 1}
+            rows.append(place | metric_columns(metrics, layer))
+    return pd.DataFrame(rows)
+
+
+def least_price(
+    config: Config, inputs: np.ndarray, labels: np.ndarray, sweep: pd.DataFrame, data: float
+) -> str:
+    """λ_0: the least price from which on NC1(H) < NC1(X) up to the largest looked at."""
+    prices, holds = np.asarray(sweep["lambda_h"]), np.asarray(sweep["pfc1"]) < data
+    if holds.all():
+        return f"below {prices[0]:.3g} (holds at every λ_H)"
+    last = int(np.flatnonzero(~holds)[-1])
+    if last == len(prices) - 1:
+        return f"above {prices[-1]:.3g}"
+    low, high = prices[last], prices[last + 1]
+    while high / low > 1 + 1e-6:
+        finer = np.geomspace(low, high, 17)
+        inside, _ = sweep_rows(config, inputs, labels, finer)
+        last = int(np.flatnonzero(~(np.asarray(inside["pfc1"])[:-1] < data))[-1])
+        low, high = finer[last], finer[last + 1]
+    return f"{high:.7g}"
+
+
+def ordered_from(descent: pd.DataFrame, name: str) -> str:
+    """The iteration from which on UFM ≤ MUFM ≤ data for one measure, up to the last one."""
+    paths = descent[descent["kind"] == "descent"].pivot(index="iteration", columns="model")[name]
+    data = float(descent.loc[descent["kind"] == "data", name].iloc[0])
+    better = (lambda a, b: a >= b) if name == "pfc3" else (lambda a, b: a <= b)
+    holds = better(paths["UFM"], paths["MUFM"]) & better(paths["MUFM"], data)
+    if not holds.iloc[-1]:
+        return "never"
+    wrong = np.flatnonzero(~holds)
+    return str(int(np.asarray(paths.index)[wrong[-1] + 1 if len(wrong) else 0]))
+
+
+def summary_rows(descent: pd.DataFrame, sweep: pd.DataFrame, least: str) -> pd.DataFrame:
+    """What the figures show, in numbers."""
+    rows = []
+    ends = descent.drop_duplicates(["model", "kind"], keep="last")
+    for row in ends.to_dict("records"):
+        name = "the data" if row["kind"] == "data" else f"{row['model']}, {row['kind']}"
+        rows.append({"what": name, **{m: row[m] for m in MEASURES}, "objective": row["objective"]})
+    order = {m: ordered_from(descent, m) for m in MEASURES}
+    rows.append({"what": "UFM ≤ MUFM ≤ data from iteration", **order})
+    for row, name in zip(sweep.iloc[[0, -1]].to_dict("records"), ("least", "most"), strict=True):
+        what = f"at the {name}, λ_H = {row['lambda_h']:.3g}, alignment {row['alignment']:.6f}"
+        rows.append({"what": what, **{m: row[m] for m in MEASURES}, "objective": row["objective"]})
+    certified = np.count_nonzero(sweep["status"] == "converged")
+    worst = sweep["residual"].max()
+    rows.append({"what": f"λ_0: NC1(H) < NC1(X) from λ_H on: {least}"})
+    rows.append(
+        {
+            "what": f"{certified} of {len(sweep)} optima certified by duality, all of residual "
+            f"≤ {worst:.1e}; spread of restarts ≤ {sweep['spread'].max():.1e}"
+        }
+    )
+    falling = np.count_nonzero(sweep["decreasing"])
+    rows.append({"what": f"PFC1 falls through all layers at {falling} of {len(sweep)} λ_H"})
+    table = pd.DataFrame(rows)
+    for name in (*MEASURES, "objective"):
+        table[name] = [
+            "" if pd.isna(v) else v if isinstance(v, str) else f"{v:.6g}" for v in table[name]
+        ]
+    return table
+
+
+def shown(values: Any, name: str) -> np.ndarray:
+    """What an axis shows: the error in place of the accuracy."""
+    numbers = np.asarray(values, float)
+    return 1 - numbers if name == "pfc3" else numbers
+
+
+def draw_descent(descent: pd.DataFrame) -> Figure:
+    """Fig. 4."""
+    figure, axes = report.new_figure(1, 3, 9.5, 3.2, share_y=False)
+    data = descent[descent["kind"] == "data"].iloc[0]
+    for place, name in enumerate(MEASURES):
+        panel = axes[0, place]
+        for color, model in zip(report.PALETTE, ("UFM", "MUFM"), strict=False):
+            part = descent[descent["model"] == model]
+            path = part[part["kind"] == "descent"]
+            iterations = np.maximum(np.asarray(path["iteration"]), 0.5)
+            panel.plot(iterations, shown(path[name], name), color=color, label=f"{model}, descent")
+            level = float(shown(part[part["kind"] == "optimum"][name], name)[0])
+            panel.axhline(level, color=color, linestyle=":", label=f"{model}, optimum")
+        panel.axhline(float(shown(data[name], name)), color="0.5", linestyle="--", label="data")
+        panel.set_xscale("log")
+        if name == "pfc1":
+            # The unconstrained optimum is collapsed: zero, which a logarithm has no place for.
+            panel.set_yscale("symlog", linthresh=1e-6)
+        panel.set_xlabel("iteration (the start at 0.5)")
+        panel.set_title(LABELS[name])
+    axes[0, 0].set_ylabel("measure of the last layer")
+    report.legend_outside(figure, axes[0, 0], columns=5)
+    return figure
+
+
+def draw_sweep(sweep: pd.DataFrame, descent: pd.DataFrame) -> Figure:
+    """Fig. 5."""
+    figure, axes = report.new_figure(1, 4, 12, 3.2, share_y=False)
+    data = descent[descent["kind"] == "data"].iloc[0]
+    certified = sweep["status"] == "converged"
+    for place, name in enumerate((*MEASURES, "alignment")):
+        panel = axes[0, place]
+        values = shown(sweep[name], name)
+        panel.plot(sweep["lambda_h"], values, color=report.PALETTE[0], label="MUFM, optimum")
+        panel.plot(
+            sweep["lambda_h"][certified],
+            values[certified],
+            linestyle="none",
+            marker="o",
+            markersize=2.5,
+            color=report.PALETTE[2],
+            label="certified by duality",
+        )
+        level = 1.0 if name == "alignment" else float(shown(data[name], name))
+        panel.axhline(level, color="0.5", linestyle="--", label="data")
+        panel.set_xscale("log")
+        if name == "pfc1":
+            panel.set_yscale("log")
+        panel.set_xlabel(r"price of moving $\lambda_H$")
+        panel.set_title(LABELS.get(name, "alignment of H with the data"))
+    axes[0, 0].set_ylabel("measure of the last layer")
+    report.legend_outside(figure, axes[0, 0], columns=3)
+    return figure
+
+
+def draw_layers(layers: pd.DataFrame) -> Figure:
+    """PFC1–PFC3 through the layers."""
+    figure, axes = report.new_figure(1, 3, 9.5, 3.4, share_y=False)
+    groups = list(layers.groupby("lambda_h"))
+    for color, (price, part) in zip(report.PALETTE, groups, strict=False):
+        for place, name in enumerate(MEASURES):
+            panel = axes[0, place]
+            label = rf"$\lambda_H$ = {price:.2g}"
+            panel.plot(part["layer"], shown(part[name], name), marker=".", color=color, label=label)
+            panel.set_xlabel("layer (0: the data)")
+            panel.set_title(LABELS[name])
+    axes[0, 0].set_yscale("log")
+    axes[0, 0].set_ylabel("measure of a layer")
+    report.legend_outside(figure, axes[0, 0], columns=4)
+    return figure
+
+
+def main(config: Config) -> None:
+    """Runs, stores, and draws from what was stored."""
+    start = time.perf_counter()
+    check(config)
+    report.prepare_folder(config.out)
+    jax.config.update("jax_enable_x64", True)
+    inputs, labels = inputs_of(config)
+    prices = np.geomspace(*config.lambda_range, config.num_lambdas)
+    sweep, solution = sweep_rows(config, inputs, labels, prices)
+    report.write_table(sweep, config.out)
+    report.write_table(layer_rows(config, solution, prices), config.out, "layers")
+    descent = descent_rows(config, inputs, labels)
+    report.write_table(descent, config.out, "descent")
+    level = float(descent.loc[descent["kind"] == "data", "pfc1"].iloc[0])
+    summary = summary_rows(descent, sweep, least_price(config, inputs, labels, sweep, level))
+    report.write_summary(summary, config.out)
+    stored = {name: report.read_table(config.out, name) for name in ("table", "layers", "descent")}
+    report.save_figure(draw_descent(stored["descent"]), config.out, "descent")
+    report.save_figure(draw_sweep(stored["table"], stored["descent"]), config.out, "prices")
+    report.save_figure(draw_layers(stored["layers"]), config.out, "layers")
+    wall_time = time.perf_counter() - start
+    report.write_provenance(config.out, config, wall_time)
+    title = f"Progressive collapse: {config.data} data, K = {config.num_classes}"
+    report.print_table(summary, f"{title}, n = {config.per_class}, d = {inputs.shape[1]}")
+    print(f"{wall_time:.1f} s; results in {config.out}/")
+
+
+if __name__ == "__main__":
+    report.run_command(PRESETS, main, __doc__ or "")

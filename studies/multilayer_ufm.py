@@ -283,6 +283,7 @@ def draw_descent(descent: pd.DataFrame) -> Figure:
         if name == "pfc1":
             # The unconstrained optimum is collapsed: zero, which a logarithm has no place for.
             panel.set_yscale("symlog", linthresh=1e-6)
+            panel.set_ylim(bottom=0)
         panel.set_xlabel("iteration (the start at 0.5)")
         panel.set_title(LABELS[name])
     axes[0, 0].set_ylabel("measure of the last layer")
@@ -330,6 +331,7 @@ def draw_layers(layers: pd.DataFrame) -> Figure:
             label = rf"$\lambda_H$ = {price:.2g}"
             panel.plot(part["layer"], shown(part[name], name), marker=".", color=color, label=label)
             panel.set_xlabel("layer (0: the data)")
+            panel.xaxis.get_major_locator().set_params(integer=True)
             panel.set_title(LABELS[name])
     axes[0, 0].set_yscale("log")
     axes[0, 0].set_ylabel("measure of a layer")

@@ -91,7 +91,9 @@ class GradientDescent:
             state = jax.lax.fori_loop(jnp.zeros_like(count), count, step, state)
             return state, (objective(state[0]), state[0])
 
-        spots = np.unique(np.round(np.geomspace(1, self.steps, self.records)).astype(np.int32))
+        # Downwards, so that a single record is the last state.
+        spots = np.round(np.geomspace(self.steps, 1, self.records)).astype(np.int32)
+        spots = np.unique(spots)
         counts = jnp.asarray(np.diff(spots, prepend=0).astype(np.int32))
         _, later = jax.lax.scan(record, (start, optimizer.init(start)), counts)
         first = (objective(start), start)

@@ -1,0 +1,244 @@
+"""Speed of the multilayer model's solver, in one run: data size, plain descent, scipy.
+
+1. The solve after one pass over N = 10⁴ … 10⁷ samples, which are made batch by batch
+   and never held: its time, and the memory of the process.
+2. Plain gradient descent with the settings of Wang, Gai, Zhang (2024), to the
+   objective it reaches, beside a whole solve, which ends below it.
+3. The optimum beside the best of many runs of scipy's L-BFGS-B on the joint problem
+   over W and H.
+
+    python -m benchmarks.multilayer
+    python -m benchmarks.multilayer --preset quick
+"""
+
+import dataclasses
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from rich.progress import track
+
+import nc_jax as nc
+from nc_jax import report
+from nc_jax.metrics import accumulate_moments
+from nc_jax.training import gaussian_classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to time."""
+
+    sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
+    """N of the first part."""
+    batch: int = 10_000
+    """Samples made at a time."""
+    dimension: int = 100
+    """d of the first part."""
+    num_classes: int = 10
+    """K of the first part."""
+    descent_steps: tuple[int, ...] = (20_000, 300_000)
+    """Iterations of gradient descent."""
+    rate: float = 0.1
+    """Step length of gradient descent."""
+    problems: int = 8
+    """Random problems of the third part."""
+    peer_restarts: int = 50
+    """Random starts of scipy on each."""
+    repeats: int = 9
+    """Timed runs; the median counts."""
+    out: Path = Path("results/benchmarks/multilayer")
+    """Folder of the results."""
+    seed: int = 0
+    """Of data and starts."""
+
+
+PRESETS = {
+    "default": Config(),
+    "quick": Config(
+        sizes=(1_000, 10_000),
+        batch=1_000,
+        dimension=10,
+        num_classes=4,
+        descent_steps=(2_000,),
+        problems=2,
+        peer_restarts=3,
+        repeats=2,
+    ),
+}
+
+
+def median_time(work: Callable[[], Any], repeats: int) -> tuple[float, Any]:
+    """Median seconds of a compiled call, and what it gives."""
+    result = jax.block_until_ready(work())
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = jax.block_until_ready(work())
+        times.append(time.perf_counter() - start)
+    return float(np.median(times)), result
+
+
+def streamed(config: Config, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Gaussian classes around the same means, N samples in batches."""
+    rng = np.random.default_rng(config.seed)
+    means = rng.normal(size=(config.num_classes, config.dimension)) / config.dimension**0.5
+    for _ in range(0, count, config.batch):
+        labels = rng.integers(0, config.num_classes, config.batch)
+        noise = rng.normal(size=(config.batch, config.dimension)) / config.dimension**0.5
+        yield means[labels] + noise, labels
+
+
+def time_sizes(config: Config) -> list[dict[str, Any]]:
+    """One row for each N."""
+    solver = nc.EliminatedMultiStart()
+    key = jax.random.key(config.seed)
+
+    @jax.jit
+    def solve(moments: Any) -> nc.MultilayerSolution:
+        model = nc.MultilayerUnconstrainedFeatures.from_moments(moments, 5e-3, 0.1)
+        return nc.solve(model, solver, key)
+
+    rows = []
+    for count in config.sizes:
+        start = time.perf_counter()
+        moments = jax.block_until_ready(
+            accumulate_moments(streamed(config, count), config.num_classes)
+        )
+        passed = time.perf_counter() - start
+        elapsed, solution = median_time(lambda moments=moments: solve(moments), config.repeats)
+        rows.append(
+            {
+                "N": count,
+                "pass, s": passed,
+                "solve, ms": elapsed * 1e3,
+                "moments, MB": sum(leaf.nbytes for leaf in jax.tree.leaves(moments)) / 1e6,
+                "data if held, MB": count * config.dimension * 8 / 1e6,
+                "process at most, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+                "status": nc.Status(int(solution.status)).name.lower(),
+                "relative gap": float(solution.gap / solution.objective),
+                "evaluations": int(np.sum(solution.restart_evaluations)),
+            }
+        )
+    return rows
+
+
+def time_descent(config: Config) -> list[dict[str, Any]]:
+    """Plain descent and a whole solve of the paper's kind of problem."""
+    inputs, labels = gaussian_classes(4, 50, 20, 0.3, config.seed)
+    key = jax.random.key(config.seed)
+    model = nc.MultilayerUnconstrainedFeatures(inputs, labels, 5e-3, 0.1)
+    rows = []
+    for restarts in (1, 8):
+        solver = nc.EliminatedMultiStart(restarts=restarts)
+        solve = jax.jit(lambda model, solver=solver: nc.solve(model, solver, key))
+        elapsed, solution = median_time(lambda solve=solve: solve(model), config.repeats)
+        name = f"EliminatedMultiStart, {restarts} start{'s' if restarts > 1 else ''}"
+        rows.append({"solver": name, "time, s": elapsed, "objective": float(solution.objective)})
+    for steps in config.descent_steps:
+        descend = jax.jit(nc.GradientDescent(config.rate, steps, records=1))
+        elapsed, path = median_time(lambda descend=descend: descend(model, key), 1)
+        name = f"gradient descent, {steps:,} steps"
+        rows.append({"solver": name, "time, s": elapsed, "objective": float(path.objectives[-1])})
+    best, least = rows[1]["time, s"], rows[1]["objective"]
+    for row in rows:
+        row["over 8 starts"] = row["time, s"] / best
+        row["relative excess"] = row["objective"] / least - 1
+    return rows
+
+
+def random_problem(config: Config, number: int) -> nc.MultilayerUnconstrainedFeatures:
+    """Any K, n, d, σ and penalties, two sides of the certificate's reach."""
+    rng = np.random.default_rng([config.seed, number])
+    size = int(rng.integers(2, 7))
+    inputs, labels = gaussian_classes(
+        size, int(rng.integers(2, 12)), int(rng.integers(2, 12)), rng.uniform(0.1, 1.5), number
+    )
+    inputs = inputs * np.exp(rng.uniform(-1, 2))
+    lambda_w, lambda_h = np.exp(rng.uniform(np.log(1e-4), np.log([1e-1, 10])))
+    return nc.MultilayerUnconstrainedFeatures(inputs, labels, lambda_w, lambda_h)
+
+
+def beside_scipy(config: Config, number: int) -> dict[str, Any]:
+    """One problem: our optimum, and the best of scipy's runs on the joint problem."""
+    from scipy.optimize import minimize
+
+    model = random_problem(config, number)
+    solution = nc.solve(model, key=jax.random.key(config.seed))
+    count, size, dimension = len(model.input_samples[1]), model.num_classes, model.dimension
+
+    @jax.jit
+    def value_and_gradient(point: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def cost(x: jax.Array) -> jax.Array:
+            weights = x[: size * dimension].reshape(size, dimension)
+            return model.reduced_cost(weights, x[size * dimension :].reshape(count, dimension))
+
+        return jax.value_and_grad(cost)(point)
+
+    rng = np.random.default_rng([config.seed, number, 1])
+    found = []
+    start = time.perf_counter()
+    for _ in range(config.peer_restarts):
+        point = rng.normal(size=(size + count) * dimension)
+        options = {"maxiter": 5_000, "maxfun": 10_000, "gtol": 1e-11, "ftol": 1e-16}
+        run: Any = minimize(
+            lambda x: tuple(map(np.asarray, value_and_gradient(jnp.asarray(x)))),
+            point,
+            jac=True,
+            method="L-BFGS-B",
+            options=options,
+        )
+        found.append(float(run.fun))
+    best = min(found)
+    return {
+        "K": size,
+        "N": count,
+        "d": dimension,
+        "lambda_w": float(model.lambda_w),
+        "lambda_h": float(model.lambda_h),
+        "objective": float(solution.objective),
+        "ours over scipy's best, relative": float(solution.objective) / best - 1,
+        "status": nc.Status(int(solution.status)).name.lower(),
+        "scipy's time, s": time.perf_counter() - start,
+    }
+
+
+def shown(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Numbers to four digits, for the terminal."""
+    table = pd.DataFrame(rows)
+    for name in table.columns:
+        if table[name].dtype.kind == "f":
+            table[name] = [f"{value:.4g}" for value in table[name]]
+    return table
+
+
+def main(config: Config) -> None:
+    """Times everything, stores and prints the tables."""
+    begin = time.perf_counter()
+    if any(size < config.batch or size % config.batch for size in config.sizes):
+        raise ValueError("--sizes must be multiples of --batch")
+    report.prepare_folder(config.out)
+    jax.config.update("jax_enable_x64", True)
+    numbers = track(range(config.problems), description="problems beside scipy")
+    parts = {
+        "sizes": (time_sizes(config), f"one pass, then a solve; d = {config.dimension}"),
+        "descent": (time_descent(config), "K = 4, n = 50, d = 20, λ_W = 5e-3, λ_H = 0.1"),
+        "scipy": (
+            [beside_scipy(config, number) for number in numbers],
+            f"random problems beside {config.peer_restarts} runs of scipy",
+        ),
+    }
+    for name, (rows, title) in parts.items():
+        report.write_table(pd.DataFrame(rows), config.out, name)
+        report.write_summary(shown(rows), config.out, name)
+        report.print_table(shown(rows), title)
+    report.write_provenance(config.out, config, time.perf_counter() - begin)
+
+
+if __name__ == "__main__":
+    report.run_command(PRESETS, main, __doc__ or "")

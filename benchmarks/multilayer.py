@@ -42,7 +42,7 @@ class Config:
     """d of the first part."""
     num_classes: int = 10
     """K of the first part."""
-    descent_steps: tuple[int, ...] = (20_000, 300_000)
+    descent_steps: tuple[int, ...] = (100_000, 300_000, 1_000_000)
     """Iterations of gradient descent."""
     rate: float = 0.1
     """Step length of gradient descent."""
@@ -134,7 +134,7 @@ def time_descent(config: Config) -> list[dict[str, Any]]:
     key = jax.random.key(config.seed)
     model = nc.MultilayerUnconstrainedFeatures(inputs, labels, 5e-3, 0.1)
     rows = []
-    for restarts in (1, 8):
+    for restarts in (1, 16):
         solver = nc.EliminatedMultiStart(restarts=restarts)
         solve = jax.jit(lambda model, solver=solver: nc.solve(model, solver, key))
         elapsed, solution = median_time(lambda solve=solve: solve(model), config.repeats)
@@ -145,9 +145,10 @@ def time_descent(config: Config) -> list[dict[str, Any]]:
         elapsed, path = median_time(lambda descend=descend: descend(model, key), 1)
         name = f"gradient descent, {steps:,} steps"
         rows.append({"solver": name, "time, s": elapsed, "objective": float(path.objectives[-1])})
-    best, least = rows[1]["time, s"], rows[1]["objective"]
+    least = rows[1]["objective"]
     for row in rows:
-        row["over 8 starts"] = row["time, s"] / best
+        row["over 1 start"] = row["time, s"] / rows[0]["time, s"]
+        row["over 16 starts"] = row["time, s"] / rows[1]["time, s"]
         row["relative excess"] = row["objective"] / least - 1
     return rows
 

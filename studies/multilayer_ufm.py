@@ -55,7 +55,7 @@ class Config:
     """Values of λ_H in Fig. 5."""
     num_layers: int = 12
     """L, layers of the third figure."""
-    restarts: int = 8
+    restarts: int = 16
     """Random starts of each λ_H."""
     rate: float = 0.1
     """Step length of gradient descent."""

@@ -40,12 +40,22 @@ SHRINKAGES = 48
 
 
 class _Spectrum(NamedTuple):
-    """C = U diag(s) Uᵀ, Q U and the class shares π."""
+    """C = U diag(s) Uᵀ, and what squared error knows of the labels.
+
+    (1/N)(Y − W X)(Y − W X)ᵀ = (A − W U√s)(A − W U√s)ᵀ + S⊥ with A = Q U/√s and S⊥
+    the error of the best W of all. A difference of large squares would cost digits.
+
+    Attributes:
+        values: s [d], zero where below rounding.
+        vectors: U [d, d].
+        fitted: A [K, d].
+        rest: S⊥ [K, K].
+    """
 
     values: Array
     vectors: Array
-    cross: Array
-    share: Array
+    fitted: Array
+    rest: Array
 
     def units(self, model: MultilayerUnconstrainedFeatures) -> Array:
         """Of W's columns in the eigenbasis [d]."""
@@ -58,8 +68,12 @@ def _spectrum(model: MultilayerUnconstrainedFeatures) -> _Spectrum:
     weighted = share[:, None] * moments.means
     second = moments.scatter + jnp.matmul(moments.means.T, weighted, precision="highest")
     values, vectors = jnp.linalg.eigh(second)
-    cross = jnp.matmul(weighted, vectors, precision="highest")
-    return _Spectrum(jnp.maximum(values, 0), vectors, cross, share)
+    floor = len(values) * jnp.finfo(values.dtype).eps * jnp.max(values)
+    values = jnp.where(values > floor, values, 0)
+    roots = jnp.where(values > 0, jax.lax.rsqrt(jnp.where(values > 0, values, 1)), 0)
+    fitted = jnp.matmul(weighted, vectors, precision="highest") * roots
+    rest = jnp.diag(share) - jnp.matmul(fitted, fitted.T, precision="highest")
+    return _Spectrum(values, vectors, fitted, rest)
 
 
 class _Settled(NamedTuple):
@@ -102,7 +116,7 @@ class EliminatedMultiStart:
         self,
         tolerance: Any = None,
         stationarity: Any = None,
-        restarts: int = 8,
+        restarts: int = 16,
         max_iterations: int = 3000,
         memory: int = 10,
         slots: int = 16,
@@ -133,19 +147,18 @@ class EliminatedMultiStart:
         spectrum = _spectrum(model)
         shape = (model.num_classes, model.dimension)
 
+        roots = jnp.sqrt(spectrum.values)
+
         def eliminated(one: MultilayerUnconstrainedFeatures, point: Array) -> tuple:
-            """W in the eigenbasis, P = (I + WWᵀ/λ_H)⁻¹ and S."""
+            """W in the eigenbasis, P = (I + WWᵀ/λ_H)⁻¹, A − W√s and S."""
             weights = point.reshape(shape) * spectrum.units(one)
-            eye = jnp.eye(shape[0], dtype=point.dtype)
+            missed = spectrum.fitted - weights * roots
             with jax.default_matmul_precision("highest"):
-                mixed = weights @ spectrum.cross.T
-                errors = jnp.diag(spectrum.share) - mixed - mixed.T
-                errors = errors + (weights * spectrum.values) @ weights.T
-                factor = jnp.linalg.cholesky(eye + weights @ weights.T / one.lambda_h)
-            return weights, jax.scipy.linalg.cho_solve((factor, True), eye), errors
+                errors = missed @ missed.T + spectrum.rest
+            return weights, _shrinking(weights, one.lambda_h), missed, errors
 
         def objective(one: MultilayerUnconstrainedFeatures, point: Array) -> Array:
-            weights, inverse, errors = eliminated(one, point)
+            weights, inverse, _, errors = eliminated(one, point)
             return 0.5 * (jnp.sum(inverse * errors) + one.lambda_w * jnp.sum(weights**2))
 
         def start(one: MultilayerUnconstrainedFeatures, key: Array) -> Array:
@@ -153,16 +166,32 @@ class EliminatedMultiStart:
 
         def settle(one: MultilayerUnconstrainedFeatures, point: Array) -> _Settled:
             # The slopes are g = W h − e_y = −P (Y − W X), column by column.
-            weights, inverse, errors = eliminated(one, point)
+            weights, inverse, missed, errors = eliminated(one, point)
             with jax.default_matmul_precision("highest"):
                 slopes = inverse @ errors @ inverse
-                towards = jnp.sum(inverse * (jnp.diag(spectrum.share) - weights @ spectrum.cross.T))
-                pull = inverse @ (weights * spectrum.values - spectrum.cross)
+                towards = jnp.sum(inverse * (missed @ spectrum.fitted.T + spectrum.rest))
+                pull = -inverse @ (missed * roots)
                 turned = weights @ spectrum.vectors.T
             offset = towards - 0.5 * jnp.trace(slopes)
             return _Settled(turned, None, objective(one, point), offset, slopes, pull)
 
         return _solve(self, model, objective, start, settle, key)
+
+
+def _shrinking(weights: Array, price: Array) -> Array:
+    """P = (I + WWᵀ/λ_H)⁻¹ [K, K], through the smaller of two systems."""
+    size, dimension = weights.shape
+    with jax.default_matmul_precision("highest"):
+        if dimension < size:
+            # W then has a null space, where the K×K system would lose ‖W‖²/λ_H in digits.
+            inner = price * jnp.eye(dimension, dtype=weights.dtype) + weights.T @ weights
+            factor = jnp.linalg.cholesky(inner)
+            solved = jax.scipy.linalg.cho_solve((factor, True), weights.T)
+            return jnp.eye(size, dtype=weights.dtype) - weights @ solved
+        factor = jnp.linalg.cholesky(
+            jnp.eye(size, dtype=weights.dtype) + weights @ weights.T / price
+        )
+        return jax.scipy.linalg.cho_solve((factor, True), jnp.eye(size, dtype=weights.dtype))
 
 
 @immutable(static=("reduced", "restarts", "max_iterations", "memory", "slots"))

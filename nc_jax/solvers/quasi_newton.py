@@ -304,7 +304,7 @@ def _advance(
     along = _dot(gradient, slots.direction)
     armijo = value <= slots.value + SUFFICIENT * slots.step * slots.slope
     # Where the decrease drowns in rounding the slope still tells (Hager and Zhang).
-    level = value <= slots.value + 4 * eps * (jnp.abs(slots.value) + ROUNDING_SCALE)
+    level = value <= slots.value + 64 * eps * (jnp.abs(slots.value) + ROUNDING_SCALE)
     accept = finite & ~slots.done & (armijo | (level & (along <= -0.8 * slots.slope)))
 
     step = jnp.where(accept, slots.step, 0)[:, None]

@@ -103,9 +103,9 @@ def geodesic(first: Any, last: Any, labels: Any, num_classes: int) -> Geodesic:
     share = 1 / (num_classes * ends[0].counts.astype(means[0].dtype))
     across = jnp.sum(deviations[0] * deviations[1], axis=-1)
     return Geodesic(
-        within_first=jnp.trace(ends[0].scatter),
+        within_first=jnp.maximum(jnp.trace(ends[0].scatter), 0),
         within_cross=jnp.sum(share[jnp.asarray(labels)] * across),
-        within_last=jnp.trace(ends[1].scatter),
+        within_last=jnp.maximum(jnp.trace(ends[1].scatter), 0),
         between_first=jnp.sum(means[0] ** 2) / num_classes,
         between_cross=jnp.sum(means[0] * means[1]) / num_classes,
         between_last=jnp.sum(means[1] ** 2) / num_classes,

@@ -22,6 +22,8 @@ ROOMS = {
     "report": {"metrics"},
     "sweeps": set(),
     "networks": set(),
+    "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry"},
+    "specs": {"experiments", "sweeps"},
     "training": BASE | {"networks", "losses", "metrics", "geometry"},
 }
 FOLDERS = ("nc_jax", "studies", "benchmarks", "tests")

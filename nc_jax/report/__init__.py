@@ -3,11 +3,15 @@
 from nc_jax.report.commands import run_command
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, save_figure
 from nc_jax.report.files import prepare_folder
+from nc_jax.report.grids import draw_lines, draw_maps, export_dataset
 from nc_jax.report.provenance import write_provenance
 from nc_jax.report.tables import print_table, read_table, write_summary, write_table
 
 __all__ = [
     "PALETTE",
+    "draw_lines",
+    "draw_maps",
+    "export_dataset",
     "legend_outside",
     "new_figure",
     "prepare_folder",

@@ -131,7 +131,7 @@ def solve_batch(
     Args:
         model: leading axes of sizes and energies broadcast to the batch [...].
         solver: as in :func:`solve`.
-        key: split over the lanes.
+        key: one, split over the lanes, or one for each lane [...].
         batch_size: lanes worked on at a time, which bounds memory; by default
             as many as hold about a gigabyte (solvers with restarts have ``slots``).
 
@@ -150,7 +150,7 @@ def solve_batch(
     lanes = math.prod(shape)
     if lanes == 0:
         raise ValueError(f"model must have at least one lane, got batch shape {shape}")
-    keys = None if key is None else jax.random.split(key, lanes)
+    keys = None if key is None else _lane_keys(key, shape)
 
     def flatten(path: tuple, leaf: Array) -> Array:
         own = leaf.shape[-1:] if path[0].name in VECTORS else ()
@@ -165,6 +165,15 @@ def solve_batch(
             batch_size = min(MAX_LANES, max(1, WORKING_FLOATS // solver.floats_per_lane(model)))
         solved = _solve_lanes(lane_models, solver, keys, min(batch_size, lanes))
     return jax.tree.map(lambda leaf: leaf.reshape(shape + leaf.shape[1:]), solved)
+
+
+def _lane_keys(key: Array, shape: tuple[int, ...]) -> Array:
+    """A key for each lane, in the order of the flattened batch."""
+    if key.ndim == 0 or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return jax.random.split(key, math.prod(shape))
+    if key.shape != shape:
+        raise ValueError(f"key must be one, or one for each lane {shape}, got {key.shape}")
+    return key.reshape(-1)
 
 
 @jax.jit

@@ -1,0 +1,310 @@
+"""Surrogate, loss, solver and outputs by name: a batched function over named columns.
+
+What a sweep maps over its grid. Names that set a shape or a structure (a number of
+classes, a depth) are choices, fixed for a compiled program; all others are numbers.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax import losses, solvers, surrogates
+from nc_jax.geometry import ClassSizes, gram, long_tailed, two_groups
+from nc_jax.immutable import immutable, set_fields
+from nc_jax.metrics import mean_cosine
+from nc_jax.solvers import phase_codes
+
+LOSSES = {
+    "cross-entropy": (losses.CrossEntropy, ()),
+    "mean-squared-error": (losses.MeanSquaredError, ()),
+    "power-softmax": (losses.PowerSoftmax, ("q",)),
+    "supervised-contrastive": (losses.SupervisedContrastive, ("temperature",)),
+}
+SOLVERS = ("TwoGroupRoot", "ReducedInteriorPoint", "FactoredQuasiNewton", "FactoredMultiStart")
+
+# Class sizes: their choices, and their numbers.
+CLASSES = {
+    "two-groups": (("majority", "minority", "num_classes"), ("ratio", "minority_size")),
+    "long-tailed": (("num_classes",), ("ratio", "largest")),
+    "balanced": (("num_classes",), ("class_size",)),
+}
+# Surrogates: their class, choices and numbers.
+SURROGATES = {
+    "layer-peeled": (
+        surrogates.LayerPeeled,
+        ("dimension", "samples"),
+        ("weight_energy", "feature_energy", "budget", "feature_power"),
+    ),
+    "unconstrained": (
+        surrogates.UnconstrainedFeatures,
+        ("dimension", "samples"),
+        ("lambda_w", "lambda_h", "lambda_b"),
+    ),
+    "deep-layer-peeled": (
+        surrogates.DeepLayerPeeled,
+        ("num_layers", "activation", "samples"),
+        ("weight_energy", "feature_energy", "budget"),
+    ),
+}
+TEXTS = ("activation",)
+
+
+def _group_cosine(group: int) -> Callable[[Any], Array]:
+    def measure(solution: Any) -> Array:
+        if hasattr(solution, "within_cosines"):
+            return solution.within_cosines[..., group]
+        members = np.asarray(solution.model.sizes.membership) == group
+        return mean_cosine(solution.classifiers[..., members, :])
+
+    return measure
+
+
+def _group_norm(group: int) -> Callable[[Any], Array]:
+    def measure(solution: Any) -> Array:
+        members = np.flatnonzero(np.asarray(solution.model.sizes.membership) == group)
+        if hasattr(solution, "classifier_norms"):
+            return solution.classifier_norms[..., group]
+        return jnp.mean(jnp.linalg.norm(solution.classifiers[..., members, :], axis=-1), axis=-1)
+
+    return measure
+
+
+def _tail_cosine(solution: Any) -> Array:
+    """Mean cosine of the classifiers of the smaller half of the classes."""
+    sizes = solution.model.sizes.class_sizes
+    smaller = jnp.argsort(sizes, axis=-1)[..., : max(sizes.shape[-1] // 2, 2)]
+    return mean_cosine(jnp.take_along_axis(solution.classifiers, smaller[..., None], axis=-2))
+
+
+def _norms(solution: Any) -> Array:
+    squares = jnp.diagonal(gram(solution.classifiers), axis1=-2, axis2=-1)
+    return jnp.sqrt(jnp.maximum(squares, 0))
+
+
+# Each output's function of a batched solution, and what class sizes it needs.
+OUTPUTS: dict[str, Callable[[Any], Array]] = {
+    "status": lambda solution: solution.status.astype(jnp.int8),
+    "phase": lambda solution: phase_codes(solution).astype(jnp.int8),
+    "objective": lambda solution: solution.objective,
+    "gap": lambda solution: solution.gap,
+    "residual": lambda solution: solution.residual,
+    "spread": lambda solution: solution.spread,
+    "iterations": lambda solution: solution.iterations,
+    "majority_cosine": _group_cosine(0),
+    "minority_cosine": _group_cosine(1),
+    "majority_norm": _group_norm(0),
+    "minority_norm": _group_norm(1),
+    "tail_cosine": _tail_cosine,
+    "largest_norm": lambda solution: jnp.max(_norms(solution), axis=-1),
+    "smallest_norm": lambda solution: jnp.min(_norms(solution), axis=-1),
+}
+TWO_GROUPS_ONLY = ("majority_cosine", "minority_cosine", "majority_norm", "minority_norm")
+RESTARTS_ONLY = ("residual", "spread")
+
+
+@immutable(static=("surrogate", "classes", "loss", "solver", "outputs", "fixed", "dtype"))
+class Experiment:
+    """A function of named columns, made from names.
+
+    Attributes:
+        surrogate: one of :data:`SURROGATES`.
+        classes: one of :data:`CLASSES`.
+        loss: one of :data:`LOSSES`.
+        solver: one of :data:`SOLVERS`, or 'auto'.
+        outputs: of :data:`OUTPUTS`.
+        fixed: names and values that are the same everywhere, as sorted pairs.
+        dtype: 'float64' or 'float32'.
+    """
+
+    surrogate: str
+    classes: str
+    loss: str
+    solver: str
+    outputs: tuple[str, ...]
+    fixed: tuple[tuple[str, Any], ...]
+    dtype: str
+
+    def __init__(
+        self,
+        surrogate: str = "layer-peeled",
+        classes: str = "two-groups",
+        loss: str = "cross-entropy",
+        solver: str = "auto",
+        outputs: Any = ("status", "phase", "objective", "gap"),
+        fixed: Mapping[str, Any] | None = None,
+        dtype: str = "float64",
+    ):
+        """Checks the names; see the class for the arguments.
+
+        Raises:
+            ValueError: an unknown name, with those that are known.
+        """
+        known = {
+            "surrogate": (surrogate, SURROGATES),
+            "classes": (classes, CLASSES),
+            "loss": (loss, LOSSES),
+            "solver": (solver, ("auto", *SOLVERS)),
+            "dtype": (dtype, ("float64", "float32")),
+        }
+        for key, (value, names) in known.items():
+            _require_known(key, value, names)
+        if isinstance(outputs, str) or not len(outputs):
+            raise ValueError(f"outputs must be a list of at least one name, got {outputs!r}")
+        for name in outputs:
+            _require_known("outputs", name, OUTPUTS)
+            if name in TWO_GROUPS_ONLY and classes != "two-groups":
+                raise ValueError(f"outputs: {name} needs classes = 'two-groups', not {classes!r}")
+        fixed = dict(fixed or {})
+        set_fields(
+            self,
+            surrogate=surrogate,
+            classes=classes,
+            loss=loss,
+            solver=solver,
+            outputs=tuple(dict.fromkeys(outputs)),
+            fixed=tuple(sorted(fixed.items())),
+            dtype=dtype,
+        )
+        for name, value in fixed.items():
+            self.require_value("model", name, [value])
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Names that are fixed for a compiled program."""
+        return CLASSES[self.classes][0] + SURROGATES[self.surrogate][1]
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of numbers that may vary from point to point."""
+        own = CLASSES[self.classes][1] + SURROGATES[self.surrogate][2]
+        return own + LOSSES[self.loss][1]
+
+    def require_value(self, place: str, name: str, values: Any) -> None:
+        """Raises ValueError where a name is unknown, or a value not of its kind."""
+        _require_known(place, name, (*self.choices, *self.numbers))
+        for value in values:
+            if name in TEXTS:
+                good, kind = isinstance(value, str), "a string"
+            elif name in self.choices:
+                good = isinstance(value, int | np.integer) and not isinstance(value, bool)
+                good, kind = good and value >= 1, "a positive integer"
+            else:
+                good = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+                kind = "a number"
+            if not good:
+                raise ValueError(f"{place}: {name} must be {kind}, got {value!r}")
+
+    def settings(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        names = ("surrogate", "classes", "loss", "solver", "dtype")
+        named = {name: getattr(self, name) for name in names}
+        return named | {"outputs": list(self.outputs), "model": dict(self.fixed)}
+
+    def __call__(self, choices: Mapping[str, Any]) -> Callable[..., dict[str, Array]]:
+        """The batched function under a block's choices: (columns, keys) → outputs."""
+        chosen = {name: value for name, value in self.fixed if name in self.choices} | dict(choices)
+        given = {name: value for name, value in self.fixed if name not in self.choices}
+
+        def function(columns: Mapping[str, Array], keys: Array) -> dict[str, Array]:
+            dtype = jnp.dtype(self.dtype)
+            count = keys.shape[0]
+            numbers = {name: jnp.full(count, value, dtype) for name, value in given.items()}
+            numbers |= {name: jnp.asarray(column, dtype) for name, column in columns.items()}
+            model = self.model(chosen, numbers, count)
+            solver = None if self.solver == "auto" else getattr(solvers, self.solver)()
+            solution = solvers.solve_batch(model, solver, keys)
+            for name in set(self.outputs) & set(RESTARTS_ONLY):
+                if not hasattr(solution, name):
+                    raise ValueError(f"outputs: {name} needs solver = 'FactoredMultiStart'")
+            return {name: OUTPUTS[name](solution) for name in self.outputs}
+
+        return function
+
+    def model(self, choices: Mapping[str, Any], numbers: Mapping[str, Array], count: int) -> Any:
+        """The batch of models of some points.
+
+        Raises:
+            ValueError: a name that the model needs is missing.
+        """
+        numbers = dict(numbers)
+        sizes = self._sizes(dict(choices), numbers, count)
+        maker, own_choices, own_numbers = SURROGATES[self.surrogate]
+        loss_maker, loss_names = LOSSES[self.loss]
+        loss_numbers = {name: numbers[name] for name in loss_names if name in numbers}
+        if "budget" in numbers:
+            # E = √(E_W E_H).
+            weight = numbers.setdefault("weight_energy", jnp.ones_like(numbers["budget"]))
+            numbers["feature_energy"] = numbers["budget"] ** 2 / weight
+        arguments = {name: choices[name] for name in own_choices if name in choices}
+        arguments |= {
+            name: numbers[name] for name in own_numbers if name in numbers and name != "budget"
+        }
+        needed = inspect.signature(maker).parameters.values()
+        missing = [
+            p.name for p in needed if p.default is p.empty and p.name not in ("sizes", *arguments)
+        ]
+        if missing:
+            raise ValueError(f"{self.surrogate} needs {', '.join(missing)}: an axis, or in [model]")
+        return maker(sizes, loss=loss_maker(**loss_numbers), **arguments)
+
+    def _sizes(self, choices: dict[str, Any], numbers: dict[str, Array], count: int) -> ClassSizes:
+        ones = jnp.ones(count, jnp.dtype(self.dtype))
+        if self.classes == "two-groups":
+            majority, minority = _group_counts(choices)
+            _require_given(numbers, "two-groups", "ratio")
+            size = numbers.get("minority_size", ones)
+            return two_groups(majority, minority, numbers["ratio"], size)
+        _require_given(choices, self.classes, "num_classes")
+        if self.classes == "long-tailed":
+            _require_given(numbers, "long-tailed", "ratio")
+            largest = numbers.get("largest", ones)
+            return long_tailed(choices["num_classes"], numbers["ratio"], largest)
+        size = numbers.get("class_size", ones)
+        return ClassSizes(size[:, None], (0,) * choices["num_classes"])
+
+    def check(self, choices: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
+        """Traces a block's function on a few points, without solving.
+
+        Raises:
+            ValueError: what is wrong with the names or the choices.
+        """
+        keys = jax.random.split(jax.random.key(0), len(next(iter(columns.values()))))
+        jax.eval_shape(self(choices), dict(columns), keys)
+
+
+def experiment_from(settings: Mapping[str, Any]) -> Experiment:
+    """The experiment whose ``settings()`` these are."""
+    names = ("surrogate", "classes", "loss", "solver", "dtype", "outputs")
+    return Experiment(fixed=settings["model"], **{name: settings[name] for name in names})
+
+
+def _group_counts(choices: Mapping[str, Any]) -> tuple[int, int]:
+    """K_A and K_B from any two of K_A, K_B and K."""
+    names = ("majority", "minority", "num_classes")
+    given = {name: choices[name] for name in names if name in choices}
+    if len(given) != 2:
+        raise ValueError(
+            f"two-groups needs exactly two of {', '.join(names)}, got {', '.join(given) or 'none'}"
+        )
+    if "num_classes" not in given:
+        return given["majority"], given["minority"]
+    total = given.pop("num_classes")
+    ((name, count),) = given.items()
+    if not 1 <= count < total:
+        raise ValueError(f"{name} must be from 1 to num_classes − 1 = {total - 1}, got {count}")
+    return (count, total - count) if name == "majority" else (total - count, count)
+
+
+def _require_known(key: str, value: Any, names: Any) -> None:
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"{key} must be one of {', '.join(names)}, got {value!r}")
+
+
+def _require_given(given: Mapping[str, Any], what: str, name: str) -> None:
+    if name not in given:
+        raise ValueError(f"{what} needs {name}: an axis, or in [model]")

@@ -1,0 +1,137 @@
+"""Which chunks a process does, and many machines by Ray."""
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import jax
+
+from nc_jax.sweeps.engine import ChunkSolver, Outcome, finished_table
+from nc_jax.sweeps.plan import plan_from_spec
+from nc_jax.sweeps.store import Store
+
+# Tasks handed to the cluster at a time, for each of its slots.
+AHEAD = 3
+RETRIES = 20
+
+
+def share_of(text: str | None, environment: Mapping[str, str] | None = None) -> tuple[int, int]:
+    """(i, n): this process does every n-th chunk, from the i-th on.
+
+    Args:
+        text: 'i/n' with 0 ≤ i < n; None to ask ``jax.distributed``, and then Slurm.
+        environment: where Slurm's variables stand; ``os.environ`` by default.
+
+    Raises:
+        ValueError: not such a text.
+    """
+    if text is not None:
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+            raise ValueError(f"shard must be i/n with 0 ≤ i < n, got {text!r}")
+        return int(index), int(count)
+    if jax.process_count() > 1:
+        return jax.process_index(), jax.process_count()
+    environment = os.environ if environment is None else environment
+    try:
+        index, count = int(environment["SLURM_PROCID"]), int(environment["SLURM_NTASKS"])
+    except (KeyError, ValueError):
+        return 0, 1
+    return (index, count) if 0 <= index < count else (0, 1)
+
+
+@lru_cache(maxsize=4)
+def _worker(maker: str, text: str, address: str) -> tuple[Any, Any, Any, dict]:
+    """A worker process's plan, store, function and compiled blocks."""
+    about = json.loads(text)
+    if about["x64"]:
+        jax.config.update("jax_enable_x64", True)
+    module, _, name = maker.partition(":")
+    build = getattr(importlib.import_module(module), name)(about["build"])
+    return plan_from_spec(about["plan"]), Store(address), build, {}
+
+
+def do_chunk(maker: str, text: str, address: str, place: int, chunk: int) -> tuple[int, str]:
+    """One chunk, from its points to its part; what a cluster's task runs.
+
+    Returns:
+        Points stored, and the error of the chunk's function if it raised one.
+    """
+    plan, store, build, solvers = _worker(maker, text, address)
+    try:
+        if place not in solvers:
+            block = plan.blocks[place]
+            length = min(block.chunk, len(block.grid))
+            solvers.clear()
+            solvers[place] = ChunkSolver(build, block.choices, length, json.loads(text)["seed"])
+        columns = plan.blocks[place].columns(chunk)
+        table = finished_table(columns, solvers[place](columns))
+    except Exception as error:  # noqa: BLE001 (a user's function may raise anything)
+        store.record_failure(plan, place, chunk, error)
+        return 0, str(error).strip().split("\n")[0]
+    store.write(plan, place, chunk, table)
+    store.forget_failure(plan, place, chunk)
+    return len(columns["point"]), ""
+
+
+def run_on_ray(
+    todo: list[tuple[int, int]],
+    maker: str,
+    text: str,
+    address: str,
+    cluster: str,
+    outcome: Outcome,
+    stop: Any,
+    progress: Callable[[int, int], None],
+    cpus: float = 1.0,
+    gpus: float = 0.0,
+) -> None:
+    """Chunks as tasks of a Ray cluster, tried again where a worker or a node dies.
+
+    Args:
+        todo: (block, chunk) to do.
+        maker: 'module:function', which makes the build function from its JSON.
+        text: JSON with plan, build, seed and x64.
+        address: of the store, which all workers must reach.
+        cluster: 'local', or the address of a cluster to join.
+        outcome: filled in.
+        stop: an event; set, no further task is handed out.
+        progress: called with points and failed chunks.
+        cpus: that a task takes.
+        gpus: that a task takes.
+
+    Raises:
+        ImportError: Ray is missing.
+        OSError: the store cannot be written.
+    """
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ImportError as error:
+        raise ImportError("--ray needs Ray: pip install 'nc-jax[cluster]'") from error
+    joined = ray.is_initialized()
+    if not joined:
+        ray.init(address=None if cluster == "local" else cluster, log_to_driver=False)
+    task = ray.remote(do_chunk).options(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)
+    try:
+        slots = max(int(ray.cluster_resources().get("CPU", 1) / max(cpus, 1e-3)), 1)
+        waiting, flying = list(reversed(todo)), {}
+        while (waiting and not stop.is_set()) or flying:
+            while waiting and not stop.is_set() and len(flying) < AHEAD * slots:
+                key = waiting.pop()
+                flying[task.remote(maker, text, address, *key)] = key
+            ready, _ = ray.wait(list(flying), num_returns=1, timeout=0.5)
+            for reference in ready:
+                key = flying.pop(reference)
+                points, error = ray.get(reference)
+                if error:
+                    outcome.failed.append(f"chunk {key[1]} of block {key[0]}: {error}")
+                else:
+                    outcome.points += points
+                    outcome.chunks += 1
+                progress(points, int(bool(error)))
+    finally:
+        if not joined:
+            ray.shutdown()

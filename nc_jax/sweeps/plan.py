@@ -1,0 +1,184 @@
+"""What a sweep is to compute: settings, and blocks of points cut into chunks.
+
+A block is a lazy grid under fixed choices, for instance a number of classes, which
+is a shape. Appended axis values make further blocks of the points that are new.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nc_jax.sweeps.grid import (
+    Columns,
+    Grid,
+    Product,
+    factors_of,
+    from_spec,
+    point_ids,
+    require_distinct,
+    rows_of,
+    subset,
+)
+
+Choices = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """The points of one grid under fixed choices.
+
+    Attributes:
+        choices: name to number or string, the same for all points.
+        grid: the rest of the points' values.
+        chunk: points of a chunk; zero where that is still to be measured.
+    """
+
+    choices: Choices
+    grid: Grid
+    chunk: int
+
+    def __post_init__(self):
+        require_distinct(self.grid)
+        if self.chunk < 0:
+            raise ValueError(f"chunk must be at least one point, got {self.chunk}")
+
+    @property
+    def num_chunks(self) -> int:
+        """The last chunk may be ragged."""
+        return -(-len(self.grid) // self.chunk)
+
+    def columns(self, chunk: int) -> Columns:
+        """Choices and values of one chunk's points, and ``point``, their ids."""
+        first = chunk * self.chunk
+        indices = np.arange(first, min(first + self.chunk, len(self.grid)))
+        columns = {name: np.full(len(indices), value) for name, value in self.choices.items()}
+        columns |= self.grid.at(indices)
+        return {"point": point_ids(columns)} | columns
+
+    def spec(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"choices": dict(self.choices), "grid": self.grid.spec(), "chunk": self.chunk}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Blocks, and all else that decides the numbers.
+
+    Attributes:
+        settings: JSON; what function is mapped over the points, and how.
+        blocks: in the order of the table.
+    """
+
+    settings: Any
+    blocks: tuple[Block, ...]
+
+    @property
+    def num_points(self) -> int:
+        """Of all blocks."""
+        return sum(len(block.grid) for block in self.blocks)
+
+    def chunks(self) -> Iterator[tuple[int, int]]:
+        """(block, chunk) in the order of the table."""
+        for place, block in enumerate(self.blocks):
+            for chunk in range(block.num_chunks):
+                yield place, chunk
+
+    @property
+    def num_chunks(self) -> int:
+        """Of all blocks."""
+        return sum(block.num_chunks for block in self.blocks)
+
+    def size(self, place: int, chunk: int) -> int:
+        """Points of one chunk."""
+        block = self.blocks[place]
+        return min(block.chunk, len(block.grid) - chunk * block.chunk)
+
+    @cached_property
+    def fingerprints(self) -> list[str]:
+        """Twelve hexadecimal digits a block, of its points and the settings."""
+        return [
+            hashlib.sha256(canonical([self.settings, block.spec()]).encode()).hexdigest()[:12]
+            for block in self.blocks
+        ]
+
+    def spec(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"settings": self.settings, "blocks": [block.spec() for block in self.blocks]}
+
+
+def plan_from_spec(spec: Any) -> Plan:
+    """The plan whose ``spec()`` this is.
+
+    Raises:
+        ValueError: it is no plan.
+    """
+    try:
+        blocks = tuple(
+            Block(block["choices"], from_spec(block["grid"]), int(block["chunk"]))
+            for block in spec["blocks"]
+        )
+        return Plan(spec["settings"], blocks)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not the spec of a plan: {error!r}") from error
+
+
+def canonical(value: Any) -> str:
+    """JSON in which equal values have equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def extended(old: Plan, new: Plan) -> Plan:
+    """The old blocks, and blocks of those points of the new plan that they lack.
+
+    Raises:
+        ValueError: the settings differ, or points of the old plan are not in the new.
+    """
+    if canonical(old.settings) != canonical(new.settings):
+        raise ValueError(f"settings changed: {_difference(old.settings, new.settings)}")
+    blocks = list(old.blocks)
+    for block in new.blocks:
+        known = [mine for mine in old.blocks if dict(mine.choices) == dict(block.choices)]
+        blocks += [Block(block.choices, grid, block.chunk) for grid in _missing(known, block.grid)]
+    total = sum(len(block.grid) for block in blocks)
+    if total != new.num_points:
+        raise ValueError(
+            f"points of the old spec are not in the new one: {old.num_points} old and "
+            f"{new.num_points} new points would leave {total} rows"
+        )
+    return Plan(old.settings, tuple(blocks))
+
+
+def _missing(known: list[Block], grid: Grid) -> list[Grid]:
+    """Products that together hold what no known block of the same choices does."""
+    if not known:
+        return [grid]
+    factors = factors_of(grid)
+    names = [factor.names for factor in factors]
+    if any([factor.names for factor in factors_of(block.grid)] != names for block in known):
+        raise ValueError(f"axes changed: {known[0].grid.names} before, {grid.names} now")
+    # Appended blocks tile a box, so what they hold of each factor is enough.
+    new, old = [], []
+    for place, factor in enumerate(factors):
+        have = set().union(*(rows_of(factors_of(block.grid)[place]) for block in known))
+        fresh = np.array([row not in have for row in rows_of(factor)])
+        old.append(subset(factor, ~fresh))
+        new.append(subset(factor, fresh))
+    parts = []
+    for place in range(len(factors)):
+        chosen = [*old[:place], new[place], *factors[place + 1 :]]
+        if all(factor is not None for factor in chosen):
+            parts.append(chosen[0] if len(chosen) == 1 else Product(*chosen))
+    return parts
+
+
+def _difference(old: Any, new: Any) -> str:
+    """Which keys differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return f"{old!r} before, {new!r} now"
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    return "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys)

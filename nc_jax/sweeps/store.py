@@ -1,0 +1,335 @@
+"""One table in many Parquet parts, in a folder or at an object store's address.
+
+A part's name holds the fingerprint of its block, its chunk, and a digest of both
+and of its bytes: a part is whole and belongs here, or its name does not match. It
+is written under another name first and then renamed, or put in one piece. Two
+processes may fill one store: what they both write is the same file.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nc_jax.sweeps.plan import Block, Plan, extended, plan_from_spec
+
+try:
+    import fsspec
+    import pyarrow as pa
+    import pyarrow.dataset
+    import pyarrow.parquet as pq
+    from fsspec.implementations.local import LocalFileSystem
+except ImportError as error:
+    raise ImportError(
+        "nc_jax.sweeps needs the packages of its extra: pip install 'nc-jax[studies]'"
+    ) from error
+
+MANIFEST = "sweep.json"
+PART = re.compile(r"([0-9a-f]{12})-(\d{8})-([0-9a-f]{32})\.parquet")
+TEMPORARY = ".writing-"
+# Threads that read parts to check them: mostly waiting, or hashing without Python's lock.
+READERS = 8
+# Characters beyond which a block's spec stands in the manifest alone.
+LONG_SPEC = 100_000
+
+
+class Scan(NamedTuple):
+    """What a store holds.
+
+    Attributes:
+        parts: (block, chunk) to path, of whole parts.
+        damaged: paths of parts that are truncated or altered.
+        foreign: paths of files that belong to no block.
+    """
+
+    parts: dict[tuple[int, int], str]
+    damaged: list[str]
+    foreign: list[str]
+
+
+class Store:
+    """A plan and the parts that are done."""
+
+    def __init__(self, address: Any):
+        """A folder, or an address that fsspec knows (``s3://``, ``gs://``, ``memory://``).
+
+        Raises:
+            ValueError: no such kind of address.
+        """
+        self.address = str(address)
+        try:
+            self.files, self.root = fsspec.core.url_to_fs(self.address)
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"store must be a folder or an address: {error}") from error
+        self.local = isinstance(self.files, LocalFileSystem)
+
+    def plan(self) -> Plan | None:
+        """The plan in the store; None for an empty one.
+
+        Raises:
+            ValueError: the manifest is not readable.
+        """
+        path = f"{self.root}/{MANIFEST}"
+        try:
+            text = self.files.cat_file(path)
+        except FileNotFoundError:
+            return None
+        try:
+            return plan_from_spec(json.loads(text))
+        except (ValueError, UnicodeDecodeError) as error:
+            raise ValueError(f"{self.address}/{MANIFEST} is not readable: {error}") from error
+
+    def prepare(
+        self, plan: Plan, measure: Callable[[Block], int] | None = None, replace: bool = False
+    ) -> Plan:
+        """Makes the store ready for a plan: new, the same, or with more axis values.
+
+        Args:
+            plan: what is asked for.
+            measure: gives the chunk of a block that comes without one.
+            replace: give up an earlier plan; parts of blocks that both have are kept.
+
+        Returns:
+            The plan in the store from now on, with the chunks it was begun with.
+
+        Raises:
+            ValueError: the store holds another plan.
+            OSError: the store cannot be written.
+        """
+        self.files.makedirs(f"{self.root}/parts", exist_ok=True)
+        before = None if replace else self.plan()
+        plan = plan if before is None else self._extended(before, plan)
+        if before is not None and len(plan.blocks) == len(before.blocks):
+            return before
+        if measure is not None:
+            blocks = [
+                block if block.chunk else dataclasses.replace(block, chunk=measure(block))
+                for block in plan.blocks
+            ]
+            plan = Plan(plan.settings, tuple(blocks))
+        text = json.dumps(plan.spec() | {"versions": versions()}, indent=1) + "\n"
+        begun = self._put(
+            f"{self.root}/{MANIFEST}", text.encode(), new=before is None and not replace
+        )
+        # Of several processes that begin a store at once, one is the first.
+        return plan if begun else self.prepare(plan)
+
+    def _extended(self, before: Plan, plan: Plan) -> Plan:
+        try:
+            return extended(before, plan)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.address} holds another sweep ({error}); "
+                "choose another store, or ask for it to be replaced"
+            ) from error
+
+    def write(self, plan: Plan, place: int, chunk: int, columns: Mapping[str, np.ndarray]) -> int:
+        """Writes one part whole and returns its bytes; the same data give the same file.
+
+        Raises:
+            OSError: no room, no permission; nothing is left behind.
+        """
+        fingerprint = plan.fingerprints[place]
+        block = plan.blocks[place].spec()
+        if len(json.dumps(block)) > LONG_SPEC:
+            block = {"fingerprint": fingerprint}
+        about = {
+            "settings": plan.settings,
+            "block": block,
+            "chunk": chunk,
+            "versions": versions(),
+        }
+        table = pa.table({name: pa.array(column) for name, column in columns.items()})
+        table = table.replace_schema_metadata({"nc_jax.sweep": json.dumps(about, sort_keys=True)})
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="lz4", use_dictionary=False)
+        raw = sink.getbuffer()
+        name = f"{fingerprint}-{chunk:08d}-{_digest(fingerprint, chunk, raw)}.parquet"
+        self._put(f"{self.root}/parts/{name}", raw)
+        return len(raw)
+
+    def _put(self, path: str, raw: Any, new: bool = False) -> bool:
+        """Writes a file whole; False where it must be new and is not."""
+        if not self.local:
+            if new and self.files.exists(path):
+                return False
+            self.files.pipe_file(path, bytes(raw))
+            return True
+        folder, name = os.path.split(path)
+        # Named after its writer, so that two of them cannot meet.
+        mark = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        temporary = os.path.join(folder, f"{TEMPORARY}{mark}-{name}")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(raw)
+            if not new:
+                os.replace(temporary, path)
+                return True
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            return True
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+
+    def scan(self, plan: Plan) -> Scan:
+        """Reads every part once and sorts the whole from the others."""
+        places = {fingerprint: place for place, fingerprint in enumerate(plan.fingerprints)}
+        sizes = [block.num_chunks for block in plan.blocks]
+        names = self._names("parts")
+        found = Scan({}, [], [])
+        candidates = []
+        for name in names:
+            match = PART.fullmatch(name)
+            place = places.get(match[1]) if match else None
+            if match is None or place is None or int(match[2]) >= sizes[place]:
+                found.foreign.append(name)
+            else:
+                candidates.append((name, place, int(match[2]), match))
+        with ThreadPoolExecutor(READERS) as pool:
+            whole = list(pool.map(lambda c: self._whole(c[0], c[3]), candidates))
+        for (name, place, chunk, _), good in zip(candidates, whole, strict=True):
+            path = f"{self.root}/parts/{name}"
+            if good:
+                found.parts.setdefault((place, chunk), path)
+            else:
+                found.damaged.append(name)
+        return found
+
+    def _whole(self, name: str, match: re.Match) -> bool:
+        try:
+            raw = self.files.cat_file(f"{self.root}/parts/{name}")
+        except OSError:
+            return False
+        return _digest(match[1], int(match[2]), raw) == match[3]
+
+    def discard(self, names: list[str]) -> None:
+        """Removes damaged parts, and what killed writers left behind an hour ago or more."""
+        for name in names:
+            self._remove(f"{self.root}/parts/{name}")
+        if not self.local:
+            return
+        folder = os.path.join(self.root, "parts")
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                old = entry.name.startswith(TEMPORARY) and _age(entry) > 3600
+                if old:
+                    self._remove(entry.path)
+
+    def record_failure(self, plan: Plan, place: int, chunk: int, error: BaseException) -> None:
+        """Notes a chunk whose function raised; forgotten once the chunk is done."""
+        first, last = chunk * plan.blocks[place].chunk, plan.size(place, chunk)
+        note = {
+            "block": place,
+            "choices": dict(plan.blocks[place].choices),
+            "chunk": chunk,
+            "first": first,
+            "points": last,
+            "error": f"{type(error).__name__}: {error}",
+        }
+        self.files.makedirs(f"{self.root}/failures", exist_ok=True)
+        self._put(self._failure(plan, place, chunk), json.dumps(note).encode())
+
+    def forget_failure(self, plan: Plan, place: int, chunk: int) -> None:
+        """The chunk is done."""
+        self._remove(self._failure(plan, place, chunk))
+
+    def _remove(self, path: str) -> None:
+        """Another process may have been faster."""
+        with contextlib.suppress(FileNotFoundError):
+            self.files.rm_file(path)
+
+    def failures(self) -> list[dict[str, Any]]:
+        """The notes of :meth:`record_failure`."""
+        names = [name for name in self._names("failures") if name.endswith(".json")]
+        return [json.loads(self.files.cat_file(f"{self.root}/failures/{name}")) for name in names]
+
+    def _failure(self, plan: Plan, place: int, chunk: int) -> str:
+        return f"{self.root}/failures/{plan.fingerprints[place]}-{chunk:08d}.json"
+
+    def _names(self, folder: str) -> list[str]:
+        """Files of a folder, but for those being written."""
+        path = f"{self.root}/{folder}"
+        if self.local:
+            names = os.listdir(path) if os.path.isdir(path) else []
+        else:
+            self.files.invalidate_cache()
+            found = self.files.ls(path, detail=False) if self.files.exists(path) else []
+            names = [name.rsplit("/", 1)[-1] for name in found]
+        return sorted(name for name in names if not name.startswith(TEMPORARY))
+
+    def dataset(self) -> Any:
+        """All whole parts in the order of the table, as a pyarrow dataset to scan.
+
+        Raises:
+            FileNotFoundError: the store is empty.
+        """
+        plan = self.plan()
+        parts = {} if plan is None else self.scan(plan).parts
+        if not parts:
+            raise FileNotFoundError(f"no part in {self.address}; run the sweep first")
+        paths = [parts[key] for key in sorted(parts)]
+        files = None if self.local else self.files
+        return pyarrow.dataset.dataset(paths, format="parquet", filesystem=files)
+
+    def to_pandas(self, columns: list[str] | None = None) -> Any:
+        """The table, or some of its columns."""
+        return self.dataset().to_table(columns=columns).to_pandas()
+
+    def to_polars(self, columns: list[str] | None = None) -> Any:
+        """The table, or some of its columns; needs polars."""
+        try:
+            import polars
+        except ImportError as error:
+            raise ImportError("to_polars needs polars: pip install polars") from error
+        return polars.from_arrow(self.dataset().to_table(columns=columns))
+
+    def to_xarray(self) -> Any:
+        """Outputs over the axes; a full grid only. Needs xarray."""
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError("to_xarray needs xarray: pip install xarray") from error
+        table, plan = self.to_pandas(), self.plan()
+        block = plan.blocks[0] if plan else None
+        names = [*block.choices, *block.grid.names] if block else []
+        table = table.drop(columns="point").set_index(names)
+        if len(names) > 1 and np.prod([len(level) for level in table.index.levels]) != len(table):
+            table = table.reset_index()
+            table.index.name = "row"
+        return xarray.Dataset.from_dataframe(table)
+
+
+def versions() -> dict[str, str]:
+    """Of what decides the numbers."""
+    found = {}
+    for name in ("nc-jax", "jax", "jaxlib", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def _digest(fingerprint: str, chunk: int, raw: Any) -> str:
+    digest = hashlib.sha256(f"{fingerprint}-{chunk}:".encode())
+    digest.update(raw)
+    return digest.hexdigest()[:32]
+
+
+def _age(entry: os.DirEntry) -> float:
+    return time.time() - entry.stat().st_mtime

@@ -1,0 +1,311 @@
+"""Sweeps of any surrogate over any axes, from a TOML file into one table.
+
+    plan     points, chunks and an estimate from a timed sample
+    run      computes what the store lacks; killed, it goes on where it was
+    resume   the same, for a store that exists
+    status   what the store holds
+    export   the table as CSV, Parquet or Markdown
+    plot     an output over one axis (lines) or two (a map)
+
+    python studies/sweep.py run studies/specs/ratio_budget.toml
+    python studies/sweep.py run SPEC.toml --shard 0/4        # on each of four machines
+    python studies/sweep.py run SPEC.toml --ray local        # or the address of a cluster
+    python studies/sweep.py plot studies/specs/ratio_budget.toml --output minority_cosine
+
+The format of the file: ``nc_jax/specs.py``; three worked ones in ``studies/specs/``.
+"""
+
+import dataclasses
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import numpy as np
+import pandas as pd
+import tyro
+from matplotlib.figure import Figure
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from nc_jax import report
+from nc_jax.specs import Spec, read_spec
+from nc_jax.sweeps import Block, Outcome, Plan, Store, measured_chunk, run_sweep
+from nc_jax.sweeps.machines import run_on_ray, share_of
+
+EXPORTS = (".csv", ".parquet", ".md")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to do, and where."""
+
+    command: tyro.conf.Positional[Literal["plan", "run", "resume", "status", "export", "plot"]]
+    """See above."""
+    spec: tyro.conf.Positional[Path]
+    """The TOML file."""
+    store: str | None = None
+    """Folder or address (s3://, gs://, memory://) in place of the file's."""
+    shard: str | None = None
+    """i/n: this process does every n-th chunk; by default as Slurm or jax.distributed say."""
+    ray: str | None = None
+    """'local' for a cluster on this machine, or the address of one to join."""
+    cpus: float = 1.0
+    """Of a Ray task."""
+    gpus: float = 0.0
+    """Of a Ray task."""
+    replace: bool = False
+    """Give up the store's earlier sweep if the file has changed."""
+    to: Path | None = None
+    """File of export (.csv, .parquet, .md) or plot (.png); beside the store by default."""
+    output: str | None = None
+    """Output to plot; the first by default."""
+    over: tuple[str, ...] = ()
+    """One or two axes to plot over; the last ones of the file by default."""
+
+
+def measure(spec: Spec) -> Callable[[Block], int]:
+    """Chunks by measurement, once for each shape."""
+    known: dict[Any, int] = {}
+
+    def chunk(block: Block) -> int:
+        shape = tuple(v for k, v in block.choices.items() if k not in ("majority", "minority"))
+        key = (*shape, len(block.grid))
+        if key not in known:
+            known[key], _ = sample(spec, block)
+        return known[key]
+
+    return chunk
+
+
+def sample(spec: Spec, block: Block) -> tuple[int, float]:
+    """Points of a chunk and seconds a point, from a timed sample of a block."""
+
+    def columns(count: int) -> dict[str, np.ndarray]:
+        whole = dataclasses.replace(block, chunk=count)
+        return whole.columns(0)
+
+    return measured_chunk(spec.experiment, block.choices, columns, len(block.grid))
+
+
+def show_plan(spec: Spec, store: Store) -> int:
+    """Points, chunks, and how long it will take."""
+    before = store.plan()
+    rows, total = [], 0.0
+    timed: dict[Any, tuple[int, float]] = {}
+    for block in spec.plan.blocks:
+        key = tuple(v for k, v in block.choices.items() if k not in ("majority", "minority"))
+        if key not in timed:
+            timed[key] = sample(spec, block)
+        chunk, seconds = timed[key]
+        chunk = block.chunk or chunk
+        total += seconds * len(block.grid)
+        choices = ", ".join(f"{k} = {v}" for k, v in block.choices.items()) or "–"
+        chunks = -(-len(block.grid) // chunk)
+        row = {"choices": choices, "points": len(block.grid), "chunk": chunk, "chunks": chunks}
+        rows.append(row | {"estimate, s": f"{seconds * len(block.grid):.3g}"})
+    report.print_table(pd.DataFrame(rows), f"{spec.plan.num_points:,} points into {store.address}")
+    done = sum(before.size(*key) for key in store.scan(before).parts) if before else 0
+    print(
+        f"{done:,} points are there; all take some {total:.3g} s on {len(jax.devices())} device(s)"
+    )
+    return 0
+
+
+def run(spec: Spec, store: Store, options: Options) -> int:
+    """Computes what is missing; 0 when all is there, 1 after failures, 130 when stopped."""
+    stop = threading.Event()
+
+    def ask(number: int, _: Any) -> None:
+        if stop.is_set():
+            sys.exit(128 + number)
+        stop.set()
+
+    # The first asks for a clean end, the second ends at once.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+    share = share_of(options.shard)
+    plan = store.prepare(spec.plan, measure(spec), options.replace)
+    mine = sum(
+        plan.size(*key) for order, key in enumerate(plan.chunks()) if order % share[1] == share[0]
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]} points/s, {task.fields[failed]} chunks failed"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task("points", total=mine, speed="–", failed=0)
+        begin, state = time.perf_counter(), {"points": None, "failed": 0}
+
+        def progress(points: int, failed: int) -> None:
+            # The first call tells what was done before.
+            first = state["points"] is None
+            state["points"] = 0 if first else state["points"] + points
+            state["failed"] += failed
+            speed = f"{state['points'] / (time.perf_counter() - begin):,.0f}"
+            bar.update(task, advance=points, speed=speed, failed=state["failed"])
+
+        elsewhere = on_ray(spec, plan, store, options) if options.ray else None
+        try:
+            outcome = run_sweep(
+                plan, spec.experiment, store, spec.seed, share, None, stop, progress, elsewhere
+            )
+        except OSError as error:
+            raise OSError(f"{error}; what was written is whole, {resume_line(options)}") from error
+    return conclude(plan, store, options, outcome)
+
+
+def on_ray(spec: Spec, plan: Plan, store: Store, options: Options) -> Callable[..., None]:
+    """Chunks as Ray tasks."""
+    about = {
+        "plan": plan.spec(),
+        "build": plan.settings,
+        "seed": spec.seed,
+        "x64": spec.experiment.dtype == "float64",
+    }
+    address = str(Path(store.root).resolve()) if store.local else store.address
+
+    def elsewhere(todo: list, outcome: Outcome, stop: Any, progress: Any) -> None:
+        run_on_ray(
+            todo,
+            "nc_jax.experiments:experiment_from",
+            json.dumps(about),
+            address,
+            options.ray or "local",
+            outcome,
+            stop,
+            progress,
+            options.cpus,
+            options.gpus,
+        )
+
+    return elsewhere
+
+
+def conclude(plan: Plan, store: Store, options: Options, outcome: Outcome) -> int:
+    """Says what happened."""
+    for name in outcome.damaged:
+        print(f"{name} was truncated or altered; computed again", file=sys.stderr)
+    for name in outcome.foreign:
+        print(f"{name} does not belong to this sweep; left alone", file=sys.stderr)
+    for line in outcome.failed:
+        print(f"failed: {line}", file=sys.stderr)
+    speed = outcome.points / max(outcome.seconds, 1e-9)
+    print(
+        f"{outcome.points:,} points in {outcome.chunks} chunks, {outcome.seconds:.1f} s "
+        f"({speed:,.0f} points/s); {outcome.found} chunks were there; {store.address}"
+    )
+    if outcome.interrupted:
+        print(f"stopped; {resume_line(options)}")
+        return 130
+    if outcome.failed:
+        print(f"{len(outcome.failed)} chunks failed; run again to try them again", file=sys.stderr)
+        return 1
+    if store.local and options.shard is None:
+        report.write_provenance(Path(store.root), options, outcome.seconds)
+    return 0
+
+
+def resume_line(options: Options) -> str:
+    """How to go on."""
+    where = f" --store {options.store}" if options.store else ""
+    return f"go on with: python studies/sweep.py resume {options.spec}{where}"
+
+
+def status(store: Store) -> int:
+    """What the store holds; 0 when it is complete, 1 when not."""
+    plan = store.plan()
+    if plan is None:
+        raise FileNotFoundError(f"no sweep in {store.address}")
+    scan = store.scan(plan)
+    rows = []
+    for place, block in enumerate(plan.blocks):
+        done = [chunk for own, chunk in scan.parts if own == place]
+        points = sum(plan.size(place, chunk) for chunk in done)
+        choices = ", ".join(f"{k} = {v}" for k, v in block.choices.items()) or "–"
+        chunks = f"{len(done)} of {block.num_chunks}"
+        rows.append(
+            {"choices": choices, "points": len(block.grid), "done": points, "chunks": chunks}
+        )
+    report.print_table(pd.DataFrame(rows), f"{store.address}")
+    for kind in ("damaged", "foreign"):
+        for name in getattr(scan, kind):
+            print(f"{kind}: {name}")
+    for note in store.failures():
+        print(f"failed: chunk {note['chunk']} of {note['choices']}: {note['error']}")
+    return 0 if len(scan.parts) == plan.num_chunks else 1
+
+
+def export(store: Store, options: Options) -> int:
+    """The whole table as one file."""
+    to = options.to or Path("table.csv")
+    if to.suffix not in EXPORTS:
+        raise ValueError(f"--to must end in {', '.join(EXPORTS)}, got {to}")
+    report.prepare_folder(to.parent)
+    report.export_dataset(store.dataset(), to)
+    print(to)
+    return 0
+
+
+def plot(spec: Spec, store: Store, options: Options) -> int:
+    """A figure of one output."""
+    output = options.output or spec.experiment.outputs[0]
+    if output not in spec.experiment.outputs:
+        raise ValueError(f"--output must be one of {', '.join(spec.experiment.outputs)}")
+    over = options.over or spec.axes[-2:]
+    unknown = [name for name in over if name not in spec.axes]
+    if unknown or len(over) not in (1, 2):
+        raise ValueError(f"--over must be one or two of {', '.join(spec.axes)}, got {over}")
+    rest = [name for name in spec.axes if name not in over]
+    table = store.to_pandas([*spec.axes, output])
+    if options.to is not None and options.to.suffix != ".png":
+        raise ValueError(f"--to must end in .png, got {options.to}")
+    to = options.to or Path(store.root if store.local else ".") / f"{output}.png"
+    report.prepare_folder(to.parent)
+    draw = report.draw_lines if len(over) == 1 else report.draw_maps
+    figure: Figure = draw(table, list(over), rest, output)
+    report.save_figure(figure, to.parent, to.stem)
+    print(to)
+    return 0
+
+
+def main(options: Options) -> int:
+    """Does one command and returns the exit code."""
+    spec = read_spec(options.spec)
+    store = Store(options.store or spec.store)
+    if options.command == "plan":
+        return show_plan(spec, store)
+    if options.command == "resume" and store.plan() is None:
+        raise FileNotFoundError(f"no sweep in {store.address}; use run")
+    if options.command in ("run", "resume"):
+        return run(spec, store, options)
+    if options.command == "status":
+        return status(store)
+    return export(store, options) if options.command == "export" else plot(spec, store, options)
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    chosen = tyro.cli(
+        Annotated[Options, tyro.conf.FlagConversionOff], description=(__doc__ or "").strip()
+    )
+    try:
+        sys.exit(main(chosen))
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"error: {str(error).strip()}", file=sys.stderr)
+        sys.exit(2)

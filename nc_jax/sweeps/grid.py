@@ -171,7 +171,12 @@ class Sobol(_Design):
     """
 
     kind = "sobol"
-    BITS = 52
+    BITS = 30
+
+    def __init__(self, ranges: Mapping[str, Sequence[Any]], num: int, seed: int = 0):
+        super().__init__(ranges, num, seed)
+        if num > 2**self.BITS:
+            raise ValueError(f"a sobol design has at most 2^{self.BITS} points, got {num}")
 
     def units(self, indices: np.ndarray) -> list[np.ndarray]:
         """See :class:`Grid`."""

@@ -7,6 +7,7 @@ its share of the points, and none waits for another's loops.
 """
 
 import dataclasses
+import re
 import threading
 import time
 from collections import deque
@@ -75,6 +76,7 @@ class ChunkSolver:
         mesh = Mesh(devices, ("points",))
         spec = PartitionSpec("points")
         self.sharding = NamedSharding(mesh, spec)
+        self.names: list[str] = []
         function = build(choices)
 
         def work(columns: dict[str, jax.Array], words: jax.Array) -> dict[str, jax.Array]:
@@ -83,7 +85,10 @@ class ChunkSolver:
             def key(word: jax.Array) -> jax.Array:
                 return jax.random.fold_in(jax.random.fold_in(base, word[0]), word[1])
 
-            return dict(function(columns, jax.vmap(key)(words)))
+            outputs = dict(function(columns, jax.vmap(key)(words)))
+            # A compiled program sorts its names.
+            self.names = list(outputs)
+            return outputs
 
         self.work = jax.jit(
             jax.shard_map(work, mesh=mesh, in_specs=(spec, spec), out_specs=spec, check_vma=False)
@@ -108,7 +113,8 @@ class ChunkSolver:
 
     def __call__(self, columns: Columns) -> dict[str, jax.Array]:
         """Starts a chunk; its outputs are padded, and may not be ready yet."""
-        return self.work(*self.inputs(columns))
+        outputs = self.work(*self.inputs(columns))
+        return {name: outputs[name] for name in self.names}
 
 
 def finished_table(columns: Columns, outputs: Mapping[str, Any]) -> Columns:
@@ -123,6 +129,14 @@ def finished_table(columns: Columns, outputs: Mapping[str, Any]) -> Columns:
     if other:
         raise ValueError(f"outputs must be [n] columns, got others: {', '.join(other)}")
     return table
+
+
+def error_line(error: Exception) -> str:
+    """What went wrong, in one line; of an error inside a compiled program, its cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    line = causes[-1] if causes else (lines or [""])[0]
+    return line if causes else f"{type(error).__name__}: {line}"
 
 
 def run_sweep(
@@ -236,8 +250,8 @@ class _Run:
         self.report(count, 0)
 
     def _fail(self, place: int, chunk: int, error: Exception) -> None:
-        self.store.record_failure(self.plan, place, chunk, error)
-        line = str(error).strip().split("\n")[0]
+        line = error_line(error)
+        self.store.record_failure(self.plan, place, chunk, line)
         choices = dict(self.plan.blocks[place].choices)
         self.outcome.failed.append(f"chunk {chunk} of {choices or 'the grid'}: {line}")
         self.report(0, 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from nc_jax.sweeps.engine import ChunkSolver, Outcome, finished_table
+from nc_jax.sweeps.engine import ChunkSolver, Outcome, error_line, finished_table
 from nc_jax.sweeps.plan import plan_from_spec
 from nc_jax.sweeps.store import Store
 
@@ -70,8 +70,9 @@ def do_chunk(maker: str, text: str, address: str, place: int, chunk: int) -> tup
         columns = plan.blocks[place].columns(chunk)
         table = finished_table(columns, solvers[place](columns))
     except Exception as error:  # noqa: BLE001 (a user's function may raise anything)
-        store.record_failure(plan, place, chunk, error)
-        return 0, str(error).strip().split("\n")[0]
+        line = error_line(error)
+        store.record_failure(plan, place, chunk, line)
+        return 0, line
     store.write(plan, place, chunk, table)
     store.forget_failure(plan, place, chunk)
     return len(columns["point"]), ""

@@ -230,7 +230,7 @@ class Store:
                 if old:
                     self._remove(entry.path)
 
-    def record_failure(self, plan: Plan, place: int, chunk: int, error: BaseException) -> None:
+    def record_failure(self, plan: Plan, place: int, chunk: int, error: str) -> None:
         """Notes a chunk whose function raised; forgotten once the chunk is done."""
         first, last = chunk * plan.blocks[place].chunk, plan.size(place, chunk)
         note = {
@@ -239,7 +239,7 @@ class Store:
             "chunk": chunk,
             "first": first,
             "points": last,
-            "error": f"{type(error).__name__}: {error}",
+            "error": error,
         }
         self.files.makedirs(f"{self.root}/failures", exist_ok=True)
         self._put(self._failure(plan, place, chunk), json.dumps(note).encode())

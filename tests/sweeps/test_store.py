@@ -1,0 +1,265 @@
+"""Parts that are whole or not there, manifests, readers, and the engine in one process."""
+
+import json
+import os
+import shutil
+import threading
+import time
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from nc_jax.sweeps import Block, Plan, Product, Store, Values, linspace, measured_chunk, run_sweep
+from tests.sweeps import toy
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The toy sweep's store, left alone."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    store = Store(folder)
+    outcome = run_sweep(store.prepare(toy.plan()), toy.build, store)
+    assert (outcome.points, outcome.chunks, outcome.found) == (220, 32, 0)
+    return folder
+
+
+@pytest.fixture
+def copy(undisturbed, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(undisturbed, folder)
+    return folder
+
+
+def table(folder):
+    return Store(folder).to_pandas()
+
+
+def test_the_table_is_the_function_of_the_grid(undisturbed):
+    rows = table(undisturbed)
+    assert list(rows) == ["point", "k", "x", "y", "z", "noise"]
+    bad = np.where(rows["y"] == 5, np.nan, rows["y"])
+    np.testing.assert_allclose(rows["z"], rows["k"] * rows["x"] ** 2 + bad)
+    assert rows["noise"].nunique() == 220 and rows["point"].nunique() == 220
+    # In the order of the plan.
+    assert (np.diff(rows["k"]) >= 0).all() and rows["y"].tolist()[:11] == list(range(11))
+
+
+def test_chunks_do_not_change_numbers(undisturbed, tmp_path):
+    store = Store(tmp_path)
+    blocks = [Block(b.choices, b.grid, 50) for b in toy.plan().blocks]
+    run_sweep(store.prepare(Plan({"what": "toy"}, tuple(blocks))), toy.build, store)
+    pd.testing.assert_frame_equal(table(tmp_path), table(undisturbed))
+
+
+def test_metadata_names_spec_and_versions(undisturbed):
+    metadata = Store(undisturbed).dataset().schema.metadata[b"nc_jax.sweep"]
+    about = json.loads(metadata)
+    assert about["settings"] == {"what": "toy"}
+    assert about["block"]["choices"] == {"k": 1} and about["versions"]["jax"] == jax.__version__
+
+
+@pytest.mark.parametrize("harm", ["cut", "empty", "flip", "rename", "foreign", "junk", "remove"])
+def test_harmed_parts_are_found_named_and_computed_again(undisturbed, copy, harm):
+    parts = sorted((copy / "parts").iterdir())
+    part = parts[5]
+    raw = bytearray(part.read_bytes())
+    named = part.name
+    if harm == "cut":
+        part.write_bytes(raw[:-20])
+    elif harm == "empty":
+        part.write_bytes(b"")
+    elif harm == "flip":
+        raw[len(raw) // 3] ^= 1
+        part.write_bytes(raw)
+    elif harm == "rename":
+        named = parts[6].name.replace(parts[6].name[13:21], "00000004")
+        parts[6].rename(copy / "parts" / named)
+    elif harm == "foreign":
+        named = "0123456789ab" + part.name[12:]
+        part.rename(copy / "parts" / named)
+    elif harm == "junk":
+        named = "notes.txt"
+        (copy / "parts" / named).write_text("mine")
+    else:
+        part.unlink()
+    store = Store(copy)
+    outcome = run_sweep(store.prepare(toy.plan()), toy.build, store)
+    found = outcome.foreign if harm in ("foreign", "junk") else outcome.damaged
+    assert found == ([] if harm == "remove" else [named])
+    assert outcome.chunks == (0 if harm == "junk" else 1)
+    pd.testing.assert_frame_equal(table(copy), table(undisturbed))
+    # What is not ours is left where it was.
+    assert (copy / "parts" / named).exists() == (harm not in ("rename",))
+
+
+def test_appended_values_keep_what_is_there(undisturbed, copy):
+    store = Store(copy)
+    before = {p.name: p.stat().st_mtime_ns for p in (copy / "parts").iterdir()}
+    x, y = toy.plan().blocks[0].grid.factors
+    more = Product(Values("x", np.append(x.values, 2.0)), Values("y", np.append([-1.0], y.values)))
+    blocks = tuple(Block({"k": k}, more, toy.CHUNK) for k in (1, 2, 3))
+    plan = store.prepare(Plan({"what": "toy"}, blocks))
+    outcome = run_sweep(plan, toy.build, store)
+    assert outcome.points == 3 * 11 * 12 - 220
+    after = {p.name: p.stat().st_mtime_ns for p in (copy / "parts").iterdir()}
+    assert {name: after[name] for name in before} == before
+    rows = table(copy)
+    assert len(rows) == 396 and rows["point"].nunique() == 396
+    old = rows.merge(table(undisturbed), on="point", suffixes=("", "_before"))
+    np.testing.assert_array_equal(old["z"], old["z_before"])
+    with pytest.raises(ValueError, match="another sweep"):
+        store.prepare(toy.plan())
+
+
+def test_another_sweep_is_refused_unless_asked_for(copy):
+    store = Store(copy)
+    other = Plan({"what": "else"}, toy.plan().blocks)
+    with pytest.raises(ValueError, match=r"another sweep.*what was 'toy', is 'else'"):
+        store.prepare(other)
+    plan = store.prepare(other, replace=True)
+    outcome = run_sweep(plan, toy.build, store)
+    assert outcome.chunks == 32 and len(outcome.foreign) == 32
+    assert len(table(copy)) == 220
+
+
+def test_a_raising_chunk_is_recorded_and_the_others_go_on(undisturbed, tmp_path):
+    store = Store(tmp_path)
+    plan = store.prepare(toy.plan())
+    x = toy.plan().blocks[0].grid.factors[0].values[3]
+    outcome = run_sweep(plan, lambda c: toy.build(c, fail_at=x), store)
+    assert 2 <= len(outcome.failed) <= 8 and outcome.chunks == 32 - len(outcome.failed)
+    assert "cursed" in outcome.failed[0]
+    assert [note["block"] for note in store.failures()].count(1) == len(outcome.failed) / 2
+    again = run_sweep(plan, toy.build, store)
+    assert again.chunks == len(outcome.failed) and not store.failures()
+    pd.testing.assert_frame_equal(table(tmp_path), table(undisturbed))
+
+
+def test_a_function_that_cannot_be_built_fails_its_block_alone(tmp_path):
+    def build(choices):
+        if choices["k"] == 1:
+            raise ValueError("no such k")
+        return toy.build(choices)
+
+    store = Store(tmp_path)
+    outcome = run_sweep(store.prepare(toy.plan()), build, store)
+    assert outcome.chunks == 16 and len(outcome.failed) == 16
+    assert "no such k" in outcome.failed[0]
+
+
+def test_outputs_must_be_columns(tmp_path):
+    store = Store(tmp_path)
+    outcome = run_sweep(
+        store.prepare(toy.plan()), lambda c: lambda cols, keys: {"z": cols["x"][:, None]}, store
+    )
+    assert outcome.chunks == 0 and "z" in outcome.failed[0]
+
+
+def test_a_store_that_cannot_be_written_loses_nothing(undisturbed, tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    plan = store.prepare(toy.plan())
+    write, count = Store._put, iter(range(100))
+
+    def full(self, path, raw, new=False):
+        if next(count) == 5:
+            raise OSError(28, "No space left on device")
+        return write(self, path, raw, new)
+
+    monkeypatch.setattr(Store, "_put", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_sweep(plan, toy.build, store)
+    monkeypatch.undo()
+    assert not [p for p in (tmp_path / "parts").iterdir() if p.name.startswith(".")]
+    outcome = run_sweep(plan, toy.build, store)
+    assert outcome.found >= 5
+    pd.testing.assert_frame_equal(table(tmp_path), table(undisturbed))
+
+
+def test_in_memory_and_as_other_tables(undisturbed):
+    store = Store("memory://toy")
+    run_sweep(store.prepare(toy.plan()), toy.build, store)
+    pd.testing.assert_frame_equal(store.to_pandas(), table(undisturbed))
+    assert run_sweep(store.prepare(toy.plan()), toy.build, store).found == 32
+    some = store.to_pandas(["z"])
+    assert list(some) == ["z"]
+
+
+def test_other_readers(undisturbed):
+    store = Store(undisturbed)
+    polars = pytest.importorskip("polars")
+    assert isinstance(store.to_polars(), polars.DataFrame) and store.to_polars().shape == (220, 6)
+    pytest.importorskip("xarray")
+    array = store.to_xarray()
+    assert dict(array.sizes) == {"k": 2, "x": 10, "y": 11}
+    np.testing.assert_allclose(array["z"].sel(k=2, y=3.0), 2 * array["x"] ** 2 + 3)
+
+
+def test_many_parts_are_checked_fast(tmp_path):
+    """The scan reads each part once; its cost is that of opening files."""
+    grid = linspace("x", 0, 1, 2000)
+    store = Store(tmp_path)
+    plan = store.prepare(Plan({}, (Block({}, grid, 1),)))
+    for chunk in range(2000):
+        store.write(plan, 0, chunk, {"x": np.zeros(1)})
+    start = time.perf_counter()
+    assert len(store.scan(plan).parts) == 2000
+    assert time.perf_counter() - start < 5
+
+
+def test_one_process_of_several_begins_a_store(tmp_path):
+    found = []
+
+    def begin(chunk):
+        blocks = [Block(b.choices, b.grid, 0) for b in toy.plan().blocks]
+        plan = Plan({"what": "toy"}, tuple(blocks))
+        found.append(Store(tmp_path).prepare(plan, measure=lambda block: chunk))
+
+    threads = [threading.Thread(target=begin, args=(chunk,)) for chunk in range(3, 11)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({plan.fingerprints[0] for plan in found}) == 1
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".writing")]
+
+
+def test_chunks_are_measured_by_time_and_memory():
+    block = toy.plan(points=1000).blocks[0]
+
+    def columns(count):
+        return Block(block.choices, block.grid, count).columns(0)
+
+    size, seconds = measured_chunk(toy.build, {"k": 1}, columns, len(block.grid))
+    assert size == 11_000 and 0 < seconds < 0.1
+    small, _ = measured_chunk(toy.build, {"k": 1}, columns, len(block.grid), memory=2**14)
+    assert small < 1000
+    slow, _ = measured_chunk(
+        lambda c: toy.build(c, seconds=0.02), {"k": 1}, columns, len(block.grid), seconds=0.01
+    )
+    assert slow <= 8
+
+
+def test_stop_ends_after_the_chunks_in_flight(tmp_path):
+    store, stop = Store(tmp_path), threading.Event()
+    outcome = run_sweep(
+        store.prepare(toy.plan()), toy.build, store, stop=stop,
+        progress=lambda points, failed: stop.set() if points else None,
+    )  # fmt: skip
+    assert outcome.interrupted and 1 <= outcome.chunks < 32
+    assert len(store.scan(store.plan()).parts) == outcome.chunks
+
+
+@pytest.mark.parametrize("address", ["nonsense://x"])
+def test_bad_addresses_are_named(address):
+    with pytest.raises(ValueError, match="store"):
+        Store(address)
+
+
+def test_a_broken_manifest_is_named(copy):
+    (copy / "sweep.json").write_text("{")
+    with pytest.raises(ValueError, match=r"sweep\.json"):
+        Store(copy).plan()
+    with pytest.raises(FileNotFoundError, match="no part"):
+        Store(copy / "elsewhere").to_pandas()

@@ -17,6 +17,8 @@ The format of the file: ``nc_jax/specs.py``; three worked ones in ``studies/spec
 
 import dataclasses
 import json
+import os
+import re
 import signal
 import sys
 import threading
@@ -41,7 +43,7 @@ from rich.progress import (
 
 from nc_jax import report
 from nc_jax.specs import Spec, read_spec
-from nc_jax.sweeps import Block, Outcome, Plan, Store, measured_chunk, run_sweep
+from nc_jax.sweeps import Block, Outcome, Plan, Store, measured_chunk, run_sweep, usable_devices
 from nc_jax.sweeps.machines import run_on_ray, share_of
 
 EXPORTS = (".csv", ".parquet", ".md")
@@ -117,9 +119,8 @@ def show_plan(spec: Spec, store: Store) -> int:
         rows.append(row | {"estimate, s": f"{seconds * len(block.grid):.3g}"})
     report.print_table(pd.DataFrame(rows), f"{spec.plan.num_points:,} points into {store.address}")
     done = sum(before.size(*key) for key in store.scan(before).parts) if before else 0
-    print(
-        f"{done:,} points are there; all take some {total:.3g} s on {len(jax.devices())} device(s)"
-    )
+    where = f"{len(usable_devices())} device(s)"
+    print(f"{done:,} points are there; all take some {total:.3g} s on {where}")
     return 0
 
 
@@ -299,7 +300,16 @@ def main(options: Options) -> int:
     return export(store, options) if options.command == "export" else plot(spec, store, options)
 
 
+def make_room_for_virtual_devices() -> None:
+    """Threads for all of a CPU's virtual devices, before JAX starts; see usable_devices."""
+    found = re.findall(r"device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    count = max([int(number) for number in found], default=1)
+    if count > 1:
+        os.environ.setdefault("NPROC", str(max(os.cpu_count() or 1, 2 * count)))
+
+
 if __name__ == "__main__":
+    make_room_for_virtual_devices()
     jax.config.update("jax_enable_x64", True)
     chosen = tyro.cli(
         Annotated[Options, tyro.conf.FlagConversionOff], description=(__doc__ or "").strip()

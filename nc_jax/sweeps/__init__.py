@@ -1,6 +1,6 @@
 """A batched, pure function over a named grid, on every device, into one table."""
 
-from nc_jax.sweeps.engine import Outcome, measured_chunk, run_sweep
+from nc_jax.sweeps.engine import Outcome, measured_chunk, run_sweep, usable_devices
 from nc_jax.sweeps.grid import (
     Grid,
     Product,
@@ -31,4 +31,5 @@ __all__ = [
     "measured_chunk",
     "point_ids",
     "run_sweep",
+    "usable_devices",
 ]

@@ -7,6 +7,7 @@ its share of the points, and none waits for another's loops.
 """
 
 import dataclasses
+import os
 import re
 import threading
 import time
@@ -54,6 +55,22 @@ class Outcome:
     interrupted: bool = False
 
 
+def usable_devices() -> list[Any]:
+    """All local devices, but of a CPU's virtual ones no more than half its threads.
+
+    Programs on virtual devices share one pool of threads, and some (batches of
+    singular value decompositions) wait in it for others: with a program on every
+    thread they would wait for ever. The variable NPROC, set before JAX starts, makes
+    the pool larger.
+    """
+    devices = jax.local_devices()
+    if devices[0].platform != "cpu":
+        return devices
+    given = os.environ.get("NPROC", "")
+    threads = int(given) if given.isdigit() else os.cpu_count() or 1
+    return devices[: max(1, max(threads, len(devices)) // 2)]
+
+
 class ChunkSolver:
     """One block's function, compiled for chunks of one length on the given devices."""
 
@@ -67,10 +84,10 @@ class ChunkSolver:
             choices: the block's.
             length: points of a chunk.
             seed: of the points' keys.
-            devices: all local ones by default.
+            devices: :func:`usable_devices` by default.
         """
         self.choices, self.seed = choices, seed
-        devices = np.array(jax.local_devices() if devices is None else devices)
+        devices = np.array(usable_devices() if devices is None else devices)
         # Every device gets as many points; the last of them may be padding.
         self.length = -(-length // len(devices)) * len(devices)
         mesh = Mesh(devices, ("points",))
@@ -158,7 +175,7 @@ def run_sweep(
         store: where the parts go.
         seed: of the points' keys, folded with the points' ids.
         share: (i, n), to do every n-th chunk alone.
-        devices: all local ones by default.
+        devices: :func:`usable_devices` by default.
         stop: set, to end after the chunks in flight.
         progress: called with points and failed chunks as they come.
         elsewhere: does the chunks in place of the local devices; called with
@@ -274,7 +291,7 @@ def measured_chunk(
         choices: of the block.
         columns: the first n points' columns, for any n.
         num_points: of the block.
-        devices: all local ones by default.
+        devices: :func:`usable_devices` by default.
         largest: points a device at most.
         memory: bytes that a chunk may take while it is computed, on all devices.
         seconds: what a chunk should take at most.
@@ -283,7 +300,7 @@ def measured_chunk(
         The chunk's points, a power of two for each device, and seconds a point as
         measured on the last trial.
     """
-    cores = len(jax.local_devices() if devices is None else devices)
+    cores = len(usable_devices() if devices is None else devices)
     top = min(largest, -(-num_points // cores))
     trial = min(8, top)
     while True:

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
@@ -154,7 +155,8 @@ class Store:
         table = pa.table({name: pa.array(column) for name, column in columns.items()})
         table = table.replace_schema_metadata({"nc_jax.sweep": json.dumps(about, sort_keys=True)})
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="lz4", use_dictionary=False)
+        rows = max(len(table), 1)
+        pq.write_table(table, sink, compression="lz4", use_dictionary=False, write_batch_size=rows)
         raw = sink.getbuffer()
         name = f"{fingerprint}-{chunk:08d}-{_digest(fingerprint, chunk, raw)}.parquet"
         self._put(f"{self.root}/parts/{name}", raw)
@@ -314,6 +316,7 @@ class Store:
         return xarray.Dataset.from_dataframe(table)
 
 
+@cache
 def versions() -> dict[str, str]:
     """Of what decides the numbers."""
     found = {}

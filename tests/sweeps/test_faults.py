@@ -121,8 +121,9 @@ def test_no_room_for_a_part(tmp_path, expected):
 
 def test_eight_devices_and_two_processes_give_the_same_numbers(tmp_path, expected):
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    assert finish(tmp_path / "eight", XLA_FLAGS=flags)["devices"] == 8
+    assert finish(tmp_path / "eight", XLA_FLAGS=flags, NPROC="16")["devices"] == 8
     assert same(tmp_path / "eight", expected)
+    assert finish(tmp_path / "few", XLA_FLAGS=flags, NPROC="2")["devices"] == 4
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nc_jax.sweeps import Block, Plan, Product, Store, Values, linspace, run_sweep
+from nc_jax.sweeps import Block, Plan, Product, Store, Values, linspace, run_sweep, usable_devices
 from nc_jax.sweeps.machines import share_of
 
 CHUNK = 7
@@ -72,7 +72,7 @@ def main():
         stop=stop,
     )
     facts = {"chunks": outcome.chunks, "found": outcome.found, "damaged": outcome.damaged}
-    print(json.dumps(facts | {"devices": len(jax.local_devices())}), flush=True)
+    print(json.dumps(facts | {"devices": len(usable_devices())}), flush=True)
     sys.exit(130 if outcome.interrupted else int(bool(outcome.failed)))
 
 

@@ -1,0 +1,80 @@
+"""The sweep study, run as a user runs it."""
+
+import pandas as pd
+import pytest
+
+from tests.studies.test_factored_studies import run_study
+
+SPEC = """
+outputs = ["gap", "phase", "minority_cosine"]
+chunk = 20
+[model]
+num_classes = 4
+[axes]
+majority = [1, 2]
+budget = {linspace = [1.0, 3.0, 5]}
+ratio = {logspace = [1.0, 1e3, 9]}
+"""
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("swept")
+    (folder / "spec.toml").write_text(SPEC)
+    done = run_study("sweep", "run", folder / "spec.toml", "--store", folder / "store")
+    assert done.returncode == 0, done.stderr
+    assert "90 points in 6 chunks" in done.stdout
+    return folder
+
+
+def sweep(folder, command, *arguments):
+    return run_study(
+        "sweep", command, folder / "spec.toml", "--store", folder / "store", *arguments
+    )
+
+
+def test_status_export_plot_and_resume(swept):
+    found = sweep(swept, "status")
+    assert found.returncode == 0 and "3 of 3" in found.stdout
+    for suffix in ("csv", "parquet", "md"):
+        to = swept / f"table.{suffix}"
+        assert sweep(swept, "export", "--to", to).returncode == 0
+        assert to.stat().st_size > 1000
+    rows = pd.read_csv(swept / "table.csv")
+    assert len(rows) == 90 and (rows["gap"] < 1e-9).all()
+    pd.testing.assert_frame_equal(rows.drop(columns="point"),
+                                  pd.read_parquet(swept / "table.parquet").drop(columns="point"),
+                                  check_dtype=False)  # fmt: skip
+    for over in (["ratio"], ["budget", "ratio"]):
+        to = swept / f"{len(over)}.png"
+        done = sweep(swept, "plot", "--output", "minority_cosine", "--over", *over, "--to", to)
+        assert done.returncode == 0, done.stderr
+        assert to.stat().st_size > 10_000
+    again = sweep(swept, "resume")
+    assert again.returncode == 0 and "6 chunks were there" in again.stdout
+
+
+def test_a_changed_spec_is_refused(swept):
+    (swept / "changed.toml").write_text(SPEC.replace("num_classes = 4", "num_classes = 5"))
+    done = run_study("sweep", "run", swept / "changed.toml", "--store", swept / "store")
+    assert done.returncode == 2 and "another sweep" in done.stderr
+
+
+def test_plan_estimates(swept):
+    done = sweep(swept, "plan")
+    assert done.returncode == 0 and "90 points are there" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("ratio = ", "ratios = "), "ratios"),
+        (("majority = [1, 2]", "majority = [1, 4]"), "majority must be from 1 to num_classes"),
+        (("chunk = 20", 'store = "/proc/no/such"'), "/proc"),
+    ],
+)
+def test_bad_specs_are_one_line(tmp_path, change, named):
+    (tmp_path / "spec.toml").write_text(SPEC.replace(*change))
+    done = run_study("sweep", "run", tmp_path / "spec.toml")
+    assert done.returncode == 2
+    assert named in done.stderr and "Traceback" not in done.stderr

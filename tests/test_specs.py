@@ -1,0 +1,158 @@
+"""Sweeps as TOML: what they solve agrees with the models, and what is wrong is named."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import nc_jax as nc
+from nc_jax.experiments import Experiment, experiment_from
+from nc_jax.specs import parse_spec, read_spec
+from nc_jax.sweeps import Store, run_sweep
+from tests.test_architecture import ROOT
+
+AXES = {"ratio": [1.0, 10.0, 100.0], "budget": {"linspace": [1.0, 2.0, 2]}}
+GOOD = {"model": {"majority": 3, "minority": 2}, "axes": AXES}
+
+
+def rows_of(spec, tmp_path):
+    store = Store(tmp_path)
+    blocks = tuple(dataclasses.replace(block, chunk=4) for block in spec.plan.blocks)
+    plan = store.prepare(dataclasses.replace(spec.plan, blocks=blocks))
+    outcome = run_sweep(plan, spec.experiment, store, spec.seed)
+    assert not outcome.failed, outcome.failed
+    return store.to_pandas()
+
+
+def test_layer_peeled_rows_are_the_models(tmp_path):
+    outputs = ["status", "phase", "objective", "gap", "minority_cosine", "tail_cosine"]
+    rows = rows_of(parse_spec(GOOD | {"outputs": outputs}), tmp_path)
+    assert len(rows) == 6
+    for row in rows.to_dict("records"):
+        sizes = nc.two_groups(3, 2, row["ratio"])
+        one = nc.solve(nc.LayerPeeled(sizes, 1.0, row["budget"] ** 2))
+        np.testing.assert_allclose(row["objective"], one.objective, rtol=1e-12)
+        np.testing.assert_allclose(row["minority_cosine"], one.within_cosines[1], atol=1e-12)
+        np.testing.assert_allclose(row["tail_cosine"], one.within_cosines[1], atol=1e-7)
+        assert nc.Phase(int(row["phase"])).name.lower() == nc.phase(one)
+
+
+def test_choices_are_blocks_and_designs_are_axes(tmp_path):
+    given = {
+        "surrogate": "unconstrained",
+        "outputs": ["status", "objective", "majority_norm"],
+        "model": {"num_classes": 3, "minority_size": 10, "ratio": 5.0},
+        "axes": {"majority": [1, 2]},
+        "designs": {
+            "decay": {"sobol": 4, "lambda_w": [1e-3, 1e-1, "log"], "lambda_h": [1e-4, 1e-3]}
+        },
+    }
+    spec = parse_spec(given)
+    assert [dict(block.choices) for block in spec.plan.blocks] == [{"majority": 1}, {"majority": 2}]
+    rows = rows_of(spec, tmp_path)
+    assert len(rows) == 8 and (rows["status"] == nc.Status.CONVERGED).all()
+    row = rows.iloc[-1]
+    sizes = nc.two_groups(2, 1, 5.0, 10.0)
+    one = nc.solve(nc.UnconstrainedFeatures(sizes, row["lambda_w"], row["lambda_h"]))
+    np.testing.assert_allclose(row["objective"], one.objective, rtol=1e-9)
+
+
+def test_zipped_axes_run_side_by_side():
+    spec = parse_spec(GOOD | {"axes": {"ratio": [1.0, 2.0], "budget": [3.0, 4.0]},
+                              "zip": [["ratio", "budget"]]})  # fmt: skip
+    columns = spec.plan.blocks[0].grid.at(np.arange(2))
+    assert columns["ratio"].tolist() == [1.0, 2.0] and columns["budget"].tolist() == [3.0, 4.0]
+
+
+def test_random_starts_follow_the_point_not_the_chunk(tmp_path):
+    given = GOOD | {"loss": "power-softmax", "outputs": ["objective", "residual", "spread"]}
+    given |= {"model": {"majority": 2, "minority": 1, "q": 2.0}}
+    spec = parse_spec(given)
+    block = spec.plan.blocks[0]
+    tables = []
+    for chunk in (6, 5):
+        store = Store(tmp_path / str(chunk))
+        blocks = (dataclasses.replace(block, chunk=chunk),)
+        run_sweep(
+            store.prepare(dataclasses.replace(spec.plan, blocks=blocks)), spec.experiment, store
+        )
+        tables.append(store.to_pandas())
+    np.testing.assert_allclose(tables[0]["spread"], tables[1]["spread"], atol=1e-9)
+    np.testing.assert_allclose(tables[0]["objective"], tables[1]["objective"], rtol=1e-9)
+
+
+def test_a_bad_lane_is_a_row_with_a_status(tmp_path):
+    spec = parse_spec(GOOD | {"axes": {"ratio": [1.0, -1.0], "budget": [2.0]}})
+    rows = rows_of(spec, tmp_path)
+    assert rows["status"].tolist() == [nc.Status.CONVERGED, nc.Status.INVALID]
+    assert np.isnan(rows["objective"]).tolist() == [False, True]
+
+
+def test_single_precision_and_settings():
+    spec = parse_spec(GOOD | {"dtype": "float32"})
+    again = experiment_from(spec.plan.settings)
+    assert again.settings() | {"seed": 0} == spec.plan.settings
+    out = jax.eval_shape(
+        spec.experiment({}), spec.plan.blocks[0].grid.at(np.arange(2)),
+        jax.random.split(jax.random.key(0), 2),
+    )  # fmt: skip
+    assert out["objective"].dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["ratio_budget", "weight_decay", "long_tailed"])
+def test_worked_specs_are_good(name):
+    spec = read_spec(ROOT / "studies" / "specs" / f"{name}.toml")
+    assert spec.plan.num_points > 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"surrogat": "x"}, "surrogat: unknown key"),
+        ({"surrogate": "peeled"}, "surrogate must be one of layer-peeled"),
+        ({"loss": "hinge"}, "loss must be"),
+        ({"solver": "Newton"}, "solver must be"),
+        ({"dtype": "float16"}, "dtype must be"),
+        ({"outputs": []}, "outputs must be"),
+        ({"outputs": ["colour"]}, "outputs must be one of .*'colour'"),
+        ({"outputs": ["residual"]}, "residual needs solver"),
+        ({"store": 3}, "store must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"chunk": 1.5}, "chunk must be"),
+        ({"model": 3}, "model must be a table"),
+        ({"model": {"majority": 3}}, "exactly two of majority, minority"),
+        ({"model": {"majority": 12, "num_classes": 10}}, "majority must be from 1 to .* = 9"),
+        ({"model": {"majority": 3, "minority": 2.5}}, "minority must be a positive integer"),
+        ({"model": {"majority": 3, "minority": 2, "colour": 1}}, "colour"),
+        ({"model": {"majority": 3, "minority": 2, "ratio": 2}}, "ratio is in"),
+        ({"axes": {}}, "axes must hold"),
+        ({"axes": AXES | {"ratio": []}}, "ratio"),
+        ({"axes": AXES | {"ratios": [1.0]}}, "ratios"),
+        ({"axes": AXES | {"ratio": ["a"]}}, "ratio must be a number"),
+        ({"axes": AXES | {"ratio": {"logspace": [0, 1, 3]}}}, "positive ends"),
+        ({"axes": AXES | {"ratio": {"logspace": [1, 3]}}}, "start, stop, num"),
+        ({"axes": AXES | {"ratio": {"spiral": [1]}}}, "ratio must be a list"),
+        ({"axes": {"budget": [1.0]}}, "needs ratio"),
+        ({"zip": [["ratio", "bugdet"]]}, "bugdet"),
+        ({"zip": [["ratio", "budget"]]}, "one length"),
+        ({"designs": {"d": {"lambda_w": [1, 2]}}}, "sobol = number"),
+        ({"designs": {"d": {"sobol": 4, "weight_energy": [2, 1]}}}, "low < high"),
+        ({"classes": "long-tailed", "model": {}}, "needs num_classes"),
+        ({"surrogate": "unconstrained", "axes": {"ratio": [1.0]}}, "needs lambda_w, lambda_h"),
+    ],
+)  # fmt: skip
+def test_bad_specs_are_one_line_that_names_the_key(changes, named):
+    with pytest.raises((ValueError, TypeError), match=named) as caught:
+        parse_spec(GOOD | changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_spec(tmp_path / "nowhere.toml")
+    (tmp_path / "bad.toml").write_text("axes = [")
+    with pytest.raises(ValueError, match=r"bad\.toml is not TOML"):
+        read_spec(tmp_path / "bad.toml")
+    with pytest.raises(ValueError, match="outputs"):
+        Experiment(outputs="gap")

@@ -297,7 +297,7 @@ class Store:
         try:
             import polars
         except ImportError as error:
-            raise ImportError("to_polars needs polars: pip install polars") from error
+            raise ImportError("to_polars needs polars: pip install 'nc-jax[tables]'") from error
         return polars.from_arrow(self.dataset().to_table(columns=columns))
 
     def to_xarray(self) -> Any:
@@ -305,7 +305,7 @@ class Store:
         try:
             import xarray
         except ImportError as error:
-            raise ImportError("to_xarray needs xarray: pip install xarray") from error
+            raise ImportError("to_xarray needs xarray: pip install 'nc-jax[tables]'") from error
         table, plan = self.to_pandas(), self.plan()
         block = plan.blocks[0] if plan else None
         names = [*block.choices, *block.grid.names] if block else []

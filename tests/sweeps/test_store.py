@@ -9,6 +9,7 @@ import time
 import jax
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 
 from nc_jax.sweeps import Block, Plan, Product, Store, Values, linspace, measured_chunk, run_sweep
@@ -188,9 +189,7 @@ def test_in_memory_and_as_other_tables(undisturbed):
 
 def test_other_readers(undisturbed):
     store = Store(undisturbed)
-    polars = pytest.importorskip("polars")
     assert isinstance(store.to_polars(), polars.DataFrame) and store.to_polars().shape == (220, 6)
-    pytest.importorskip("xarray")
     array = store.to_xarray()
     assert dict(array.sizes) == {"k": 2, "x": 10, "y": 11}
     np.testing.assert_allclose(array["z"].sel(k=2, y=3.0), 2 * array["x"] ** 2 + 3)

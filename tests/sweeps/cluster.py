@@ -1,9 +1,13 @@
-"""A local Ray cluster of two nodes, one part of which is killed in the middle of a sweep."""
+"""A local Ray cluster of two nodes, one part of which is killed in the middle of a sweep.
+
+python -m tests.sweeps.cluster STORE worker|node
+"""
 
 import contextlib
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -54,4 +58,8 @@ def run_and_kill(folder, kill):
         time.sleep(0.5)
         cluster.shutdown()
     assert killed
-    return outcome
+    print(json.dumps({"chunks": outcome.chunks, "failed": outcome.failed}))
+
+
+if __name__ == "__main__":
+    run_and_kill(Path(sys.argv[1]), sys.argv[2])

@@ -1,10 +1,11 @@
 """A sweep small and slow enough to be killed: run as a script by the fault tests.
 
-python -m tests.sweeps.toy STORE [--seconds S] [--fail-at X] [--shard I/N] [--devices]
+python -m tests.sweeps.toy STORE [--seconds S] [--shard I/N] …
 """
 
 import argparse
 import json
+import resource
 import signal
 import sys
 import threading
@@ -54,7 +55,11 @@ def main():
     parser.add_argument("--fail-at", type=float)
     parser.add_argument("--shard")
     parser.add_argument("--distributed", help="address of process 0, and this process's id")
+    parser.add_argument("--largest-file", type=int, help="bytes; a larger one cannot be written")
     options = parser.parse_args()
+    if options.largest_file:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (options.largest_file, resource.RLIM_INFINITY))
     if options.distributed:
         address, place = options.distributed.split(",")
         jax.distributed.initialize(address, 2, int(place))

@@ -315,7 +315,8 @@ def rows_of(grid: Grid) -> list[tuple]:
 def require_distinct(grid: Grid) -> None:
     """Raises ValueError where a factor that lists its values repeats one."""
     for factor in factors_of(grid):
-        if isinstance(factor, Values | Zip):
+        parts = factor.factors if isinstance(factor, Zip) else (factor,)
+        if all(isinstance(part, Values) for part in parts):
             rows = rows_of(factor)
             if len(set(rows)) != len(rows):
                 raise ValueError(f"axis {', '.join(factor.names)} must not repeat a value")

@@ -164,6 +164,12 @@ def _missing(known: list[Block], grid: Grid) -> list[Grid]:
     # Appended blocks tile a box, so what they hold of each factor is enough.
     new, old = [], []
     for place, factor in enumerate(factors):
+        # A factor that is unchanged is not listed: a design may have a billion points.
+        specs = [canonical(factors_of(block.grid)[place].spec()) for block in known]
+        if canonical(factor.spec()) in specs:
+            old.append(factor)
+            new.append(None)
+            continue
         have = set().union(*(rows_of(factors_of(block.grid)[place]) for block in known))
         fresh = np.array([row not in have for row in rows_of(factor)])
         old.append(subset(factor, ~fresh))

@@ -131,6 +131,15 @@ def test_appended_values_add_what_is_missing_and_keep_the_rest(a, b, more_a, mor
     assert again.fingerprints[: len(merged.blocks)] == merged.fingerprints
 
 
+def test_an_unchanged_design_is_not_listed_to_be_resumed():
+    grid = Product(Values("k", [1, 2]), Random({"x": (0, 1)}, 10**9))
+    plan = Plan({}, (Block({}, grid, 10**6),))
+    assert extended(plan, plan_from_spec(plan.spec())).spec() == plan.spec()
+    more = Product(Values("k", [1, 2, 3]), Random({"x": (0, 1)}, 10**9))
+    merged = extended(plan, Plan({}, (Block({}, more, 10**6),)))
+    assert [len(block.grid) for block in merged.blocks] == [2 * 10**9, 10**9]
+
+
 def test_what_is_no_extension_is_refused():
     block = Block({}, Values("a", [1.0, 2.0]), 2)
     plan = Plan({"f": 1}, (block,))

@@ -2,6 +2,7 @@
 
     store = "results/sweep/ratio_budget"
     surrogate = "layer-peeled"      # classes, loss, solver, dtype, seed, outputs alike
+    solver = {name = "FactoredMultiStart", restarts = 8}    # or its name alone, or none
     outputs = ["status", "phase", "gap", "minority_cosine"]
 
     [model]                         # the same at every point
@@ -103,7 +104,7 @@ def parse_spec(given: Mapping[str, Any], default_store: str = "results/sweep/spe
     for rows in itertools.product(*choices):
         chosen = {name: value for row in rows for name, value in row.items()}
         blocks.append(Block(chosen, grid, chunk))
-    settings = experiment.settings() | {"seed": seed}
+    settings = experiment.spec() | {"seed": seed}
     for block in blocks:
         experiment.check(block.choices, _first(block.grid))
     return Spec(experiment, Plan(settings, tuple(blocks)), store, seed, names)

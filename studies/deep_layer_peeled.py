@@ -13,6 +13,8 @@ restarts, and the restarts' spread stands beside it. About a minute on two cores
 
 import dataclasses
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,15 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.progress import track
 
 import nc_jax as nc
 from nc_jax import report
+from nc_jax.solvers import phase_codes
+from nc_jax.sweeps import Batched, Block, Build, Values, forget, tabulate, use_every_core
 
 ACTIVATIONS = ("identity", "relu")
+NC = ("nc1", "nc2")
+PARTS = "parts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Config:
     """Smallest and largest imbalance ratio R = n_A / n_B; R = 1 is always solved."""
     num_ratios: int = 9
     """Ratios on a curve."""
-    restarts: int = 8
+    restarts: int = 16
     """Random starts of every solve."""
     max_iterations: int = 600
     """Steps of a restart at most."""
@@ -73,8 +78,8 @@ def check(config: Config) -> None:
         raise ValueError(f"--num-classes must be at least 3, got {config.num_classes}")
     if not 1 <= config.majority <= config.num_classes - 2:
         raise ValueError(f"--majority must be from 1 to num-classes - 2, got {config.majority}")
-    if not config.depths or min(config.depths) < 1:
-        raise ValueError(f"--depths must be at least 1, got {config.depths}")
+    if not config.depths or min(config.depths) < 1 or len(set(config.depths)) < len(config.depths):
+        raise ValueError(f"--depths must be distinct and at least 1, got {config.depths}")
     if min(config.layer_energy, config.feature_energy) <= 0:
         raise ValueError("--layer-energy and --feature-energy must be positive")
     low, high = config.ratio_range
@@ -84,67 +89,78 @@ def check(config: Config) -> None:
         raise ValueError("--width, --samples, --restarts and --max-iterations must be positive")
 
 
-def solve_curve(config: Config, depth: int, activation: str) -> tuple[pd.DataFrame, Any]:
-    """One row a ratio, balance first; and the solution itself."""
-    ratios = np.r_[1.0, np.geomspace(*config.ratio_range, config.num_ratios)]
+def head_of(config: Config) -> Build:
+    """The batched function of each head, of a depth and an activation: ratio to one row."""
     minority = config.num_classes - config.majority
-    model = nc.DeepLayerPeeled(
-        nc.two_groups(config.majority, minority, ratios),
-        depth,
-        layer_energies=np.full(depth, config.layer_energy),
-        feature_energy=config.feature_energy,
-        activation=activation,
-        widths=config.width,
-        samples=config.samples,
-    )
     solver = nc.FactoredMultiStart(
         restarts=config.restarts, stationarity=1e-5, max_iterations=config.max_iterations
     )
-    solution = nc.solve_batch(model, solver, jax.random.key(config.seed))
-    members = np.arange(config.majority, config.num_classes)
-    measures = nc.metrics.minority_metrics(solution.classifiers, members)
-    phases = np.asarray(nc.phase(solution))
-    rows = pd.DataFrame(
-        {
-            "depth": depth,
-            "activation": activation,
-            "ratio": ratios,
-            "phase": phases,
-            "status": [nc.Status(int(s)).name.lower() for s in solution.status],
-            "minority_cosine": np.asarray(measures.cosine),
-            "minority_distance": np.asarray(measures.distance),
-            "objective": np.asarray(solution.objective),
-            "residual": np.asarray(solution.residual),
-            "worst_restart": np.asarray(jnp.max(solution.restart_objectives, axis=-1)),
-            "restarts_at_best": np.asarray(solution.restarts_within(1e-6)),
-        }
-    )
-    return rows, solution
+
+    def build(choices: Mapping[str, Any]) -> Batched:
+        depth = choices["depth"]
+
+        def solve(columns: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
+            model = nc.DeepLayerPeeled(
+                nc.two_groups(config.majority, minority, columns["ratio"]),
+                depth,
+                layer_energies=np.full(depth, config.layer_energy),
+                feature_energy=config.feature_energy,
+                activation=choices["activation"],
+                widths=config.width,
+                samples=config.samples,
+            )
+            solution = nc.solve_batch(model, solver, keys)
+            members = np.arange(config.majority, config.num_classes)
+            measures = nc.metrics.minority_metrics(solution.classifiers, members)
+            row = {
+                "phase": phase_codes(solution),
+                "status": solution.status,
+                "minority_cosine": measures.cosine,
+                "minority_distance": measures.distance,
+                "objective": solution.objective,
+                "residual": solution.residual,
+                "spread": solution.spread,
+                "worst_restart": jnp.max(solution.restart_objectives, axis=-1),
+                "restarts_at_best": solution.restarts_within(1e-6),
+            }
+            return row | jax.vmap(partial(geometry, config))(solution)
+
+        return solve
+
+    return build
 
 
-def balanced_row(config: Config, depth: int, activation: str, solution: Any) -> dict[str, Any]:
-    """Geometry of the balanced solution, layer by layer."""
-    balanced = jax.tree.map(lambda leaf: leaf[0], solution)
-    logits = balanced.logits - jnp.mean(balanced.logits, axis=0)
-    singular = np.linalg.svd(np.asarray(logits), compute_uv=False)
-    rank = int(np.sum(singular > 1e-4 * singular[0]))
-    distances, quotients = [], []
-    for hidden in balanced.hidden_features():
-        moments = nc.metrics.class_moments(hidden, balanced.labels, config.num_classes)
-        quotients.append(float(nc.metrics.within_between_quotient(moments)))
-        distances.append(float(nc.metrics.etf_distance(nc.metrics.centred_means(moments))))
-    etf = float(nc.metrics.etf_distance(logits))
+def geometry(config: Config, solution: nc.FactoredSolution) -> dict[str, jax.Array]:
+    """Rank and NC2 of one solution's logits, NC1 and NC2 of its layers; NaN where there is none."""
+    logits = solution.logits - jnp.mean(solution.logits, axis=0)
+    singular = jnp.linalg.svd(logits, compute_uv=False)
+    row = {"rank": jnp.sum(singular > 1e-4 * singular[0]), "nc2": nc.metrics.etf_distance(logits)}
+    layers = solution.hidden_features()
+    for place in range(max(config.depths)):
+        row[f"nc1_{place}"] = row[f"nc2_{place}"] = jnp.full((), jnp.nan)
+        if place < len(layers):
+            moments = nc.metrics.class_moments(layers[place], solution.labels, config.num_classes)
+            row[f"nc1_{place}"] = nc.metrics.within_between_quotient(moments)
+            row[f"nc2_{place}"] = nc.metrics.etf_distance(nc.metrics.centred_means(moments))
+    return row
+
+
+def summary_row(config: Config, curve: pd.DataFrame) -> dict[str, Any]:
+    """Geometry of the balanced solution, layer by layer, and where the minority is lost."""
+    balanced = curve[curve["ratio"] == 1].iloc[0]
+    by_layer = [balanced[[f"{name}_{i}" for i in range(balanced["depth"])]] for name in NC]
     return {
-        "m": depth,
-        "activation": activation,
-        "objective": f"{float(balanced.objective):.6g}",
-        "spread": f"{float(balanced.spread):.1e}",
-        "at best": f"{int(balanced.restarts_within(1e-6))}/{config.restarts}",
-        "status": nc.Status(int(balanced.status)).name.lower(),
-        "rank": rank,
-        "NC2 of logits": f"{etf:.1e}",
-        "largest NC1": f"{max(quotients):.0e}",
-        "NC2 by layer": " ".join(f"{value:.2f}" for value in distances),
+        "m": balanced["depth"],
+        "activation": balanced["activation"],
+        "objective": f"{balanced['objective']:.6g}",
+        "spread": f"{balanced['spread']:.1e}",
+        "at best": f"{balanced['restarts_at_best']}/{config.restarts}",
+        "status": balanced["status"],
+        "rank": balanced["rank"],
+        "NC2 of logits": f"{balanced['nc2']:.1e}",
+        "largest NC1": f"{max(by_layer[0]):.0e}",
+        "NC2 by layer": " ".join(f"{value:.2f}" for value in by_layer[1]),
+        "minority lost at R": threshold(curve),
     }
 
 
@@ -160,20 +176,24 @@ def threshold(curve: pd.DataFrame) -> str:
 
 
 def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All curves, and a row for each depth and activation."""
-    jobs = [
-        (depth, activation)
+    """All curves, balance in each, and a row for each depth and activation."""
+    curve = np.geomspace(*config.ratio_range, config.num_ratios)
+    ratios = Values("ratio", np.union1d(1.0, curve))
+    blocks = [
+        Block({"depth": depth, "activation": activation}, ratios, len(ratios))
         for depth in config.depths
         for activation in (ACTIVATIONS if depth > 1 else ACTIVATIONS[:1])
     ]
-    curves, rows = [], []
-    for depth, activation in track(jobs, description="heads solved"):
-        curve, solution = solve_curve(config, depth, activation)
-        row = balanced_row(config, depth, activation, solution)
-        row["minority lost at R"] = threshold(curve.iloc[1:])
-        curves.append(curve)
-        rows.append(row)
-    return pd.concat(curves, ignore_index=True), pd.DataFrame(rows)
+    settings = str(dataclasses.replace(config, out=Path()))
+    with report.points_bar(len(blocks) * len(ratios)) as progress:
+        build = head_of(config)
+        table = tabulate(build, blocks, config.out / PARTS, settings, config.seed, progress)
+    table = table.assign(
+        phase=[nc.Phase(code).name.lower() for code in table["phase"]],
+        status=[nc.Status(code).name.lower() for code in table["status"]],
+    )
+    heads = table.groupby(["depth", "activation"], sort=False)
+    return table, pd.DataFrame([summary_row(config, curve) for _, curve in heads])
 
 
 def draw(config: Config, curves: pd.DataFrame) -> Figure:
@@ -182,7 +202,7 @@ def draw(config: Config, curves: pd.DataFrame) -> Figure:
     for column, activation in enumerate(ACTIVATIONS):
         for place, depth in enumerate(config.depths):
             kind = "identity" if depth == 1 else activation
-            curve = curves[(curves["depth"] == depth) & (curves["activation"] == kind)].iloc[1:]
+            curve: Any = curves[(curves["depth"] == depth) & (curves["activation"] == kind)]
             colour = report.PALETTE[place % len(report.PALETTE)]
             top, bottom = axes[0, column], axes[1, column]
             shown = curve["minority_cosine"].where(curve["phase"] != "vanished")
@@ -212,6 +232,7 @@ def main(config: Config) -> None:
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
+    use_every_core()
     jax.config.update("jax_enable_x64", True)
     curves, summary = run(config)
     report.write_table(curves, config.out)
@@ -219,6 +240,7 @@ def main(config: Config) -> None:
     report.save_figure(draw(config, report.read_table(config.out)), config.out, "depths")
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time)
+    forget(config.out / PARTS)
     report.print_table(summary, f"m-Layer-Peeled Models, K = {config.num_classes}, balanced")
     print(f"{wall_time:.1f} s; results in {config.out}/")
 

@@ -5,7 +5,7 @@ classifiers (of the class means, for the contrastive loss, which has no
 classifiers) and phase against the imbalance ratio R, and the ratio at which
 each loss collapses the minority. Cross-entropy and squared error are certified by
 a duality gap; the others are the best of several restarts, with the spread of
-the restarts shown. Takes some 50 s on two cores.
+the restarts shown. Takes some 30 s on two cores.
 
     python studies/loss_comparison.py
     python studies/loss_comparison.py --num-classes 10 --majority 5 --restarts 16
@@ -13,6 +13,7 @@ the restarts shown. Takes some 50 s on two cores.
 
 import dataclasses
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,22 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.progress import track
 
 import nc_jax as nc
 from nc_jax import report
+from nc_jax.solvers import phase_codes
+from nc_jax.sweeps import (
+    Batched,
+    Block,
+    Build,
+    Grid,
+    Product,
+    Values,
+    Zip,
+    forget,
+    tabulate,
+    use_every_core,
+)
 
 
 def log_and_square(probability: jax.Array) -> jax.Array:
@@ -47,6 +60,7 @@ LOSSES: dict[str, Any] = {
     "contrastive, τ = 2": nc.SupervisedContrastive(2.0),
 }
 CERTIFIED = ("cross-entropy", "squared error")
+PARTS = "parts"
 MINORITY_LOST = ("collapsed", "vanished")
 
 
@@ -90,6 +104,8 @@ def check(config: Config) -> None:
         )
     if not config.feature_energies or min(config.weight_energy, *config.feature_energies) <= 0:
         raise ValueError("--weight-energy and --feature-energies must be positive")
+    if len(set(config.feature_energies)) < len(config.feature_energies):
+        raise ValueError("--feature-energies must not repeat a value")
     low, high = config.ratio_range
     if not 0 < low < high < np.inf:
         raise ValueError(f"--ratio-range must be 0 < low < high, got {low} {high}")
@@ -97,62 +113,110 @@ def check(config: Config) -> None:
         raise ValueError("--num-ratios must be ≥ 2, --restarts ≥ 1, --refinements ≥ 0")
 
 
-def solve_rows(config: Config, name: str, energy: float, ratios: np.ndarray) -> pd.DataFrame:
-    """One row a ratio."""
+def solver_of(config: Config) -> Build:
+    """The batched function of each loss: (feature_energy, ratio) to one row."""
     minority = config.num_classes - config.majority
-    sizes = nc.two_groups(config.majority, minority, ratios)
-    model = nc.LayerPeeled(sizes, config.weight_energy, energy, LOSSES[name])
-    if name in CERTIFIED:
-        solution = nc.solve_batch(model)
-        spread = np.zeros(len(ratios))
-    else:
-        solver = nc.FactoredMultiStart(restarts=config.restarts)
-        solution = nc.solve_batch(model, solver, jax.random.key(config.seed))
-        spread = np.asarray(solution.spread)
-    members = np.arange(config.majority, config.num_classes)
-    measures = nc.metrics.minority_metrics(solution.classifiers, members)
-    majority = nc.metrics.mean_cosine(solution.classifiers[:, : config.majority])
-    phases = np.asarray(nc.phase(solution))
-    gone = phases == "vanished"
-    return pd.DataFrame(
-        {
-            "loss": name,
-            "feature_energy": energy,
-            "ratio": ratios,
-            "phase": phases,
-            "status": [nc.Status(int(s)).name.lower() for s in solution.status],
+
+    def build(choices: Mapping[str, Any]) -> Batched:
+        loss = LOSSES[choices["loss"]]
+        certified = choices["loss"] in CERTIFIED
+        solver = None if certified else nc.FactoredMultiStart(restarts=config.restarts)
+
+        def solve(columns: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
+            sizes = nc.two_groups(config.majority, minority, columns["ratio"])
+            energy = columns["feature_energy"]
+            model = nc.LayerPeeled(sizes, config.weight_energy, energy, loss)
+            solution = nc.solve_batch(model, solver, keys)
+            members = np.arange(config.majority, config.num_classes)
+            measures = nc.metrics.minority_metrics(solution.classifiers, members)
+            phases = phase_codes(solution)
             # Where a classifier vanishes its cosine does not exist.
-            "minority_cosine": np.where(gone, np.nan, np.asarray(measures.cosine)),
-            "majority_cosine": np.asarray(majority),
-            "minority_distance": np.asarray(measures.distance),
-            "objective": np.asarray(solution.objective),
-            "gap": np.asarray(solution.gap),
-            "spread": spread,
-        }
+            cosine = jnp.where(phases == nc.Phase.VANISHED, jnp.nan, measures.cosine)
+            large = solution.classifiers[:, : config.majority]
+            return {
+                "phase": phases,
+                "status": solution.status,
+                "minority_cosine": cosine,
+                "majority_cosine": nc.metrics.mean_cosine(large),
+                "minority_distance": measures.distance,
+                "objective": solution.objective,
+                "gap": solution.gap,
+                "spread": jnp.zeros_like(energy) if certified else solution.spread,
+            }
+
+        return solve
+
+    return build
+
+
+def solve_rows(
+    config: Config, build: Build, grids: Mapping[str, Grid], name: str, progress: Any = None
+) -> pd.DataFrame:
+    """One row for each point of each loss's grid; killed, the next run goes on with it."""
+    blocks = [Block({"loss": loss}, grid, config.num_ratios) for loss, grid in grids.items()]
+    settings = dataclasses.asdict(dataclasses.replace(config, out=Path()))
+    folder = config.out / PARTS / name
+    table = tabulate(build, blocks, folder, str(settings), config.seed, progress)
+    return table.assign(
+        phase=[nc.Phase(code).name.lower() for code in table["phase"]],
+        status=[nc.Status(code).name.lower() for code in table["status"]],
     )
 
 
-def threshold(config: Config, name: str, curve: pd.DataFrame) -> tuple[float, float]:
-    """The bracket of the ratio from which on the minority stays collapsed or vanished."""
-    energy = float(curve["feature_energy"].iloc[0])
-    low, high = 0.0, float(curve["ratio"].iloc[0])
-    for _ in range(config.refinements + 1):
-        ratios = np.asarray(curve["ratio"])
-        lost = np.isin(curve["phase"], MINORITY_LOST)
-        if not lost[-1]:
-            return float(ratios[-1]), float("inf")
-        if lost.all():
-            return low, high
-        last = int(np.flatnonzero(~lost)[-1])
-        low, high = float(ratios[last]), float(ratios[last + 1])
-        curve = solve_rows(config, name, energy, np.geomspace(low, high, config.num_ratios))
-    return low, high
+def each_curve(table: pd.DataFrame) -> Iterator[tuple[tuple[str, float], pd.DataFrame]]:
+    """Loss and E_H, and the rows of their curve."""
+    for name in dict.fromkeys(table["loss"]):
+        for energy in dict.fromkeys(table["feature_energy"]):
+            curve: Any = table[(table["loss"] == name) & (table["feature_energy"] == energy)]
+            if len(curve):
+                yield (name, float(energy)), curve
 
 
-def summary_row(config: Config, name: str, curve: pd.DataFrame) -> dict[str, Any]:
+def bracket(curve: pd.DataFrame) -> tuple[float, float]:
+    """Ratios between which the minority is lost for good; 0 below and ∞ above the curve."""
+    ratios, lost = np.asarray(curve["ratio"]), np.isin(curve["phase"], MINORITY_LOST)
+    if not lost[-1]:
+        return float(ratios[-1]), float("inf")
+    if lost.all():
+        return 0.0, float(ratios[0])
+    last = int(np.flatnonzero(~lost)[-1])
+    return float(ratios[last]), float(ratios[last + 1])
+
+
+def thresholds(
+    config: Config, build: Build, curves: pd.DataFrame
+) -> dict[tuple[str, float], tuple[float, float]]:
+    """Loss and E_H to their curve's bracket, narrowed round by round."""
+    found = {key: bracket(curve) for key, curve in each_curve(curves)}
+    for number in range(config.refinements):
+        grids = {}
+        for name in LOSSES:
+            inside = [
+                (energy, low, high)
+                for (loss, energy), (low, high) in found.items()
+                if loss == name and 0 < low and high < np.inf
+            ]
+            if inside:
+                ratios = [np.geomspace(low, high, config.num_ratios) for _, low, high in inside]
+                energies = np.repeat([energy for energy, _, _ in inside], config.num_ratios)
+                pairs = (
+                    Values("feature_energy", energies),
+                    Values("ratio", np.concatenate(ratios)),
+                )
+                grids[name] = Zip(*pairs)
+        if not grids:
+            break
+        finer = solve_rows(config, build, grids, f"round-{number}")
+        narrowed = {key: bracket(curve) for key, curve in each_curve(finer)}
+        found |= {key: pair for key, pair in narrowed.items() if 0 < pair[0] and pair[1] < np.inf}
+    return found
+
+
+def summary_row(
+    config: Config, name: str, energy: float, curve: pd.DataFrame, threshold: tuple[float, float]
+) -> dict[str, Any]:
     """The threshold of one curve, and how far its numbers can be trusted."""
-    energy = float(curve["feature_energy"].iloc[0])
-    low, high = threshold(config, name, curve)
+    low, high = threshold
     exact = ""
     if name == "cross-entropy":
         budget = np.sqrt(config.weight_energy * energy)
@@ -175,13 +239,17 @@ def summary_row(config: Config, name: str, curve: pd.DataFrame) -> dict[str, Any
 def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All curves, and the table of thresholds."""
     ratios = np.geomspace(*config.ratio_range, config.num_ratios)
-    curves, rows = [], []
-    for name in track(list(LOSSES), description="losses solved"):
-        for energy in config.feature_energies:
-            curves.append(solve_rows(config, name, energy, ratios))
-            rows.append(summary_row(config, name, curves[-1]))
-    summary = pd.DataFrame(rows).sort_values("E_H", kind="stable")
-    return pd.concat(curves, ignore_index=True), summary
+    energies = np.array(config.feature_energies)
+    grid = Product(Values("feature_energy", energies), Values("ratio", ratios))
+    build = solver_of(config)
+    with report.points_bar(len(grid) * len(LOSSES)) as progress:
+        curves = solve_rows(config, build, dict.fromkeys(LOSSES, grid), "curves", progress)
+    found = thresholds(config, build, curves)
+    rows = [
+        summary_row(config, name, energy, curve, found[name, energy])
+        for (name, energy), curve in each_curve(curves)
+    ]
+    return curves, pd.DataFrame(rows).sort_values("E_H", kind="stable")
 
 
 def draw(config: Config, curves: pd.DataFrame) -> Figure:
@@ -214,6 +282,7 @@ def main(config: Config) -> None:
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
+    use_every_core()
     jax.config.update("jax_enable_x64", True)
     curves, summary = run(config)
     report.write_table(curves, config.out)
@@ -221,6 +290,7 @@ def main(config: Config) -> None:
     report.save_figure(draw(config, report.read_table(config.out)), config.out, "losses")
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time)
+    forget(config.out / PARTS)
     title = f"Where each loss loses {config.num_classes - config.majority} minority classes"
     report.print_table(summary, f"{title}, K = {config.num_classes}")
     print(f"{wall_time:.1f} s; results in {config.out}/")

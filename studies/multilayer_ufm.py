@@ -14,18 +14,20 @@ which on NC1(H) < NC1(X) (their Theorem 4). A third figure shows the layers betw
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.progress import track
 
 import nc_jax as nc
 from nc_jax import report
 from nc_jax.metrics import FeedforwardMetrics, feedforward_metrics
+from nc_jax.sweeps import Batched, Block, Build, Values, forget, tabulate, use_every_core
 from nc_jax.training import balanced_features, gaussian_classes, load_images
 
 
@@ -79,6 +81,9 @@ PRESETS = {
     ),
 }
 MEASURES = ("pfc1", "pfc2", "pfc3")
+CERTIFICATES = ("status", "objective", "gap", "residual", "spread")
+PARTS = "parts"
+CHUNK = 32
 LABELS = {
     "pfc1": r"PFC1 = tr $\Sigma_W$ / tr $\Sigma_B$",
     "pfc2": "PFC2, distance to the ETF",
@@ -148,57 +153,61 @@ def descent_rows(config: Config, inputs: np.ndarray, labels: np.ndarray) -> pd.D
     return pd.DataFrame(rows)
 
 
-def sweep_rows(
-    config: Config, inputs: np.ndarray, labels: np.ndarray, prices: np.ndarray
-) -> tuple[pd.DataFrame, nc.MultilayerSolution]:
-    """Fig. 5: the optimum at every λ_H, one row each."""
+def price_of(config: Config, inputs: np.ndarray, labels: np.ndarray) -> Build:
+    """The batched function of Fig. 5: λ_H to the optimum's measures, and those of its layers."""
     solver = nc.EliminatedMultiStart(restarts=config.restarts)
-    model = nc.MultilayerUnconstrainedFeatures(
-        inputs, labels, config.lambda_w, prices, num_layers=config.num_layers
-    )
-    solution = nc.solve_batch(model, solver, jax.random.key(config.seed))
 
-    @jax.jit
-    def measure(last: jax.Array) -> tuple[FeedforwardMetrics, jax.Array]:
-        line = nc.metrics.geodesic(inputs, last, labels, config.num_classes)
-        return feedforward_metrics([last], labels, config.num_classes), line.decreasing
+    def build(_: Mapping[str, Any]) -> Batched:
+        def solve(columns: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
+            prices = columns["lambda_h"]
+            model = nc.MultilayerUnconstrainedFeatures(
+                inputs, labels, config.lambda_w, prices, num_layers=config.num_layers
+            )
+            solution = nc.solve_batch(model, solver, keys)
 
-    rows = []
-    for lane, price in enumerate(track(prices, description="prices λ_H measured")):
-        one = solution.lane(lane)
-        metrics, decreasing = measure(one.sample_features)
-        rows.append(
-            {
-                "lambda_h": price,
-                **metric_columns(metrics, 0),
-                "alignment": float(one.alignment),
-                "decreasing": bool(decreasing),
-                "objective": float(one.objective),
-                "gap": float(one.gap),
-                "residual": float(one.residual),
-                "status": nc.Status(int(one.status)).name.lower(),
-                "restarts_at_best": int(one.restarts_within(1e-9)),
-                "spread": float(one.spread),
+            def measure(lane: jax.Array) -> dict[str, jax.Array]:
+                one = solution.lane(lane)
+                layers = one.layer_features()
+                metrics = feedforward_metrics(layers, labels, config.num_classes)._asdict()
+                line = nc.metrics.geodesic(inputs, layers[-1], labels, config.num_classes)
+                own = {name: metrics[name][-1] for name in MEASURES}
+                own |= {"alignment": one.alignment, "decreasing": line.decreasing}
+                places = range(len(layers))
+                return own | {f"{m} {i}": metrics[m][i] for m in MEASURES for i in places}
+
+            return {
+                **{name: getattr(solution, name) for name in CERTIFICATES},
+                "restarts_at_best": solution.restarts_within(1e-9),
+                **jax.lax.map(measure, jnp.arange(len(prices))),
             }
-        )
-    return pd.DataFrame(rows), solution
+
+        return solve
+
+    return build
 
 
-def layer_rows(config: Config, solution: nc.MultilayerSolution, prices: np.ndarray) -> pd.DataFrame:
+def sweep_rows(
+    config: Config, build: Build, name: str, prices: np.ndarray, progress: Any = None
+) -> pd.DataFrame:
+    """Fig. 5: the optimum at every λ_H, one row each."""
+    settings = str(dataclasses.replace(config, out=Path()))
+    blocks = [Block({}, Values("lambda_h", prices), CHUNK)]
+    table = tabulate(build, blocks, config.out / PARTS / name, settings, config.seed, progress)
+    return table.assign(status=[nc.Status(code).name.lower() for code in table["status"]])
+
+
+def layer_rows(config: Config, sweep: pd.DataFrame) -> pd.DataFrame:
     """PFC1–PFC3 of every layer, at seven of the prices."""
     rows = []
-    for lane in np.linspace(0, len(prices) - 1, min(7, len(prices))).astype(int):
-        layers = solution.lane(int(lane)).layer_features()
-        metrics = feedforward_metrics(layers, np.asarray(solution.labels), config.num_classes)
-        for layer in range(len(layers)):
-            place = {"lambda_h": prices[lane], "layer": layer, "layers": len(layers) - 1}
-            rows.append(place | metric_columns(metrics, layer))
+    for lane in np.linspace(0, len(sweep) - 1, min(7, len(sweep))).astype(int):
+        point = sweep.iloc[lane]
+        for layer in range(config.num_layers + 1):
+            place = {"lambda_h": point["lambda_h"], "layer": layer, "layers": config.num_layers}
+            rows.append(place | {name: point[f"{name} {layer}"] for name in MEASURES})
     return pd.DataFrame(rows)
 
 
-def least_price(
-    config: Config, inputs: np.ndarray, labels: np.ndarray, sweep: pd.DataFrame, data: float
-) -> str:
+def least_price(config: Config, build: Build, sweep: pd.DataFrame, data: float) -> str:
     """λ_0: the least price from which on NC1(H) < NC1(X) up to the largest looked at."""
     prices, holds = np.asarray(sweep["lambda_h"]), np.asarray(sweep["pfc1"]) < data
     if holds.all():
@@ -209,7 +218,7 @@ def least_price(
     low, high = prices[last], prices[last + 1]
     while high / low > 1 + 1e-6:
         finer = np.geomspace(low, high, 17)
-        inside, _ = sweep_rows(config, inputs, labels, finer)
+        inside = sweep_rows(config, build, f"from-{low!r}", finer)
         last = int(np.flatnonzero(~(np.asarray(inside["pfc1"])[:-1] < data))[-1])
         low, high = finer[last], finer[last + 1]
     return f"{high:.7g}"
@@ -352,16 +361,20 @@ def main(config: Config) -> None:
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
+    use_every_core()
     jax.config.update("jax_enable_x64", True)
     inputs, labels = inputs_of(config)
     prices = np.geomspace(*config.lambda_range, config.num_lambdas)
-    sweep, solution = sweep_rows(config, inputs, labels, prices)
-    report.write_table(sweep, config.out)
-    report.write_table(layer_rows(config, solution, prices), config.out, "layers")
+    build = price_of(config, inputs, labels)
+    with report.points_bar(len(prices)) as progress:
+        sweep = sweep_rows(config, build, "prices", prices, progress)
+    layers = [f"{name} {layer}" for name in MEASURES for layer in range(config.num_layers + 1)]
+    report.write_table(sweep.drop(columns=layers), config.out)
+    report.write_table(layer_rows(config, sweep), config.out, "layers")
     descent = descent_rows(config, inputs, labels)
     report.write_table(descent, config.out, "descent")
     level = float(descent.loc[descent["kind"] == "data", "pfc1"].iloc[0])
-    summary = summary_rows(descent, sweep, least_price(config, inputs, labels, sweep, level))
+    summary = summary_rows(descent, sweep, least_price(config, build, sweep, level))
     report.write_summary(summary, config.out)
     stored = {name: report.read_table(config.out, name) for name in ("table", "layers", "descent")}
     report.save_figure(draw_descent(stored["descent"]), config.out, "descent")
@@ -369,6 +382,7 @@ def main(config: Config) -> None:
     report.save_figure(draw_layers(stored["layers"]), config.out, "layers")
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time)
+    forget(config.out / PARTS)
     title = f"Progressive collapse: {config.data} data, K = {config.num_classes}"
     report.print_table(summary, f"{title}, n = {config.per_class}, d = {inputs.shape[1]}")
     print(f"{wall_time:.1f} s; results in {config.out}/")

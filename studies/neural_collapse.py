@@ -15,6 +15,7 @@ compilation; the preset "wide" adds three more shapes.
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.progress import track
 
 import nc_jax as nc
 from nc_jax import report
 from nc_jax.solvers.quasi_newton import Settings, minimise_lanes
+from nc_jax.sweeps import Batched, Block, Build, Product, Values, forget, tabulate, use_every_core
 
 
 def log_and_square(probability: jax.Array) -> jax.Array:
@@ -70,6 +71,8 @@ PRESETS = {
     "quick": Config(shapes=((3, 3, 2),), budgets=(2.0,), decays=(0.2,), norms=(4.0,), restarts=2),
 }
 METRICS = ("nc1_quotient", "nc2_etf", "nc3_difference")
+CERTIFICATES = ("status", "objective", "gap", "spread")
+PARTS = "parts"
 
 
 def check(config: Config) -> None:
@@ -79,6 +82,9 @@ def check(config: Config) -> None:
             raise ValueError(
                 f"--shapes must be K ≥ 3, p ≥ K and n ≥ 1, got {classes} {dimension} {samples}"
             )
+    for name in ("budgets", "decays", "powers", "temperatures", "norms", "shapes"):
+        if len(set(getattr(config, name))) < len(getattr(config, name)):
+            raise ValueError(f"--{name} must not repeat a value")
     for name in ("budgets", "decays", "powers", "temperatures"):
         if not getattr(config, name) or min(getattr(config, name)) <= 0:
             raise ValueError(f"--{name} must be positive, got {getattr(config, name)}")
@@ -88,15 +94,15 @@ def check(config: Config) -> None:
         raise ValueError(f"--restarts must be positive, got {config.restarts}")
 
 
-def losses(config: Config) -> list[tuple[str, Any, list[float]]]:
-    """Families of losses: name, how to build one, and its parameters."""
-    return [
-        ("cross-entropy", lambda _: nc.CrossEntropy(), [np.nan]),
-        ("squared error", lambda _: nc.MeanSquaredError(), [np.nan]),
-        ("power softmax", nc.PowerSoftmax, list(config.powers)),
-        ("-log S + S^2", lambda _: nc.SoftmaxBased(log_and_square, square), [np.nan]),
-        ("contrastive", nc.SupervisedContrastive, list(config.temperatures)),
-    ]
+def losses(config: Config) -> dict[str, tuple[Any, list[float]]]:
+    """Families of losses by name: how to build one, and its parameters, or a zero for none."""
+    return {
+        "cross-entropy": (lambda _: nc.CrossEntropy(), [0.0]),
+        "squared error": (lambda _: nc.MeanSquaredError(), [0.0]),
+        "power softmax": (nc.PowerSoftmax, list(config.powers)),
+        "-log S + S^2": (lambda _: nc.SoftmaxBased(log_and_square, square), [0.0]),
+        "contrastive": (nc.SupervisedContrastive, list(config.temperatures)),
+    }
 
 
 def theoretical_value(
@@ -119,61 +125,64 @@ def theoretical_value(
     return np.nan
 
 
-def solve_family(
-    config: Config, family: tuple[str, Any, list[float]], model: str, shape: tuple[int, int, int]
-) -> list[dict[str, Any]]:
-    """One row for each parameter of the loss and each budget or decay."""
-    name, build, parameters = family
-    classes, dimension, samples = shape
-    strengths = config.budgets if model == "LPM" else config.decays
-    grid = [(parameter, strength) for parameter in parameters for strength in strengths]
-    values = np.array([value for value, _ in grid])
-    strength = np.array([value for _, value in grid])
-    loss, sizes = build(values), np.full(classes, float(samples))
-    if model == "LPM":
-        # Without classifiers the budget is that of the features alone.
-        energy = strength if name == "contrastive" else strength**2
-        program: Any = nc.LayerPeeled(
-            sizes, 1.0, energy, loss, dimension=dimension, samples=samples
-        )
-    else:
-        decay = strength / (classes * np.sqrt(samples))
-        program = nc.UnconstrainedFeatures(
-            sizes, decay, decay, loss=loss, dimension=dimension, samples=samples
-        )
+def family_of(config: Config) -> Build:
+    """The batched function of a model, a family of losses and a shape."""
     solver = nc.FactoredMultiStart(restarts=config.restarts)
-    solution = nc.solve_batch(program, solver, jax.random.key(config.seed))
-    rows = []
-    for lane, (parameter, value) in enumerate(grid):
-        one = jax.tree.map(lambda leaf, lane=lane: leaf[lane], solution)
-        known = theoretical_value(build(parameter), model, shape, value)
-        reached = np.asarray(one.restart_objectives) <= known + 1e-6 * abs(known) + 1e-12
-        measures = nc.metrics.collapse_metrics(one)._asdict()
-        condition = None
-        if model == "LPM" and isinstance(loss, nc.PowerSoftmax | nc.SoftmaxBased):
-            condition = bool(nc.theory.softmax_condition(classes, value))
-        rows.append(
-            {
-                "model": model,
-                "loss": name if np.isnan(parameter) else f"{name}, {parameter:g}",
-                "K": classes,
-                "p": dimension,
-                "n": samples,
-                "E or c": value,
-                "condition": condition,
-                "status": nc.Status(int(one.status)).name.lower(),
-                "objective": float(one.objective),
-                "theory": known,
-                # A squared error may be fitted exactly; then the excess is absolute.
-                "excess": (float(one.objective) - known) / (known or 1.0),
-                "reached": int(np.sum(reached)) if np.isfinite(known) else -1,
-                "restarts": config.restarts,
-                "spread": float(one.spread),
-                "gap": float(one.gap),
-                **{metric: float(measures[metric]) for metric in METRICS},
+
+    def build(choices: Mapping[str, Any]) -> Batched:
+        classes, samples = choices["K"], choices["n"]
+        width = {"dimension": choices["p"], "samples": samples}
+        make, _ = losses(config)[choices["family"]]
+
+        def solve(columns: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
+            loss, strength = make(columns["parameter"]), columns["E or c"]
+            sizes = np.full(classes, float(samples))
+            if choices["model"] == "LPM":
+                # Without classifiers the budget is that of the features alone.
+                energy = strength if choices["family"] == "contrastive" else strength**2
+                program: Any = nc.LayerPeeled(sizes, 1.0, energy, loss, **width)
+            else:
+                decay = strength / (classes * np.sqrt(samples))
+                program = nc.UnconstrainedFeatures(sizes, decay, decay, loss=loss, **width)
+            solution = nc.solve_batch(program, solver, keys)
+            measures = jax.vmap(nc.metrics.collapse_metrics)(solution)
+            ends = solution.restart_objectives
+            return {
+                **{name: getattr(solution, name) for name in CERTIFICATES},
+                **{name: getattr(measures, name) for name in METRICS},
+                **{f"restart {place}": ends[:, place] for place in range(config.restarts)},
             }
-        )
-    return rows
+
+        return solve
+
+    return build
+
+
+def compared(config: Config, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A solved point beside what theory knows of it."""
+    model, strength, parameter = row["model"], row["E or c"], row["parameter"]
+    make, _ = losses(config)[row["family"]]
+    loss = make(parameter)
+    known = theoretical_value(loss, model, (row["K"], row["p"], row["n"]), strength)
+    ends = np.array([row[f"restart {place}"] for place in range(config.restarts)])
+    reached = ends <= known + 1e-6 * abs(known) + 1e-12
+    condition = None
+    if model == "LPM" and isinstance(loss, nc.PowerSoftmax | nc.SoftmaxBased):
+        condition = bool(nc.theory.softmax_condition(row["K"], strength))
+    return {
+        "model": model,
+        "loss": f"{row['family']}, {parameter:g}" if parameter else row["family"],
+        **{name: row[name] for name in ("K", "p", "n", "E or c")},
+        "condition": condition,
+        "status": nc.Status(row["status"]).name.lower(),
+        "objective": row["objective"],
+        "theory": known,
+        # A squared error may be fitted exactly; then the excess is absolute.
+        "excess": (row["objective"] - known) / (known or 1.0),
+        "reached": int(np.sum(reached)) if np.isfinite(known) else -1,
+        "restarts": config.restarts,
+        **{name: row[name] for name in ("spread", "gap", *METRICS)},
+    }
 
 
 def best_frames(classes: int, energy: float, norms: np.ndarray, seed: int) -> np.ndarray:
@@ -202,30 +211,51 @@ def best_frames(classes: int, energy: float, norms: np.ndarray, seed: int) -> np
     return np.asarray(nc.theory.balanced_optimum(classes, lengths).objective)
 
 
-def run_norms(config: Config) -> pd.DataFrame:
-    """Proposition 2: best point found against the best simplex ETF, K = p = 3, E_H = 2."""
-    rows = []
-    norms = np.array(config.norms)
-    model = nc.LayerPeeled([1.0] * 3, 1.0, 2.0, feature_power=norms)
+def norms_of(config: Config) -> Build:
+    """The batched function of Proposition 2, K = p = 3, E_H = 2: q to the best point found."""
     solver = nc.FactoredMultiStart(restarts=2 * config.restarts, max_iterations=3000)
-    solution = nc.solve_batch(model, solver, jax.random.key(config.seed))
+
+    def build(_: Mapping[str, Any]) -> Batched:
+        def solve(columns: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
+            model = nc.LayerPeeled([1.0] * 3, 1.0, 2.0, feature_power=columns["q"])
+            solution = nc.solve_batch(model, solver, keys)
+            features, weights = solution.features, solution.classifiers
+            angles = nc.cosines(features @ jnp.swapaxes(features, -1, -2))
+            lengths = jnp.linalg.norm(features, axis=-1) * jnp.linalg.norm(weights, axis=-1)
+            alignment = jnp.sum(features * weights, axis=-1) / lengths
+            pairs = np.transpose(np.triu_indices(3, 1))
+            return {
+                **{name: getattr(solution, name) for name in CERTIFICATES},
+                **{f"cosine {place}": angles[:, *pair] for place, pair in enumerate(pairs)},
+                "least alignment": jnp.min(alignment, axis=-1),
+                "largest alignment": jnp.max(alignment, axis=-1),
+            }
+
+        return solve
+
+    return build
+
+
+def run_norms(config: Config) -> pd.DataFrame:
+    """Proposition 2: best point found against the best simplex ETF."""
+    norms = np.array(config.norms)
+    block = Block({}, Values("q", norms), len(norms))
+    settings, folder = str(dataclasses.replace(config, out=Path())), config.out / PARTS / "norms"
+    table = tabulate(norms_of(config), [block], folder, settings, config.seed)
     frames = best_frames(3, 2.0, norms, config.seed)
-    for lane, (q, frame) in enumerate(zip(norms, frames, strict=True)):
-        one = jax.tree.map(lambda leaf, lane=lane: leaf[lane], solution)
-        features, weights = np.asarray(one.features), np.asarray(one.classifiers)
-        angles = np.asarray(nc.cosines(one.features @ one.features.T))[np.triu_indices(3, 1)]
-        lengths = np.linalg.norm(features, axis=1) * np.linalg.norm(weights, axis=1)
-        alignment = np.sum(features * weights, axis=1) / lengths
+    rows = []
+    for row, frame in zip(table.to_dict("records"), frames, strict=True):
+        ends = row["least alignment"], row["largest alignment"]
         rows.append(
             {
-                "q": q,
-                "status": nc.Status(int(one.status)).name.lower(),
-                "best found": float(one.objective),
+                "q": row["q"],
+                "status": nc.Status(row["status"]).name.lower(),
+                "best found": row["objective"],
                 "best ETF": frame,
-                "gain": frame - float(one.objective),
-                "cos(h, h')": " ".join(f"{cosine:.4f}" for cosine in angles),
-                "cos(w, h)": f"{np.min(alignment):.4f} to {np.max(alignment):.4f}",
-                "spread": f"{float(one.spread):.1e}",
+                "gain": frame - row["objective"],
+                "cos(h, h')": " ".join(f"{row[f'cosine {place}']:.4f}" for place in range(3)),
+                "cos(w, h)": f"{ends[0]:.4f} to {ends[1]:.4f}",
+                "spread": f"{row['spread']:.1e}",
             }
         )
     return pd.DataFrame(rows)
@@ -233,15 +263,18 @@ def run_norms(config: Config) -> pd.DataFrame:
 
 def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table of theorems and that of Proposition 2."""
-    jobs = [
-        (family, model, shape)
-        for shape in config.shapes
-        for model in ("LPM", "UFM")
-        for family in losses(config)
-    ]
-    rows = []
-    for family, model, shape in track(jobs, description="families solved"):
-        rows += solve_family(config, family, model, shape)
+    blocks = []
+    for classes, dimension, samples in config.shapes:
+        for model, strengths in (("LPM", config.budgets), ("UFM", config.decays)):
+            for family, (_, parameters) in losses(config).items():
+                shape = {"K": classes, "p": dimension, "n": samples}
+                axes = (Values("parameter", parameters), Values("E or c", strengths))
+                grid = Product(*axes)
+                blocks.append(Block({"model": model, "family": family} | shape, grid, len(grid)))
+    settings, folder = str(dataclasses.replace(config, out=Path())), config.out / PARTS / "theorems"
+    with report.points_bar(sum(len(block.grid) for block in blocks)) as progress:
+        table = tabulate(family_of(config), blocks, folder, settings, config.seed, progress)
+    rows = [compared(config, row) for row in table.to_dict("records")]
     return pd.DataFrame(rows), run_norms(config)
 
 
@@ -314,6 +347,7 @@ def main(config: Config) -> None:
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
+    use_every_core()
     jax.config.update("jax_enable_x64", True)
     table, norms = run(config)
     summary = summarise(table)
@@ -325,6 +359,7 @@ def main(config: Config) -> None:
     report.save_figure(draw(*stored), config.out, "collapse")
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time)
+    forget(config.out / PARTS)
     report.print_table(summary, "Balanced optima against theory")
     report.print_table(norms, "Proposition 2: an l_q norm of the features, K = p = 3")
     print(f"{len(table)} programs, {wall_time:.1f} s; results in {config.out}/")

@@ -22,15 +22,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import nc_jax as nc
 from nc_jax import report
+from nc_jax.experiments import Experiment
+from nc_jax.sweeps import Block, Product, Values, forget, tabulate, use_every_core
 
-LOSSES = {"cross-entropy": nc.CrossEntropy(), "mean-squared-error": nc.MeanSquaredError()}
 PHASES = [phase.name.lower() for phase in nc.Phase]
-# The map is for looking at: its geometry is stored in single precision.
-MAP_ROUNDED = ("majority_cosine", "minority_cosine", "majority_norm", "minority_norm", "gap")
+GEOMETRY = ("majority_cosine", "minority_cosine", "majority_norm", "minority_norm")
+OUTPUTS = ("phase", "status", "objective", "gap", *GEOMETRY)
+PARTS = "parts"
+CHUNK = 8192
 PHASE_COLOURS = ("#DCEBF7", "#56B4E9", "#004D80", "#999999")
 
 
@@ -82,6 +84,9 @@ def check(config: Config) -> None:
         or min(config.feature_energies) <= 0
     ):
         raise ValueError("--weight-energy and --feature-energies must be positive")
+    for name in ("majority", "feature_energies"):
+        if len(set(getattr(config, name))) < len(getattr(config, name)):
+            raise ValueError(f"--{name.replace('_', '-')} must not repeat a value")
     for name in ("ratio_range", "budget_range"):
         low, high = getattr(config, name)
         if not 0 < low < high < np.inf:
@@ -90,34 +95,19 @@ def check(config: Config) -> None:
         raise ValueError("--num-ratios and --map-size must be at least 2")
 
 
-def solve_rows(
-    config: Config, majority: int, ratios: np.ndarray, budgets: np.ndarray
+def solve(
+    config: Config, name: str, ratios: np.ndarray, budgets: np.ndarray, progress: Any
 ) -> pd.DataFrame:
-    """One row a (ratio, budget) pair; the two arrays broadcast."""
-    ratios, budgets = (np.ravel(x) for x in np.broadcast_arrays(ratios, budgets))
-    dtype = np.dtype(config.dtype)
-    sizes = nc.two_groups(majority, config.num_classes - majority, ratios.astype(dtype))
-    feature_energy = (budgets**2 / config.weight_energy).astype(dtype)
-    weight_energy = dtype.type(config.weight_energy)
-    model = nc.LayerPeeled(sizes, weight_energy, feature_energy, LOSSES[config.loss])
-    solution = nc.solve_batch(model)
-    cosines, norms = np.asarray(solution.within_cosines), np.asarray(solution.classifier_norms)
-    return pd.DataFrame(
-        {
-            "majority": majority,
-            "ratio": ratios,
-            "budget": budgets,
-            "feature_energy": budgets**2 / config.weight_energy,
-            "phase": pd.Categorical(nc.phase(solution), categories=PHASES),
-            "status": np.asarray(solution.status, np.int8),
-            "objective": np.asarray(solution.objective),
-            "gap": np.asarray(solution.gap),
-            "majority_cosine": cosines[:, 0],
-            "minority_cosine": cosines[:, 1],
-            "majority_norm": norms[:, 0],
-            "minority_norm": norms[:, 1],
-        }
-    )
+    """One row for every K_A, budget and ratio; killed, the next run goes on with it."""
+    fixed = {"num_classes": config.num_classes, "weight_energy": config.weight_energy}
+    experiment = Experiment(loss=config.loss, dtype=config.dtype, fixed=fixed, outputs=OUTPUTS)
+    grid = Product(Values("budget", budgets), Values("ratio", ratios))
+    blocks = [Block({"majority": majority}, grid, CHUNK) for majority in config.majority]
+    folder = config.out / PARTS / name
+    table = tabulate(experiment, blocks, folder, experiment.spec(), config.seed, progress)
+    table["feature_energy"] = table["budget"] ** 2 / config.weight_energy
+    table["phase"] = pd.Categorical.from_codes(table["phase"].to_numpy(), PHASES)
+    return table
 
 
 def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -126,18 +116,11 @@ def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
     budgets = np.sqrt(config.weight_energy * np.asarray(config.feature_energies))
     map_ratios = np.geomspace(*config.ratio_range, config.map_size[0])
     map_budgets = np.linspace(*config.budget_range, config.map_size[1])
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    curves, maps = [], []
-    with Progress(*columns, TimeElapsedColumn()) as progress:
-        task = progress.add_task("points solved", total=0)
-        lanes = len(budgets) * len(ratios) + len(map_ratios) * len(map_budgets)
-        progress.update(task, total=lanes * len(config.majority))
-        for majority in config.majority:
-            curves.append(solve_rows(config, majority, ratios[None, :], budgets[:, None]))
-            progress.advance(task, len(curves[-1]))
-            maps.append(solve_rows(config, majority, map_ratios[None, :], map_budgets[:, None]))
-            progress.advance(task, len(maps[-1]))
-    return pd.concat(curves, ignore_index=True), pd.concat(maps, ignore_index=True)
+    lanes = len(budgets) * len(ratios) + len(map_ratios) * len(map_budgets)
+    with report.points_bar(lanes * len(config.majority)) as progress:
+        curves = solve(config, "curves", ratios, budgets, progress)
+        maps = solve(config, "map", map_ratios, map_budgets, progress)
+    return curves, maps
 
 
 def summarise(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
@@ -274,16 +257,20 @@ def main(config: Config) -> None:
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
+    use_every_core()
     jax.config.update("jax_enable_x64", config.dtype == "float64")
     curves, maps = run(config)
     summary = summarise(config, curves)
     report.write_table(curves, config.out)
-    report.write_table(maps.astype(dict.fromkeys(MAP_ROUNDED, "float32")), config.out, "map")
+    # The map is for looking at: its geometry is stored in single precision.
+    rounded = maps.astype(dict.fromkeys((*GEOMETRY, "gap"), "float32"))
+    report.write_table(rounded, config.out, "map")
     report.write_summary(summary, config.out)
     report.save_figure(draw_cosines(config, report.read_table(config.out)), config.out, "cosines")
     report.save_figure(draw_map(config, report.read_table(config.out, "map")), config.out, "map")
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time)
+    forget(config.out / PARTS)
     report.print_table(summary, f"Phase transition, K = {config.num_classes}, {config.loss}")
     if config.loss != "cross-entropy":
         print("Exact thresholds R0 and R1 are known for cross-entropy only.")

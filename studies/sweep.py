@@ -17,12 +17,9 @@ The format of the file: ``nc_jax/specs.py``; three worked ones in ``studies/spec
 
 import dataclasses
 import json
-import os
-import re
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,18 +29,19 @@ import numpy as np
 import pandas as pd
 import tyro
 from matplotlib.figure import Figure
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from nc_jax import report
 from nc_jax.specs import Spec, read_spec
-from nc_jax.sweeps import Block, Outcome, Plan, Store, measured_chunk, run_sweep, usable_devices
+from nc_jax.sweeps import (
+    Block,
+    Outcome,
+    Plan,
+    Store,
+    measured_chunk,
+    run_sweep,
+    usable_devices,
+    use_every_core,
+)
 from nc_jax.sweeps.machines import run_on_ray, share_of
 
 EXPORTS = (".csv", ".parquet", ".md")
@@ -146,26 +144,7 @@ def run(spec: Spec, store: Store, options: Options) -> int:
     mine = sum(
         plan.size(*key) for order, key in enumerate(plan.chunks()) if order % share[1] == share[0]
     )
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]} points/s, {task.fields[failed]} chunks failed"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as bar:
-        task = bar.add_task("points", total=mine, speed="–", failed=0)
-        begin, state = time.perf_counter(), {"points": None, "failed": 0}
-
-        def progress(points: int, failed: int) -> None:
-            # The first call tells what was done before.
-            first = state["points"] is None
-            state["points"] = 0 if first else state["points"] + points
-            state["failed"] += failed
-            speed = f"{state['points'] / (time.perf_counter() - begin):,.0f}"
-            bar.update(task, advance=points, speed=speed, failed=state["failed"])
-
+    with report.points_bar(mine) as progress:
         elsewhere = on_ray(spec, plan, store, options) if options.ray else None
         try:
             outcome = run_sweep(
@@ -305,16 +284,8 @@ def main(options: Options) -> int:
     return export(store, options) if options.command == "export" else plot(spec, store, options)
 
 
-def make_room_for_virtual_devices() -> None:
-    """Threads for all of a CPU's virtual devices, before JAX starts; see usable_devices."""
-    found = re.findall(r"device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
-    count = max([int(number) for number in found], default=1)
-    if count > 1:
-        os.environ.setdefault("NPROC", str(max(os.cpu_count() or 1, 2 * count)))
-
-
 if __name__ == "__main__":
-    make_room_for_virtual_devices()
+    use_every_core()
     jax.config.update("jax_enable_x64", True)
     chosen = tyro.cli(
         Annotated[Options, tyro.conf.FlagConversionOff], description=(__doc__ or "").strip()

@@ -22,7 +22,7 @@ ROOMS = {
     "report": {"metrics"},
     "sweeps": set(),
     "networks": set(),
-    "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry"},
+    "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
     "specs": {"experiments", "sweeps"},
     "training": BASE | {"networks", "losses", "metrics", "geometry"},
 }

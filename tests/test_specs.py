@@ -10,6 +10,7 @@ import nc_jax as nc
 from nc_jax.experiments import Experiment, experiment_from
 from nc_jax.specs import parse_spec, read_spec
 from nc_jax.sweeps import Store, run_sweep
+from nc_jax.training import balanced_features, load_images
 from tests.test_architecture import ROOT
 
 AXES = {"ratio": [1.0, 10.0, 100.0], "budget": {"linspace": [1.0, 2.0, 2]}}
@@ -58,6 +59,62 @@ def test_choices_are_blocks_and_designs_are_axes(tmp_path):
     np.testing.assert_allclose(row["objective"], one.objective, rtol=1e-9)
 
 
+BALANCED = {
+    "classes": "balanced",
+    "axes": {"budget": [2.0]},
+    "model": {"num_classes": 3},
+    "outputs": ["status", "objective", "nc1_quotient", "nc2_etf", "smallest_norm"],
+}
+
+
+def test_balanced_rows_are_collapsed(tmp_path):
+    row = rows_of(parse_spec(BALANCED), tmp_path).iloc[0]
+    known = nc.theory.balanced_optimum(3, 2.0)
+    np.testing.assert_allclose(row["objective"], known.objective, rtol=1e-9)
+    np.testing.assert_allclose(row["smallest_norm"], 1.0, rtol=1e-6)
+    assert row["nc1_quotient"] < 1e-9 and row["nc2_etf"] < 1e-6
+
+
+def test_contrastive_rows_reach_the_known_optimum(tmp_path):
+    given = BALANCED | {"loss": "supervised-contrastive", "axes": {"feature_energy": [1.0, 2.0]}}
+    given |= {"model": {"num_classes": 3, "temperature": 0.5, "samples": 2, "weight_energy": 1.0}}
+    given |= {"outputs": ["objective", "spread"]}
+    given |= {"solver": {"name": "FactoredMultiStart", "restarts": 3}}
+    rows = rows_of(parse_spec(given | {"model": given["model"] | {"class_size": 2}}), tmp_path)
+    known = [nc.theory.contrastive_optimum(3, 2, energy, 0.5) for energy in (1.0, 2.0)]
+    np.testing.assert_allclose(rows["objective"], known, rtol=1e-9)
+
+
+def test_one_deep_layer_is_the_layer_peeled_model(tmp_path):
+    given = GOOD | {"surrogate": "deep-layer-peeled", "outputs": ["objective", "minority_cosine"]}
+    given |= {"axes": {"budget": [1.5], "ratio": [2.0]}}
+    given |= {"model": {"majority": 2, "minority": 1, "num_layers": 1}}
+    row = rows_of(parse_spec(given), tmp_path).iloc[0]
+    one = nc.solve(nc.LayerPeeled(nc.two_groups(2, 1, 2.0), 1.0, 1.5**2))
+    np.testing.assert_allclose(row["objective"], one.objective, rtol=1e-7)
+
+
+def test_multilayer_rows_are_the_models(tmp_path):
+    data = {"data": "digits", "num_classes": 3, "per_class": 8}
+    given = {
+        "surrogate": "multilayer",
+        "classes": "data",
+        "loss": "mean-squared-error",
+        "solver": {"name": "EliminatedMultiStart", "restarts": 4},
+        "outputs": ["status", "objective", "pfc1", "pfc3", "alignment", "nc1_quotient", "residual"],
+        "model": data | {"lambda_w": 0.01},
+        "axes": {"lambda_h": [0.01, 1.0, 100.0, 1000.0, 1e4]},
+    }
+    rows = rows_of(parse_spec(given), tmp_path)
+    assert len(rows) == 5 and rows["pfc1"].is_monotonic_increasing
+    inputs, labels = balanced_features(load_images("digits"), 3, 8, 1)
+    model = nc.MultilayerUnconstrainedFeatures(inputs, labels, 0.01, rows["lambda_h"].to_numpy())
+    found = nc.solve_batch(model)
+    np.testing.assert_allclose(rows["objective"], found.objective, rtol=1e-9)
+    np.testing.assert_allclose(rows["alignment"][0], found.lane(0).alignment, rtol=1e-6)
+    np.testing.assert_allclose(rows["pfc1"], rows["nc1_quotient"], rtol=1e-9)
+
+
 def test_zipped_axes_run_side_by_side():
     spec = parse_spec(GOOD | {"axes": {"ratio": [1.0, 2.0], "budget": [3.0, 4.0]},
                               "zip": [["ratio", "budget"]]})  # fmt: skip
@@ -92,7 +149,7 @@ def test_a_bad_lane_is_a_row_with_a_status(tmp_path):
 def test_single_precision_and_settings():
     spec = parse_spec(GOOD | {"dtype": "float32"})
     again = experiment_from(spec.plan.settings)
-    assert again.settings() | {"seed": 0} == spec.plan.settings
+    assert again.spec() | {"seed": 0} == spec.plan.settings
     out = jax.eval_shape(
         spec.experiment({}), spec.plan.blocks[0].grid.at(np.arange(2)),
         jax.random.split(jax.random.key(0), 2),
@@ -113,6 +170,14 @@ def test_worked_specs_are_good(name):
         ({"surrogate": "peeled"}, "surrogate must be one of layer-peeled"),
         ({"loss": "hinge"}, "loss must be"),
         ({"solver": "Newton"}, "solver must be"),
+        ({"solver": {"name": "FactoredMultiStart", "starts": 3}}, "solver: .* 'starts'"),
+        ({"solver": {"name": "FactoredMultiStart", "restarts": 0}}, "solver: restarts"),
+        ({"solver": {"restarts": 3}}, "solver must be"),
+        ({"solver": {"name": "auto", "restarts": 3}}, "'auto' has no settings"),
+        ({"solver": 3}, "solver must be"),
+        ({"classes": "data"}, "classes = 'data' goes with"),
+        ({"surrogate": "multilayer"}, "classes = 'data' goes with"),
+        ({"outputs": ["pfc1"]}, "pfc1 needs surrogate"),
         ({"dtype": "float16"}, "dtype must be"),
         ({"outputs": []}, "outputs must be"),
         ({"outputs": ["colour"]}, "outputs must be one of .*'colour'"),

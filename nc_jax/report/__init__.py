@@ -4,6 +4,7 @@ from nc_jax.report.commands import run_command
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, save_figure
 from nc_jax.report.files import prepare_folder
 from nc_jax.report.grids import draw_lines, draw_maps, export_dataset
+from nc_jax.report.progress import points_bar
 from nc_jax.report.provenance import write_provenance
 from nc_jax.report.tables import print_table, read_table, write_summary, write_table
 
@@ -14,6 +15,7 @@ __all__ = [
     "export_dataset",
     "legend_outside",
     "new_figure",
+    "points_bar",
     "prepare_folder",
     "print_table",
     "read_table",

@@ -62,12 +62,15 @@ def minimise_restarts(
         lanes: the models.
         objective: of a single model and a point [d].
         start: a point [d] of a single model and a key.
-        key: split over lanes and restarts.
+        key: one, split over lanes and restarts, or one for each lane [L].
         restarts: starts of a lane.
         settings: see :class:`Settings`.
     """
     count = lanes.numbers[0].shape[0]
-    keys = jax.random.split(key, count * restarts)
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim:
+        keys = jax.vmap(lambda own: jax.random.split(own, restarts))(key).reshape(-1)
+    else:
+        keys = jax.random.split(key, count * restarts)
     repeated = [jnp.repeat(leaf, restarts) for leaf in lanes.numbers]
     minima = minimise_lanes(
         lambda numbers, point: objective(lanes.rebuild(numbers), point),

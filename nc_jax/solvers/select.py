@@ -224,6 +224,8 @@ def _solve_multilayer(
         )
     if math.prod(model.batch_shape) == 0:
         raise ValueError(f"model must have at least one lane, got batch shape {model.batch_shape}")
+    if key is not None and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim:
+        key = _lane_keys(key, model.batch_shape)
     given = model
     if not solver.needs_samples:
         lean = LayerInputs(model.data.moments, None, None)

@@ -1,6 +1,14 @@
 """A batched, pure function over a named grid, on every device, into one table."""
 
-from nc_jax.sweeps.engine import Outcome, measured_chunk, run_sweep, usable_devices
+from nc_jax.sweeps.engine import (
+    Batched,
+    Build,
+    Outcome,
+    measured_chunk,
+    run_sweep,
+    usable_devices,
+    use_every_core,
+)
 from nc_jax.sweeps.grid import (
     Grid,
     Product,
@@ -14,9 +22,12 @@ from nc_jax.sweeps.grid import (
 )
 from nc_jax.sweeps.plan import Block, Plan
 from nc_jax.sweeps.store import Store
+from nc_jax.sweeps.table import forget, tabulate
 
 __all__ = [
+    "Batched",
     "Block",
+    "Build",
     "Grid",
     "Outcome",
     "Plan",
@@ -26,10 +37,13 @@ __all__ = [
     "Store",
     "Values",
     "Zip",
+    "forget",
     "linspace",
     "logspace",
     "measured_chunk",
     "point_ids",
     "run_sweep",
+    "tabulate",
     "usable_devices",
+    "use_every_core",
 ]

@@ -6,6 +6,7 @@ all chunks of a block share a program. The devices of a mesh run on their own, e
 its share of the points, and none waits for another's loops.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -14,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -69,6 +71,22 @@ def usable_devices() -> list[Any]:
     given = os.environ.get("NPROC", "")
     threads = int(given) if given.isdigit() else os.cpu_count() or 1
     return devices[: max(1, max(threads, len(devices)) // 2)]
+
+
+def use_every_core() -> None:
+    """A virtual device for every core of a CPU, and threads for them.
+
+    A program of many small steps runs on one core alone; two devices run two. To be
+    called before JAX starts; afterwards, or where ``XLA_FLAGS`` sets devices, only the
+    variable NPROC is set for what has not started.
+    """
+    found = re.findall(r"device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    count = int(found[-1]) if found else os.cpu_count() or 1
+    if count > 1:
+        os.environ.setdefault("NPROC", str(max(os.cpu_count() or 1, 2 * count)))
+    if not found:
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", count)
 
 
 class ChunkSolver:
@@ -132,6 +150,18 @@ class ChunkSolver:
         """Starts a chunk; its outputs are padded, and may not be ready yet."""
         outputs = self.work(*self.inputs(columns))
         return {name: outputs[name] for name in self.names}
+
+
+@lru_cache(maxsize=16)
+def chunk_solver(
+    build: Build,
+    choices: tuple[tuple[str, Any], ...],
+    length: int,
+    seed: int,
+    devices: tuple | None = None,
+) -> ChunkSolver:
+    """A :class:`ChunkSolver`, the same one for the same arguments: it compiles but once."""
+    return ChunkSolver(build, dict(choices), length, seed, devices)
 
 
 def finished_table(columns: Columns, outputs: Mapping[str, Any]) -> Columns:
@@ -212,12 +242,14 @@ def _solvers(
 ) -> Iterable[tuple[int, int, Any]]:
     """Each chunk to do with its block's solver, or with what building it raised."""
     current, solver = None, None
+    devices = None if devices is None else tuple(devices)
     for place, chunk in todo:
         if place != current:
             block = plan.blocks[place]
             length = min(block.chunk, len(block.grid))
             try:
-                solver = ChunkSolver(build, block.choices, length, seed, devices)
+                choices = tuple(block.choices.items())
+                solver = chunk_solver(build, choices, length, seed, devices)
             except Exception as error:  # noqa: BLE001 (a user's function may raise anything)
                 solver = error
             current = place

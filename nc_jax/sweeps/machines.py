@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from nc_jax.sweeps.engine import ChunkSolver, Outcome, error_line, finished_table
+from nc_jax.sweeps.engine import Outcome, chunk_solver, error_line, finished_table
 from nc_jax.sweeps.plan import plan_from_spec
 from nc_jax.sweeps.store import Store
 
@@ -44,14 +44,14 @@ def share_of(text: str | None, environment: Mapping[str, str] | None = None) -> 
 
 
 @lru_cache(maxsize=4)
-def _worker(maker: str, text: str, address: str) -> tuple[Any, Any, Any, dict]:
-    """A worker process's plan, store, function and compiled blocks."""
+def _worker(maker: str, text: str, address: str) -> tuple[Any, Any, Any]:
+    """A worker process's plan, store and function."""
     about = json.loads(text)
     if about["x64"]:
         jax.config.update("jax_enable_x64", True)
     module, _, name = maker.partition(":")
     build = getattr(importlib.import_module(module), name)(about["build"])
-    return plan_from_spec(about["plan"]), Store(address), build, {}
+    return plan_from_spec(about["plan"]), Store(address), build
 
 
 def do_chunk(maker: str, text: str, address: str, place: int, chunk: int) -> tuple[int, str]:
@@ -60,15 +60,13 @@ def do_chunk(maker: str, text: str, address: str, place: int, chunk: int) -> tup
     Returns:
         Points stored, and the error of the chunk's function if it raised one.
     """
-    plan, store, build, solvers = _worker(maker, text, address)
+    plan, store, build = _worker(maker, text, address)
     try:
-        if place not in solvers:
-            block = plan.blocks[place]
-            length = min(block.chunk, len(block.grid))
-            solvers.clear()
-            solvers[place] = ChunkSolver(build, block.choices, length, json.loads(text)["seed"])
-        columns = plan.blocks[place].columns(chunk)
-        table = finished_table(columns, solvers[place](columns))
+        block = plan.blocks[place]
+        length = min(block.chunk, len(block.grid))
+        solver = chunk_solver(build, tuple(block.choices.items()), length, json.loads(text)["seed"])
+        columns = block.columns(chunk)
+        table = finished_table(columns, solver(columns))
     except Exception as error:  # noqa: BLE001 (a user's function may raise anything)
         line = error_line(error)
         store.record_failure(plan, place, chunk, line)

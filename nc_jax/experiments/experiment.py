@@ -1,4 +1,4 @@
-"""Surrogate, loss, solver and outputs by name: a batched function over named columns.
+"""Surrogate, loss and solver by name: a batched function over named columns.
 
 What a sweep maps over its grid. Names that set a shape or a structure (a number of
 classes, a depth) are choices, fixed for a compiled program; all others are numbers.
@@ -14,10 +14,10 @@ import numpy as np
 from jax import Array
 
 from nc_jax import losses, solvers, surrogates
-from nc_jax.geometry import ClassSizes, gram, long_tailed, two_groups
+from nc_jax.experiments.outputs import OUTPUTS, RESTARTS, require_outputs
+from nc_jax.geometry import ClassSizes, long_tailed, two_groups
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.metrics import mean_cosine
-from nc_jax.solvers import phase_codes
+from nc_jax.training import balanced_features, gaussian_classes, load_images
 
 LOSSES = {
     "cross-entropy": (losses.CrossEntropy, ()),
@@ -25,13 +25,21 @@ LOSSES = {
     "power-softmax": (losses.PowerSoftmax, ("q",)),
     "supervised-contrastive": (losses.SupervisedContrastive, ("temperature",)),
 }
-SOLVERS = ("TwoGroupRoot", "ReducedInteriorPoint", "FactoredQuasiNewton", "FactoredMultiStart")
+SOLVERS = (
+    "TwoGroupRoot",
+    "ReducedInteriorPoint",
+    "FactoredQuasiNewton",
+    "FactoredMultiStart",
+    "EliminatedMultiStart",
+    "LayerwiseMultiStart",
+)
 
 # Class sizes: their choices, and their numbers.
 CLASSES = {
     "two-groups": (("majority", "minority", "num_classes"), ("ratio", "minority_size")),
     "long-tailed": (("num_classes",), ("ratio", "largest")),
     "balanced": (("num_classes",), ("class_size",)),
+    "data": (("data", "num_classes", "per_class", "dimension", "sigma", "data_seed"), ()),
 }
 # Surrogates: their class, choices and numbers.
 SURROGATES = {
@@ -50,64 +58,19 @@ SURROGATES = {
         ("num_layers", "activation", "samples"),
         ("weight_energy", "feature_energy", "budget"),
     ),
+    "multilayer": (
+        surrogates.MultilayerUnconstrainedFeatures,
+        ("num_layers",),
+        ("lambda_w", "lambda_h"),
+    ),
 }
-TEXTS = ("activation",)
+# Choices that are no counts.
+TEXTS, REALS = ("activation", "data"), ("sigma",)
 
 
-def _group_cosine(group: int) -> Callable[[Any], Array]:
-    def measure(solution: Any) -> Array:
-        if hasattr(solution, "within_cosines"):
-            return solution.within_cosines[..., group]
-        members = np.asarray(solution.model.sizes.membership) == group
-        return mean_cosine(solution.classifiers[..., members, :])
-
-    return measure
-
-
-def _group_norm(group: int) -> Callable[[Any], Array]:
-    def measure(solution: Any) -> Array:
-        members = np.flatnonzero(np.asarray(solution.model.sizes.membership) == group)
-        if hasattr(solution, "classifier_norms"):
-            return solution.classifier_norms[..., group]
-        return jnp.mean(jnp.linalg.norm(solution.classifiers[..., members, :], axis=-1), axis=-1)
-
-    return measure
-
-
-def _tail_cosine(solution: Any) -> Array:
-    """Mean cosine of the classifiers of the smaller half of the classes."""
-    sizes = solution.model.sizes.class_sizes
-    smaller = jnp.argsort(sizes, axis=-1)[..., : max(sizes.shape[-1] // 2, 2)]
-    return mean_cosine(jnp.take_along_axis(solution.classifiers, smaller[..., None], axis=-2))
-
-
-def _norms(solution: Any) -> Array:
-    squares = jnp.diagonal(gram(solution.classifiers), axis1=-2, axis2=-1)
-    return jnp.sqrt(jnp.maximum(squares, 0))
-
-
-# Each output's function of a batched solution, and what class sizes it needs.
-OUTPUTS: dict[str, Callable[[Any], Array]] = {
-    "status": lambda solution: solution.status.astype(jnp.int8),
-    "phase": lambda solution: phase_codes(solution).astype(jnp.int8),
-    "objective": lambda solution: solution.objective,
-    "gap": lambda solution: solution.gap,
-    "residual": lambda solution: solution.residual,
-    "spread": lambda solution: solution.spread,
-    "iterations": lambda solution: solution.iterations,
-    "majority_cosine": _group_cosine(0),
-    "minority_cosine": _group_cosine(1),
-    "majority_norm": _group_norm(0),
-    "minority_norm": _group_norm(1),
-    "tail_cosine": _tail_cosine,
-    "largest_norm": lambda solution: jnp.max(_norms(solution), axis=-1),
-    "smallest_norm": lambda solution: jnp.min(_norms(solution), axis=-1),
-}
-TWO_GROUPS_ONLY = ("majority_cosine", "minority_cosine", "majority_norm", "minority_norm")
-RESTARTS_ONLY = ("residual", "spread")
-
-
-@immutable(static=("surrogate", "classes", "loss", "solver", "outputs", "fixed", "dtype"))
+@immutable(
+    static=("surrogate", "classes", "loss", "solver", "settings", "outputs", "fixed", "dtype")
+)
 class Experiment:
     """A function of named columns, made from names.
 
@@ -116,7 +79,8 @@ class Experiment:
         classes: one of :data:`CLASSES`.
         loss: one of :data:`LOSSES`.
         solver: one of :data:`SOLVERS`, or 'auto'.
-        outputs: of :data:`OUTPUTS`.
+        settings: of the solver, as sorted pairs; none for 'auto'.
+        outputs: of :data:`nc_jax.experiments.OUTPUTS`.
         fixed: names and values that are the same everywhere, as sorted pairs.
         dtype: 'float64' or 'float32'.
     """
@@ -125,6 +89,7 @@ class Experiment:
     classes: str
     loss: str
     solver: str
+    settings: tuple[tuple[str, Any], ...]
     outputs: tuple[str, ...]
     fixed: tuple[tuple[str, Any], ...]
     dtype: str
@@ -134,38 +99,44 @@ class Experiment:
         surrogate: str = "layer-peeled",
         classes: str = "two-groups",
         loss: str = "cross-entropy",
-        solver: str = "auto",
+        solver: str | Mapping[str, Any] = "auto",
         outputs: Any = ("status", "phase", "objective", "gap"),
         fixed: Mapping[str, Any] | None = None,
         dtype: str = "float64",
     ):
         """Checks the names; see the class for the arguments.
 
+        A solver with settings is a table of them and its ``name``.
+
         Raises:
             ValueError: an unknown name, with those that are known.
         """
+        table = dict(solver) if isinstance(solver, Mapping) else {"name": solver}
+        method: Any = table.pop("name", "")
         known = {
             "surrogate": (surrogate, SURROGATES),
             "classes": (classes, CLASSES),
             "loss": (loss, LOSSES),
-            "solver": (solver, ("auto", *SOLVERS)),
+            "solver": (method, ("auto", *SOLVERS)),
             "dtype": (dtype, ("float64", "float32")),
         }
         for key, (value, names) in known.items():
             _require_known(key, value, names)
-        if isinstance(outputs, str) or not len(outputs):
-            raise ValueError(f"outputs must be a list of at least one name, got {outputs!r}")
-        for name in outputs:
-            _require_known("outputs", name, OUTPUTS)
-            if name in TWO_GROUPS_ONLY and classes != "two-groups":
-                raise ValueError(f"outputs: {name} needs classes = 'two-groups', not {classes!r}")
+        if (surrogate == "multilayer") != (classes == "data"):
+            raise ValueError(
+                f"classes = 'data' goes with surrogate = 'multilayer' and with no other, "
+                f"got {classes!r} with {surrogate!r}"
+            )
+        _solver(method, table)
+        require_outputs(outputs, surrogate, classes)
         fixed = dict(fixed or {})
         set_fields(
             self,
             surrogate=surrogate,
             classes=classes,
             loss=loss,
-            solver=solver,
+            solver=method,
+            settings=tuple(sorted(table.items())),
             outputs=tuple(dict.fromkeys(outputs)),
             fixed=tuple(sorted(fixed.items())),
             dtype=dtype,
@@ -190,6 +161,8 @@ class Experiment:
         for value in values:
             if name in TEXTS:
                 good, kind = isinstance(value, str), "a string"
+            elif name in REALS:
+                good, kind = isinstance(value, int | float), "a number"
             elif name in self.choices:
                 good = isinstance(value, int | np.integer) and not isinstance(value, bool)
                 good, kind = good and value >= 1, "a positive integer"
@@ -199,11 +172,12 @@ class Experiment:
             if not good:
                 raise ValueError(f"{place}: {name} must be {kind}, got {value!r}")
 
-    def settings(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Any]:
         """All of it as JSON."""
-        names = ("surrogate", "classes", "loss", "solver", "dtype")
-        named = {name: getattr(self, name) for name in names}
-        return named | {"outputs": list(self.outputs), "model": dict(self.fixed)}
+        named = {name: getattr(self, name) for name in ("surrogate", "classes", "loss", "dtype")}
+        solver = {"name": self.solver} | dict(self.settings) if self.settings else self.solver
+        lists = {"outputs": list(self.outputs), "model": dict(self.fixed)}
+        return named | {"solver": solver} | lists
 
     def __call__(self, choices: Mapping[str, Any]) -> Callable[..., dict[str, Array]]:
         """The batched function under a block's choices: (columns, keys) → outputs."""
@@ -216,9 +190,9 @@ class Experiment:
             numbers = {name: jnp.full(count, value, dtype) for name, value in given.items()}
             numbers |= {name: jnp.asarray(column, dtype) for name, column in columns.items()}
             model = self.model(chosen, numbers, count)
-            solver = None if self.solver == "auto" else getattr(solvers, self.solver)()
+            solver = _solver(self.solver, dict(self.settings))
             solution = solvers.solve_batch(model, solver, keys)
-            for name in set(self.outputs) & set(RESTARTS_ONLY):
+            for name in set(self.outputs) & set(RESTARTS):
                 if not hasattr(solution, name):
                     raise ValueError(f"outputs: {name} needs solver = 'FactoredMultiStart'")
             return {name: OUTPUTS[name](solution) for name in self.outputs}
@@ -232,7 +206,10 @@ class Experiment:
             ValueError: a name that the model needs is missing.
         """
         numbers = dict(numbers)
-        sizes = self._sizes(dict(choices), numbers, count)
+        if self.classes == "data":
+            first = _samples(choices)
+        else:
+            first = (self._sizes(dict(choices), numbers, count),)
         maker, own_choices, own_numbers = SURROGATES[self.surrogate]
         loss_maker, loss_names = LOSSES[self.loss]
         loss_numbers = {name: numbers[name] for name in loss_names if name in numbers}
@@ -246,11 +223,13 @@ class Experiment:
         }
         needed = inspect.signature(maker).parameters.values()
         missing = [
-            p.name for p in needed if p.default is p.empty and p.name not in ("sizes", *arguments)
+            p.name
+            for p in needed
+            if p.default is p.empty and p.name not in ("sizes", "inputs", "labels", *arguments)
         ]
         if missing:
             raise ValueError(f"{self.surrogate} needs {', '.join(missing)}: an axis, or in [model]")
-        return maker(sizes, loss=loss_maker(**loss_numbers), **arguments)
+        return maker(*first, loss=loss_maker(**loss_numbers), **arguments)
 
     def _sizes(self, choices: dict[str, Any], numbers: dict[str, Array], count: int) -> ClassSizes:
         ones = jnp.ones(count, jnp.dtype(self.dtype))
@@ -277,10 +256,42 @@ class Experiment:
         jax.eval_shape(self(choices), dict(columns), keys)
 
 
-def experiment_from(settings: Mapping[str, Any]) -> Experiment:
-    """The experiment whose ``settings()`` these are."""
+def experiment_from(spec: Mapping[str, Any]) -> Experiment:
+    """The experiment whose ``spec()`` this is."""
     names = ("surrogate", "classes", "loss", "solver", "dtype", "outputs")
-    return Experiment(fixed=settings["model"], **{name: settings[name] for name in names})
+    return Experiment(fixed=spec["model"], **{name: spec[name] for name in names})
+
+
+def _solver(name: str, settings: Mapping[str, Any]) -> Any:
+    """The solver, or None for 'auto'."""
+    if name == "auto":
+        if settings:
+            raise ValueError(f"solver: 'auto' has no settings, got {', '.join(settings)}")
+        return None
+    maker = getattr(solvers, name)
+    known = list(inspect.signature(maker).parameters)
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"solver: {name} has no {key!r}; expected {', '.join(known)}")
+    try:
+        return maker(**settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"solver: {error}") from error
+
+
+def _samples(choices: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and labels: Gaussian classes, or pixels of a data set in $NC_JAX_DATA."""
+    for name in ("data", "num_classes", "per_class"):
+        _require_given(choices, "classes = 'data'", name)
+    size, seed = (choices["num_classes"], choices["per_class"]), choices.get("data_seed", 1)
+    if choices["data"] == "gaussian":
+        for name in ("dimension", "sigma"):
+            _require_given(choices, "data = 'gaussian'", name)
+        return gaussian_classes(*size, choices["dimension"], choices["sigma"], seed)
+    for name in ("dimension", "sigma"):
+        if name in choices:
+            raise ValueError(f"{name} is for data = 'gaussian'; {choices['data']} has its own")
+    return balanced_features(load_images(choices["data"]), *size, seed)
 
 
 def _group_counts(choices: Mapping[str, Any]) -> tuple[int, int]:

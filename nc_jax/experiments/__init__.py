@@ -1,0 +1,6 @@
+"""Experiments by name: what a sweep maps over its grid."""
+
+from nc_jax.experiments.experiment import Experiment, experiment_from
+from nc_jax.experiments.outputs import OUTPUTS
+
+__all__ = ["OUTPUTS", "Experiment", "experiment_from"]

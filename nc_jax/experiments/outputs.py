@@ -1,0 +1,124 @@
+"""What can be asked of a batch of solutions, by name: a number for each."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.geometry import gram
+from nc_jax.metrics import CollapseMetrics, collapse_metrics, feedforward_metrics, mean_cosine
+from nc_jax.solvers import phase_codes
+
+# Lanes whose samples are looked at together.
+LANES = 256
+
+Output = Callable[[Any], Array]
+
+
+def _group_cosine(group: int) -> Output:
+    def measure(solution: Any) -> Array:
+        if hasattr(solution, "within_cosines"):
+            return solution.within_cosines[..., group]
+        members = np.asarray(solution.model.sizes.membership) == group
+        return mean_cosine(solution.classifiers[..., members, :])
+
+    return measure
+
+
+def _group_norm(group: int) -> Output:
+    def measure(solution: Any) -> Array:
+        members = np.flatnonzero(np.asarray(solution.model.sizes.membership) == group)
+        if hasattr(solution, "classifier_norms"):
+            return solution.classifier_norms[..., group]
+        return jnp.mean(jnp.linalg.norm(solution.classifiers[..., members, :], axis=-1), axis=-1)
+
+    return measure
+
+
+def _tail_cosine(solution: Any) -> Array:
+    """Mean cosine of the classifiers of the smaller half of the classes."""
+    sizes = solution.model.sizes.class_sizes
+    smaller = jnp.argsort(sizes, axis=-1)[..., : max(sizes.shape[-1] // 2, 2)]
+    return mean_cosine(jnp.take_along_axis(solution.classifiers, smaller[..., None], axis=-2))
+
+
+def _norms(solution: Any) -> Array:
+    squares = jnp.diagonal(gram(solution.classifiers), axis1=-2, axis2=-1)
+    return jnp.sqrt(jnp.maximum(squares, 0))
+
+
+def _field(name: str) -> Output:
+    return lambda solution: getattr(solution, name)
+
+
+def _lanewise(measure: Output) -> Output:
+    """Of one solution after another, as all their samples at once may be many."""
+
+    def each(solution: Any) -> Array:
+        count = solution.status.shape[0]
+        if hasattr(solution, "lane"):
+            lanes = jnp.arange(count)
+            return jax.lax.map(lambda lane: measure(solution.lane(lane)), lanes)
+        return jax.lax.map(measure, solution, batch_size=min(count, LANES))
+
+    return each
+
+
+def _collapse(name: str) -> Output:
+    return _lanewise(lambda one: getattr(collapse_metrics(one), name))
+
+
+def _feedforward(name: str) -> Output:
+    def measure(one: Any) -> Array:
+        classes = one.classifiers.shape[0]
+        return getattr(feedforward_metrics([one.sample_features], one.labels, classes), name)[0]
+
+    return _lanewise(measure)
+
+
+CLASSIFIERS: dict[str, Output] = {
+    "tail_cosine": _tail_cosine,
+    "largest_norm": lambda solution: jnp.max(_norms(solution), axis=-1),
+    "smallest_norm": lambda solution: jnp.min(_norms(solution), axis=-1),
+}
+TWO_GROUPS: dict[str, Output] = {
+    "majority_cosine": _group_cosine(0),
+    "minority_cosine": _group_cosine(1),
+    "majority_norm": _group_norm(0),
+    "minority_norm": _group_norm(1),
+}
+RESTARTS: dict[str, Output] = {name: _field(name) for name in ("residual", "spread")}
+COLLAPSE: dict[str, Output] = {name: _collapse(name) for name in CollapseMetrics._fields}
+MULTILAYER: dict[str, Output] = {
+    **{name: _feedforward(name) for name in ("pfc1", "pfc2", "pfc3")},
+    "alignment": _lanewise(_field("alignment")),
+}
+OUTPUTS: dict[str, Output] = {
+    "status": lambda solution: solution.status.astype(jnp.int8),
+    "phase": lambda solution: phase_codes(solution).astype(jnp.int8),
+    **{name: _field(name) for name in ("objective", "gap", "iterations")},
+    **RESTARTS,
+    **TWO_GROUPS,
+    **CLASSIFIERS,
+    **COLLAPSE,
+    **MULTILAYER,
+}
+
+
+def require_outputs(outputs: Sequence[str], surrogate: str, classes: str) -> None:
+    """Raises ValueError for a name that is unknown, or that the experiment has no number for."""
+    if isinstance(outputs, str) or not len(outputs):
+        raise ValueError(f"outputs must be a list of at least one name, got {outputs!r}")
+    multilayer = surrogate == "multilayer"
+    for name in outputs:
+        if not isinstance(name, str) or name not in OUTPUTS:
+            raise ValueError(f"outputs must be one of {', '.join(OUTPUTS)}, got {name!r}")
+        if name in TWO_GROUPS and classes != "two-groups":
+            raise ValueError(f"outputs: {name} needs classes = 'two-groups', not {classes!r}")
+        if name in MULTILAYER and not multilayer:
+            raise ValueError(f"outputs: {name} needs surrogate = 'multilayer', not {surrogate!r}")
+        if multilayer and (name == "phase" or name in CLASSIFIERS):
+            raise ValueError(f"outputs: {name} has no value for surrogate = 'multilayer'")

@@ -59,7 +59,7 @@ def loss_shapes(loss: Loss) -> list[tuple[int, ...]]:
 
 def _split(logits: Array, label: Any, multiplicity: Any) -> tuple[Array, Array, Array]:
     """The label's logit [..., 1], its one-hot mask, multiplicity off the label."""
-    classes = jnp.arange(logits.shape[-1])
+    classes = jnp.arange(logits.shape[-1], dtype=jnp.asarray(label).dtype)
     own = classes == jnp.asarray(label)[..., None]
     count = jnp.ones((), logits.dtype) if multiplicity is None else multiplicity
     others = jnp.where(own, 0, jnp.asarray(count, logits.dtype))
@@ -134,7 +134,8 @@ class SoftmaxBased:
     def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
         """See :class:`Loss`."""
         probabilities, others = _softmax(logits, label, multiplicity)
-        own = jnp.arange(logits.shape[-1]) == jnp.asarray(label)[..., None]
+        label = jnp.asarray(label)
+        own = jnp.arange(logits.shape[-1], dtype=label.dtype) == label[..., None]
         own_probability = jnp.sum(jnp.where(own, probabilities, 0), axis=-1)
         rest = jnp.where(others > 0, others * self.g2(probabilities), 0)
         return self.g1(own_probability) + jnp.sum(rest, axis=-1)

@@ -1,11 +1,21 @@
-"""Data for networks and for models that start from data."""
+"""Data, recipes and the training of networks."""
 
-from nc_jax.training.data import (
-    DATA_SETS,
-    ImageData,
-    balanced_features,
-    gaussian_classes,
-    load_images,
-)
+from nc_jax.training.data import DATA_SETS, DataSet, ImageData, load_images, resized
+from nc_jax.training.inputs import balanced_features, gaussian_classes
+from nc_jax.training.recipe import Recipe
+from nc_jax.training.subsets import choose_subset, long_tailed_sizes, oversampled, step_sizes
 
-__all__ = ["DATA_SETS", "ImageData", "balanced_features", "gaussian_classes", "load_images"]
+__all__ = [
+    "DATA_SETS",
+    "DataSet",
+    "ImageData",
+    "Recipe",
+    "balanced_features",
+    "choose_subset",
+    "gaussian_classes",
+    "load_images",
+    "long_tailed_sizes",
+    "oversampled",
+    "resized",
+    "step_sizes",
+]

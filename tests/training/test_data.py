@@ -1,17 +1,50 @@
 """Data sets read from files in their official formats; broken files named."""
 
 import gzip
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+from functools import partial
 
 import numpy as np
 import pytest
 
-from nc_jax.training import balanced_features, gaussian_classes, load_images
+from nc_jax.training import (
+    DATA_SETS,
+    ImageData,
+    balanced_features,
+    data,
+    files,
+    gaussian_classes,
+    load_images,
+    resized,
+)
 
 
 def idx(array):
     """An IDX file of unsigned bytes, gzipped."""
     shape = np.array(array.shape, ">u4").tobytes()
     return gzip.compress(bytes([0, 0, 8, array.ndim]) + shape + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture(autouse=True)
+def nothing_outside(tmp_path_factory, monkeypatch):
+    """No data of this machine's, an empty cache and no network."""
+    monkeypatch.delenv("NC_JAX_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+    def refuse(source, folder):
+        raise OSError("no network")
+
+    monkeypatch.setattr(files, "download", refuse)
+
+
+def cifar100_records(count):
+    records = np.random.default_rng(1).integers(0, 256, (count, 3074))
+    records[:, 0], records[:, 1] = np.arange(count) % 20, np.arange(count) + 90
+    return records.astype(np.uint8)
 
 
 @pytest.fixture
@@ -109,11 +142,12 @@ def test_broken_files_are_named(folder, name, file, harm):
 
 
 def test_missing_files_say_what_belongs_where(folder, monkeypatch):
-    monkeypatch.delenv("NC_JAX_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match="NC_JAX_DATA"):
+    with pytest.raises(FileNotFoundError, match="t10k-images.* into mnist/ .*no network"):
         load_images("mnist")
     with pytest.raises(FileNotFoundError, match="fashion_mnist"):
         load_images("fashion_mnist", data_dir=folder)
+    with pytest.raises(FileNotFoundError, match="--data-dir: .*nowhere is not a folder"):
+        load_images("mnist", data_dir=folder / "nowhere")
     (folder / "mnist/t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(FileNotFoundError, match="t10k-labels"):
         load_images("mnist", "test", folder)
@@ -121,6 +155,117 @@ def test_missing_files_say_what_belongs_where(folder, monkeypatch):
         load_images("imagenet")
     with pytest.raises(ValueError, match="split"):
         load_images("digits", "validation")
+    monkeypatch.setenv("NC_JAX_DATA", str(folder / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="NC_JAX_DATA: .*nowhere is not a folder"):
+        load_images("mnist")
+
+
+def test_cifar100_has_fine_labels(tmp_path):
+    place = tmp_path / "cifar-100-binary"
+    place.mkdir()
+    records = cifar100_records(6)
+    for name in ("train.bin", "test.bin"):
+        (place / name).write_bytes(records.tobytes())
+    images, labels = load_images("cifar100", data_dir=tmp_path)
+    assert labels.tolist() == [90, 91, 92, 93, 94, 95]
+    assert images[3, 5, 2, 2] == records[3, 2 + 2 * 1024 + 5 * 32 + 2]
+    (place / "test.bin").write_bytes(cifar100_records(11).tobytes())
+    with pytest.raises(ValueError, match=r"test\.bin must have labels 0…99"):
+        load_images("cifar100", "test", tmp_path)
+
+
+def test_stl_planes_are_stored_by_column(tmp_path):
+    place = tmp_path / "stl10_binary"
+    place.mkdir()
+    raw = np.random.default_rng(2).integers(0, 256, (2, 3, 96, 96)).astype(np.uint8)
+    for split in ("train", "test"):
+        (place / f"{split}_X.bin").write_bytes(raw.tobytes())
+        (place / f"{split}_y.bin").write_bytes(bytes([10, 1]))
+    images, labels = load_images("stl10", data_dir=tmp_path)
+    assert labels.tolist() == [9, 0] and images.shape == (2, 96, 96, 3)
+    # Row 7, column 11 of the green plane.
+    assert images[1, 7, 11, 1] == raw[1, 1, 11, 7]
+    (place / "test_y.bin").write_bytes(bytes([1, 0]))
+    with pytest.raises(ValueError, match="labels 1…10"):
+        load_images("stl10", "test", tmp_path)
+    (place / "test_y.bin").write_bytes(bytes([1, 2, 3]))
+    with pytest.raises(ValueError, match="must hold 2 labels"):
+        load_images("stl10", "test", tmp_path)
+    (place / "train_X.bin").write_bytes(raw.tobytes()[:-1])
+    with pytest.raises(ValueError, match="whole images"):
+        load_images("stl10", "train", tmp_path)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """An address that serves a folder, in place of the official one."""
+    monkeypatch.undo()
+    monkeypatch.delenv("NC_JAX_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "served"
+    root.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = partial(Quiet, directory=root)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield root, f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+
+
+def archive_of(contents):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_downloads_are_checked_and_unpacked(server, monkeypatch, tmp_path):
+    root, address = server
+    raw = cifar100_records(5).tobytes()
+    names = ("cifar-100-binary/train.bin", "../../test.bin")
+    content = archive_of({names[0]: raw, names[1]: raw, "../../evil": b"x"})
+    (root / "cifar-100-binary.tar.gz").write_bytes(content)
+    source = data.DATA_SETS["cifar100"].source
+    digest = hashlib.md5(content).hexdigest()
+    served = source._replace(address=address, checksums={"cifar-100-binary.tar.gz": digest})
+    monkeypatch.setitem(DATA_SETS, "cifar100", DATA_SETS["cifar100"]._replace(source=served))
+    assert load_images("cifar100").labels.tolist() == [90, 91, 92, 93, 94]
+    found = sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    assert found == ["test.bin", "train.bin"]
+    # Once there, no server is asked again.
+    (root / "cifar-100-binary.tar.gz").unlink()
+    assert len(load_images("cifar100", "test").labels) == 5
+
+
+def test_a_download_that_differs_is_refused(server, monkeypatch):
+    root, address = server
+    (root / "cifar-100-binary.tar.gz").write_bytes(archive_of({"train.bin": b"x"}))
+    served = data.DATA_SETS["cifar100"].source._replace(address=address)
+    monkeypatch.setitem(DATA_SETS, "cifar100", DATA_SETS["cifar100"]._replace(source=served))
+    with pytest.raises(FileNotFoundError, match="train.bin, test.bin into cifar-100-binary/"):
+        load_images("cifar100")
+
+
+def test_constants_of_the_digits_are_theirs():
+    pixels = load_images("digits").images / 255
+    np.testing.assert_allclose(pixels.mean(), DATA_SETS["digits"].mean[0], atol=1e-4)
+    np.testing.assert_allclose(pixels.std(), DATA_SETS["digits"].deviation[0], atol=1e-4)
+
+
+def test_resizing_is_bilinear():
+    ramp = np.tile(np.arange(0, 160, 20, dtype=np.uint8), (8, 1))[None, ..., None]
+    large = resized(ImageData(ramp, np.zeros(1, np.int32)), 16).images
+    assert large.shape == (1, 16, 16, 1) and large.dtype == np.uint8
+    np.testing.assert_array_equal(large[0, 3, 1:-1, 0], np.arange(5, 145, 10))
+    same = load_images("digits")
+    assert resized(same, 8) is same
 
 
 @pytest.mark.parametrize(

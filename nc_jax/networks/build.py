@@ -1,0 +1,89 @@
+"""Networks by name."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jax import Array
+
+from nc_jax.networks.layers import scaled
+from nc_jax.networks.mlp import MLP, DenseResNet
+from nc_jax.networks.resnet import DEPTHS, ResNet
+from nc_jax.networks.vgg import STAGES, VGG
+
+# Blocks of two stages, for images of 8×8.
+SMALL = (2, 2)
+HIDDEN = (512, 512, 512)
+DENSE_RESNET = (1000, 10)
+
+
+class Network(NamedTuple):
+    """A kind of network.
+
+    Attributes:
+        make: (image shape [h, w, c], K, key, width) to a module.
+        features: name of the features that the classifier sees.
+        side: that images must have, or None for any.
+    """
+
+    make: Callable[[tuple[int, ...], int, Array, float], Any]
+    features: str
+    side: int | None
+
+
+def _vgg(depth: int) -> Network:
+    return Network(lambda s, k, key, width: VGG(depth, s[-1], k, key, width), "dense2", 32)
+
+
+def _resnet(blocks: tuple[int, ...], bottleneck: bool = False) -> Network:
+    return Network(
+        lambda s, k, key, width: ResNet(blocks, s[-1], k, key, width, bottleneck), "pooled", None
+    )
+
+
+def _mlp(bias: bool) -> Network:
+    def make(shape: tuple[int, ...], classes: int, key: Array, width: float) -> MLP:
+        widths = [scaled(hidden, width) for hidden in HIDDEN]
+        return MLP(math.prod(shape), widths, classes, key, bias)
+
+    return Network(make, f"layer{len(HIDDEN)}", None)
+
+
+def _dense_resnet(shape: tuple[int, ...], classes: int, key: Array, width: float) -> DenseResNet:
+    size, blocks = DENSE_RESNET
+    return DenseResNet(math.prod(shape), scaled(size, width), blocks, classes, key)
+
+
+NETWORKS: dict[str, Network] = {
+    **{f"vgg{depth}": _vgg(depth) for depth in STAGES},
+    **{f"resnet{depth}": _resnet(*DEPTHS[depth]) for depth in DEPTHS},
+    "small-resnet": _resnet(SMALL),
+    "mlp": _mlp(True),
+    "mlp-bias-free": _mlp(False),
+    "dense-resnet": Network(_dense_resnet, f"block{DENSE_RESNET[1]}", None),
+}
+
+
+def build_network(
+    name: str, shape: tuple[int, ...], num_classes: int, key: Array, width: float = 1.0
+) -> Any:
+    """A network with fresh weights.
+
+    Args:
+        name: one of :data:`NETWORKS`.
+        shape: [height, width, channels] of the images.
+        num_classes: K.
+        key: of the weights.
+        width: multiplies the numbers of channels.
+
+    Raises:
+        ValueError: an unknown name, a shape that the network does not take.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {name!r}")
+    if not 0 < width < math.inf:
+        raise ValueError(f"width must be positive and finite, got {width}")
+    kind = NETWORKS[name]
+    if kind.side is not None and tuple(shape[:2]) != (kind.side, kind.side):
+        raise ValueError(f"{name} takes images of {kind.side}×{kind.side}, got {shape}")
+    return kind.make(tuple(shape), num_classes, key, width)

@@ -1,0 +1,105 @@
+"""Dense networks: a multilayer perceptron, and a residual one of constant width."""
+
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+from jax import Array
+
+from nc_jax.networks.layers import BatchNorm, Dense, keys_of
+
+
+class MLP(nnx.Module):
+    """Dense layers with ReLU between; without biases it is homogeneous.
+
+    Args:
+        inputs: pixels of an image.
+        widths: of the hidden layers.
+        num_classes: K.
+        key: of the initial weights.
+        bias: of the hidden layers.
+        head_bias: of the classifier; as ``bias`` by default.
+        normalise: batch normalisation after every hidden layer.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        widths: Sequence[int],
+        num_classes: int,
+        key: Array,
+        bias: bool = True,
+        head_bias: bool | None = None,
+        normalise: bool = False,
+    ):
+        keys = keys_of(key)
+        layers = []
+        for width in widths:
+            layers.append(Dense(inputs, width, next(keys), bias))
+            inputs = width
+        self.layers = nnx.List(layers)
+        self.norms = nnx.List([BatchNorm(width) for width in widths] if normalise else [])
+        own = bias if head_bias is None else head_bias
+        self.classifier = Dense(inputs, num_classes, next(keys), own)
+
+    def __call__(
+        self, x: Array, train: bool = False, weights: Array | None = None
+    ) -> tuple[Array, dict[str, Array]]:
+        """Logits [B, K], and features by name: each hidden layer after ReLU.
+
+        Args:
+            x: images [B, …], flattened here.
+            train: by the batch's own statistics.
+            weights: of the samples [B]; sum to one.
+        """
+        features = {}
+        x = x.reshape(x.shape[0], -1)
+        for place, layer in enumerate(self.layers):
+            x = layer(x)
+            if len(self.norms):
+                x = self.norms[place](x, train, weights)
+            x = features[f"layer{place + 1}"] = jax.nn.relu(x)
+        return self.classifier(x), features
+
+
+class DenseResNet(nnx.Module):
+    """A residual network of constant width (Wang, Gai, Zhang 2024, on MNIST).
+
+    A dense layer with batch normalisation and ReLU, blocks of two dense layers with
+    batch normalisation around which the input is added, ReLU after each, a classifier.
+
+    Args:
+        inputs: pixels of an image.
+        width: of every layer.
+        blocks: how many.
+        num_classes: K.
+        key: of the initial weights.
+    """
+
+    def __init__(self, inputs: int, width: int, blocks: int, num_classes: int, key: Array):
+        keys = keys_of(key)
+        self.stem = Dense(inputs, width, next(keys))
+        self.stem_norm = BatchNorm(width)
+        self.layers = nnx.List([Dense(width, width, next(keys)) for _ in range(2 * blocks)])
+        self.norms = nnx.List([BatchNorm(width) for _ in range(2 * blocks)])
+        self.classifier = Dense(width, num_classes, next(keys))
+
+    def __call__(
+        self, x: Array, train: bool = False, weights: Array | None = None
+    ) -> tuple[Array, dict[str, Array]]:
+        """Logits [B, K], and features by name: the stem and each block.
+
+        Args:
+            x: images [B, …], flattened here.
+            train: by the batch's own statistics.
+            weights: of the samples [B]; sum to one.
+        """
+        x = x.reshape(x.shape[0], -1)
+        x = jax.nn.relu(self.stem_norm(self.stem(x), train, weights))
+        features = {"stem": x}
+        for place in range(0, len(self.layers), 2):
+            y = self.norms[place](self.layers[place](x), train, weights)
+            y = self.layers[place + 1](jax.nn.relu(y))
+            x = jax.nn.relu(x + self.norms[place + 1](y, train, weights))
+            features[f"block{place // 2 + 1}"] = x
+        return self.classifier(x), features

@@ -1,0 +1,117 @@
+"""Checkpoints of a run: arrays by Orbax, with a digest of every byte beside them.
+
+Orbax writes a checkpoint under another name and renames it, but reads bytes that
+were altered since without a word; the digest tells. A checkpoint that is damaged
+is passed over for the one before.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+try:
+    from orbax.checkpoint import v1 as orbax
+except ImportError as error:
+    raise ImportError(
+        "checkpoints need the packages of the extra: pip install 'nc-jax[train]'"
+    ) from error
+
+NAME = re.compile(r"epoch-(\d{6})")
+KEPT = 2
+ABOUT = "about.json"
+ARRAYS = "arrays"
+
+
+class Saved(NamedTuple):
+    """A checkpoint read back.
+
+    Attributes:
+        epoch: epochs that were done.
+        tree: in the structure of the tree given.
+        damaged: folders that were passed over, newest first.
+    """
+
+    epoch: int
+    tree: Any
+    damaged: list[str]
+
+
+def save_checkpoint(folder: Path, epoch: int, tree: Any) -> None:
+    """Writes a checkpoint whole or not at all, and drops all but the newest two.
+
+    Raises:
+        OSError: no room, no permission; the checkpoints before are untouched.
+    """
+    final, temporary = folder / f"epoch-{epoch:06d}", folder / f".writing-{os.getpid()}"
+    leaves = {f"{i:05d}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        orbax.save(str((temporary / ARRAYS).resolve()), leaves)
+        about = {"epoch": epoch, "digest": _digest(leaves)}
+        (temporary / ABOUT).write_text(json.dumps(about) + "\n")
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+    except Exception as error:
+        raise OSError(f"cannot write checkpoint {final}: {_line(error)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in _checkpoints(folder)[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path, like: Any) -> Saved | None:
+    """The newest checkpoint that is whole, or None.
+
+    Args:
+        folder: of one run.
+        like: a tree of the structure, shapes and dtypes that were saved.
+    """
+    damaged = []
+    shapes = jax.tree.leaves(like)
+    for place in _checkpoints(folder):
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            about = json.loads((place / ABOUT).read_text())
+            leaves = orbax.load(str((place / ARRAYS).resolve()))
+            values = [leaves[key] for key in sorted(leaves)]
+            fits = len(values) == len(shapes) and all(
+                value.shape == leaf.shape and value.dtype == leaf.dtype
+                for value, leaf in zip(values, shapes, strict=True)
+            )
+            if fits and about["digest"] == _digest(leaves):
+                tree = jax.tree.unflatten(jax.tree.structure(like), values)
+                return Saved(int(about["epoch"]), tree, damaged)
+        damaged.append(place.name)
+    return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Newest first."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)]
+    return sorted(found, reverse=True)
+
+
+def _digest(leaves: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(leaves):
+        value = np.ascontiguousarray(leaves[key])
+        digest.update(f"{key}{value.dtype}{value.shape}".encode())
+        digest.update(value.data)
+    return digest.hexdigest()
+
+
+def _line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}"[:200]

@@ -1,0 +1,74 @@
+"""How a network is trained: the recipe of Fang et al. 2021, every field adjustable."""
+
+import dataclasses
+import math
+
+from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive
+
+PRECISIONS = ("float32", "bfloat16")
+DECAYED = ("all", "kernels")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Stochastic gradient descent with momentum, as PyTorch has it.
+
+    g ← ∇L + λ p, v ← μ v + g, p ← p − η v: λ is weight decay as it enters the
+    gradient, so that the penalty is (λ/2)‖p‖².
+
+    Attributes:
+        learning_rate: η at the start.
+        momentum: μ.
+        weight_decay: λ.
+        decayed: what λ acts on: 'all' parameters, or 'kernels' alone, which leaves out
+            biases and batch normalisation.
+        epochs: passes over an epoch's list.
+        milestones: epochs after which η is multiplied.
+        factor: by this.
+        batch_size: images of a step; an epoch's last batch may be smaller.
+        loss: of logits and label.
+        precision: of the computations; parameters and statistics are float32.
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decayed: str = "all"
+    epochs: int = 350
+    milestones: tuple[int, ...] = (116, 233)
+    factor: float = 0.1
+    batch_size: int = 128
+    loss: Loss = CrossEntropy()
+    precision: str = "float32"
+
+    def __post_init__(self):
+        for name in ("learning_rate", "factor"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {value}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be from 0 to below 1, got {self.momentum}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be zero or positive, got {self.weight_decay}")
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError("epochs and batch_size must be at least 1")
+        if (
+            list(self.milestones) != sorted(set(self.milestones))
+            or min(self.milestones or (1,)) < 1
+        ):
+            raise ValueError(f"milestones must be rising epochs, got {self.milestones}")
+        for name, known in (("decayed", DECAYED), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}")
+        if isinstance(self.loss, SupervisedContrastive):
+            raise ValueError("loss must be of logits; SupervisedContrastive is of features")
+
+    def rate_at(self, epoch: int) -> float:
+        """η in an epoch, counted from 0."""
+        return self.learning_rate * self.factor ** sum(epoch >= m for m in self.milestones)
+
+    def shortened(self, epochs: int) -> "Recipe":
+        """The same over other epochs, the milestones in proportion."""
+        scaled = (max(1, round(m * epochs / self.epochs)) for m in self.milestones)
+        milestones = tuple(sorted({m for m in scaled if m < epochs}))
+        return dataclasses.replace(self, epochs=epochs, milestones=milestones)

@@ -1,0 +1,68 @@
+"""One step of stochastic gradient descent, as PyTorch takes it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import Array
+
+from nc_jax.training.recipe import Recipe
+
+# Parameters, running statistics and velocity.
+Weights = tuple[Any, Any, Any]
+
+
+def sgd_step(graph: Any, recipe: Recipe) -> Callable[..., tuple[Any, Any, Any, Array]]:
+    """A pure function from weights, a batch and its numbers to new weights and the loss.
+
+    Args:
+        graph: the network's structure (``nnx.split``).
+        recipe: momentum, loss, precision and what decays.
+
+    Returns:
+        A function of (weights, x [B, …], labels [B], shares [B] of the samples, which sum
+        to one, learning rate, weight decay, factors [B] of the samples' losses); the
+        loss is their mean by shares times factors, as PyTorch weighs classes.
+    """
+    dtype = jnp.dtype(recipe.precision)
+
+    def loss_of(
+        params: Any, stats: Any, x: Array, labels: Array, shares: Array, factors: Array
+    ) -> Any:
+        network = nnx.merge(graph, params, stats, copy=True)
+        logits, _ = network(x.astype(dtype), True, shares)
+        losses = recipe.loss(logits.astype(jnp.float32), labels)
+        own = shares * factors
+        # Padding has share zero, and may hold what is not a number.
+        loss = jnp.sum(jnp.where(shares > 0, own * losses, 0)) / jnp.sum(own)
+        return loss, nnx.state(network, nnx.BatchStat)
+
+    def step(
+        weights: Weights,
+        x: Array,
+        labels: Array,
+        shares: Array,
+        rate: Any,
+        decay: Any,
+        factors: Array,
+    ) -> tuple[Any, Any, Any, Array]:
+        params, stats, velocity = weights
+        slope = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, stats), slopes = slope(params, stats, x, labels, shares, factors)
+        shrinking = optax.add_decayed_weights(decay, mask=_decayed(recipe, params))
+        slopes, _ = shrinking.update(slopes, shrinking.init(params), params)
+        velocity, _ = optax.trace(recipe.momentum).update(slopes, optax.TraceState(velocity))
+        params = jax.tree.map(lambda p, v: p - rate * v, params, velocity)
+        return params, stats, velocity, loss
+
+    return step
+
+
+def _decayed(recipe: Recipe, params: Any) -> Any:
+    """Which parameters weight decay acts on."""
+    if recipe.decayed == "all":
+        return None
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

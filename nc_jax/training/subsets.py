@@ -1,0 +1,89 @@
+"""Imbalanced subsets of a data set, by class sizes, and the list of an epoch.
+
+A class's images are put in one random order that depends on the seed and the class
+alone; a subset takes the first ones. Subsets of different sizes are thus nested.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from nc_jax.checks import require_count
+
+
+def step_sizes(num_classes: int, majority: int, size: int, ratio: float) -> np.ndarray:
+    """Sizes [K]: n_A for the first K_A classes and n_A // R for the others (Fang et al. 2021).
+
+    Args:
+        num_classes: K.
+        majority: K_A, from 1 to K − 1.
+        size: n_A.
+        ratio: R ≥ 1, at most n_A.
+
+    Raises:
+        ValueError: naming the argument; a ratio that leaves a class empty.
+    """
+    num_classes = require_count("num_classes", num_classes, 2)
+    majority, size = require_count("majority", majority, 1), require_count("size", size, 1)
+    if majority >= num_classes:
+        raise ValueError(f"majority must be at most num_classes - 1, got {majority}")
+    if not 1 <= ratio <= size:
+        raise ValueError(f"ratio must be from 1 to the majority's size {size}, got {ratio}")
+    minority = int(size // ratio)
+    return np.where(np.arange(num_classes) < majority, size, minority)
+
+
+def long_tailed_sizes(num_classes: int, size: int, ratio: float) -> np.ndarray:
+    """Sizes [K] that fall geometrically from n to n/R, at least one each.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    num_classes, size = require_count("num_classes", num_classes, 2), require_count("size", size, 1)
+    if not 1 <= ratio < np.inf:
+        raise ValueError(f"ratio must be at least 1 and finite, got {ratio}")
+    sizes = size * ratio ** -np.linspace(0, 1, num_classes)
+    return np.maximum(np.floor(sizes + 1e-9).astype(int), 1)
+
+
+def choose_subset(labels: Any, sizes: Any, seed: int) -> np.ndarray:
+    """Indices of a subset, class 0 first, each class in its random order.
+
+    Args:
+        labels: [N] integers 0…K−1 of the whole.
+        sizes: [K] images of each class, at least one.
+        seed: of the choice.
+
+    Raises:
+        ValueError: a class without images, or with fewer than asked for.
+    """
+    labels, sizes = np.asarray(labels), np.asarray(sizes)
+    if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or sizes.min(initial=0) < 0:
+        raise ValueError(f"sizes must be [K] integers, got {sizes!r}")
+    if not len(sizes) or sizes.min() < 1:
+        raise ValueError(f"sizes must be at least one image a class, got {sizes.tolist()}")
+    parts = []
+    for label, size in enumerate(sizes):
+        own = np.flatnonzero(labels == label)
+        if len(own) < size:
+            raise ValueError(f"sizes: class {label} has {len(own)} images, {size} asked for")
+        parts.append(np.random.default_rng([seed, label]).permutation(own)[:size])
+    return np.concatenate(parts)
+
+
+def oversampled(indices: Any, labels: Any, members: Any, rate: int) -> np.ndarray:
+    """An epoch's list in which each image of some classes stands several times.
+
+    Args:
+        indices: of a subset.
+        labels: [N] of the whole.
+        members: classes to repeat.
+        rate: w_r ≥ 1, how often (Prop. 1 of Fang et al. 2021).
+
+    Raises:
+        ValueError: a rate below one.
+    """
+    rate = require_count("rate", rate, 1)
+    indices = np.asarray(indices)
+    chosen = np.isin(np.asarray(labels)[indices], np.asarray(members))
+    return np.repeat(indices, np.where(chosen, rate, 1))

@@ -1,0 +1,15 @@
+"""The training benchmark, on a network so small that it says nothing of speed."""
+
+import dataclasses
+
+import pandas as pd
+
+from benchmarks import training
+
+
+def test_rows_hold_rates(tmp_path):
+
+    config = dataclasses.replace(training.PRESETS["quick"], out=tmp_path)
+    training.main(config)
+    table = pd.read_parquet(tmp_path / "table.parquet")
+    assert len(table) == 1 and (table["ours, images/s"] > 0).all()

@@ -1,0 +1,158 @@
+"""Networks: shapes, parameter counts, features, padding that touches nothing, convolutions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from nc_jax.networks import MLP, NETWORKS, VGG, DenseResNet, ResNet, build_network
+from nc_jax.networks.convolution import as_patches, convolve, native, tiled
+from nc_jax.networks.winograd import convolve_by_tiles, kernel_gradient
+
+
+def count(module):
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+def normal(shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def value_and_slopes(function, x, kernel):
+    def loss(x, kernel):
+        return jnp.mean(jnp.sin(function(x, kernel) / 10))
+
+    return jax.tree.leaves(jax.jit(jax.value_and_grad(loss, (0, 1)))(x, kernel))
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs"),
+    [
+        ((4, 8, 8, 8), 16),
+        ((2, 32, 32, 16), 16),
+        ((2, 16, 16, 64), 48),
+        ((3, 6, 10, 9), 5),
+        ((5, 4, 4, 40), 64),
+        ((2, 32, 32, 130), 8),
+    ],
+)
+def test_convolutions_agree(shape, outputs):
+    x, kernel = normal(shape), normal((3, 3, shape[-1], outputs), 1)
+    known = value_and_slopes(native, x, kernel)
+    for function in (as_patches, convolve_by_tiles, tiled, convolve):
+        for one, other in zip(value_and_slopes(function, x, kernel), known, strict=True):
+            scale = float(jnp.max(jnp.abs(other)))
+            np.testing.assert_allclose(one, other, atol=1e-5 * scale)
+    slope = normal((*shape[:3], outputs), 2)
+    own = jax.jit(kernel_gradient)(x, slope)
+    other = jax.vjp(lambda kernel: native(x, kernel), kernel)[1](slope)[0]
+    np.testing.assert_allclose(own, other, atol=1e-5 * float(jnp.max(jnp.abs(other))))
+
+
+@pytest.mark.parametrize(("size", "stride", "side"), [(3, 2, 9), (3, 2, 8), (5, 1, 7), (1, 2, 7)])
+def test_other_kernels_agree(size, stride, side):
+    x, kernel = normal((2, side, side, 3)), normal((size, size, 3, 4), 1)
+    other = native(x, kernel, stride)
+    np.testing.assert_allclose(convolve(x, kernel, stride), other, atol=1e-4)
+
+
+# Counts of the published networks in this form, worked out layer by layer.
+@pytest.mark.parametrize(
+    ("name", "channels", "parameters"),
+    [
+        ("vgg11", 1, 28_164_746),
+        ("vgg13", 3, 28_350_794),
+        ("resnet18", 3, 11_173_962),
+        ("resnet34", 3, 21_282_122),
+        ("resnet50", 3, 23_520_842),
+    ],
+)
+def test_parameter_counts(name, channels, parameters):
+    network = nnx.eval_shape(lambda: build_network(name, (32, 32, channels), 10, jax.random.key(0)))
+    assert count(network) == parameters
+
+
+@pytest.mark.parametrize("name", [*NETWORKS])
+def test_every_network_names_the_classifier_s_features(name):
+    def build():
+        network = build_network(name, (32, 32, 1), 4, jax.random.key(1), width=1 / 32)
+        return network(jnp.zeros((3, 32, 32, 1)))
+
+    logits, features = jax.eval_shape(build)
+    assert logits.shape == (3, 4) and features[NETWORKS[name].features].ndim == 2
+
+
+@pytest.mark.parametrize("name", ["vgg11", "resnet18", "mlp-bias-free", "dense-resnet"])
+def test_logits_are_the_classifier_of_the_last_features(name):
+    network = build_network(name, (32, 32, 1), 4, jax.random.key(1), width=1 / 32)
+    x = normal((3, 32, 32, 1))
+    logits, features = nnx.jit(lambda network: network(x))(network)
+    last = features[NETWORKS[name].features]
+    assert last.ndim == 2
+    np.testing.assert_allclose(logits, network.classifier(last), atol=1e-6)
+    assert logits.shape == (3, 4) and float(jnp.min(last)) >= 0
+
+
+def test_initial_weights_are_uniform_by_fan_in():
+    network = VGG(11, 3, 10, jax.random.key(0), 0.5)
+    kernel = network.stages[2][1].layer.kernel[...]
+    bound = 1 / np.sqrt(9 * kernel.shape[2])
+    assert float(jnp.max(jnp.abs(kernel))) <= bound
+    np.testing.assert_allclose(jnp.std(kernel), bound / np.sqrt(3), rtol=0.01)
+    bias = network.dense[1].layer.bias[...]
+    assert 0 < float(jnp.max(jnp.abs(bias))) <= 1 / np.sqrt(2048)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "resnet18", "dense-resnet"])
+def test_padding_touches_nothing(name):
+    x, rows = normal((8, 32, 32, 1)), 5
+    weights = jnp.where(jnp.arange(8) < rows, 1 / rows, 0.0)
+
+    def run(x, weights):
+        network = build_network(name, (32, 32, 1), 3, jax.random.key(0), width=1 / 16)
+        graph, params, stats = nnx.split(network, nnx.Param, nnx.BatchStat)
+
+        def loss(params):
+            module = nnx.merge(graph, params, stats, copy=True)
+            logits, _ = module(x, True, weights)
+            return jnp.sum(weights * logits[:, 0] ** 2), nnx.state(module, nnx.BatchStat)
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+
+    padded = jax.tree.leaves(run(x, weights))
+    short = jax.tree.leaves(run(x[:rows], jnp.full(rows, 1 / rows)))
+    for one, other in zip(padded, short, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5 * max(1, float(jnp.max(jnp.abs(other)))))
+
+
+def test_bias_free_networks_are_homogeneous():
+    network = MLP(12, (7, 6), 3, jax.random.key(0), bias=False)
+    x = normal((4, 12))
+    np.testing.assert_allclose(network(3.0 * x)[0], 3.0 * network(x)[0], rtol=1e-5)
+    graph, params = nnx.split(network)
+    double = nnx.merge(graph, jax.tree.map(lambda leaf: 2 * leaf, params))
+    np.testing.assert_allclose(double(x)[0], 8 * network(x)[0], rtol=1e-5)
+    assert count(MLP(12, (7,), 3, jax.random.key(0), bias=False, head_bias=True)) == 84 + 21 + 3
+
+
+def test_half_precision_keeps_statistics_in_single():
+    network = ResNet((1, 1), 1, 3, jax.random.key(0), width=1 / 8)
+    logits, _ = network(normal((4, 16, 16, 1)).astype(jnp.bfloat16), True)
+    assert logits.dtype == jnp.bfloat16
+    for leaf in jax.tree.leaves(nnx.state(network)):
+        assert leaf.dtype == jnp.float32
+
+
+def test_bad_arguments_are_named():
+    key = jax.random.key(0)
+    for call, named in [
+        (lambda: build_network("alexnet", (32, 32, 1), 10, key), "network must be one of"),
+        (lambda: build_network("vgg11", (28, 28, 1), 10, key), "32×32"),
+        (lambda: build_network("mlp", (8, 8, 1), 10, key, width=0.0), "width"),
+        (lambda: VGG(12, 1, 10, key), "depth"),
+        (lambda: ResNet((), 1, 10, key), "blocks"),
+    ]:
+        with pytest.raises(ValueError, match=named):
+            call()
+    assert count(DenseResNet(5, 4, 2, 3, key)) == 24 + 4 * 20 + 5 * 8 + 15

@@ -20,7 +20,7 @@ G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float
 A = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float32)
 
 # Transformed tiles of large images, in bytes, that stay in a processor's cache.
-CACHED = 2**22
+CACHED = 2**23
 # Pixels from which on an image is large.
 LARGE = 256
 

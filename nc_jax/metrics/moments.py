@@ -192,7 +192,7 @@ def fold_rows(add: Any, start: Any, features: Array, labels: Array) -> Any:
 
 
 def _one_hot(labels: Array, num_classes: int, dtype: Any) -> Array:
-    return (labels[:, None] == jnp.arange(num_classes)).astype(dtype)
+    return (labels[:, None] == jnp.arange(num_classes, dtype=labels.dtype)).astype(dtype)
 
 
 @partial(jax.jit, static_argnums=2)

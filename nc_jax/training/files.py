@@ -49,7 +49,7 @@ def locate(name: str, source: Source, wanted: tuple[str, ...], data_dir: Any = N
         if given is None:
             continue
         if not Path(given).is_dir():
-            raise FileNotFoundError(f"{label}: {given} is not a folder")
+            raise FileNotFoundError(f"{name}: {label} {given} is not a folder")
         folders = [Path(given) / place for place in source.places]
         for folder in (folder for folder in folders if folder.is_dir()):
             missing = [file for file in wanted if not (folder / file).is_file()]

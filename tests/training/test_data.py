@@ -146,7 +146,7 @@ def test_missing_files_say_what_belongs_where(folder, monkeypatch):
         load_images("mnist")
     with pytest.raises(FileNotFoundError, match="fashion_mnist"):
         load_images("fashion_mnist", data_dir=folder)
-    with pytest.raises(FileNotFoundError, match="--data-dir: .*nowhere is not a folder"):
+    with pytest.raises(FileNotFoundError, match="mnist: --data-dir .*nowhere is not a folder"):
         load_images("mnist", data_dir=folder / "nowhere")
     (folder / "mnist/t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(FileNotFoundError, match="t10k-labels"):
@@ -156,7 +156,7 @@ def test_missing_files_say_what_belongs_where(folder, monkeypatch):
     with pytest.raises(ValueError, match="split"):
         load_images("digits", "validation")
     monkeypatch.setenv("NC_JAX_DATA", str(folder / "nowhere"))
-    with pytest.raises(FileNotFoundError, match="NC_JAX_DATA: .*nowhere is not a folder"):
+    with pytest.raises(FileNotFoundError, match="NC_JAX_DATA .*nowhere is not a folder"):
         load_images("mnist")
 
 

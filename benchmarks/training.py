@@ -24,7 +24,8 @@ import pandas as pd
 
 from nc_jax import report
 from nc_jax.training import DATA_SETS, ImageData, Recipe
-from nc_jax.training.loop import Run, Trainer, on_device
+from nc_jax.training.images import on_device
+from nc_jax.training.loop import Run, Trainer
 from nc_jax.training.steps import sgd_step
 
 CHANNELS = {"vgg11": 1, "resnet18": 3}
@@ -70,7 +71,8 @@ def our_epoch(config: Config, name: str, width: float, steps: int) -> tuple[Any,
     # So many epochs that the loop never ends by itself.
     recipe = Recipe(batch_size=config.batch, epochs=10**6, precision=precision)
     trainer = Trainer(name, images, 10, recipe, count, width)
-    epochs = trainer.epochs(Run(np.arange(count), recipe), trainer.start(0))
+    run = Run(np.arange(count), recipe)
+    epochs = trainer.epochs([run], trainer.start([run]))
     start = time.perf_counter()
     next(epochs)
     first = time.perf_counter() - start
@@ -82,7 +84,7 @@ def operations(trainer: Trainer, batch: int) -> float:
     x = jax.ShapeDtypeStruct((batch, *trainer.images.pixels.shape[1:]), jnp.float32)
     labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
     ones = jax.ShapeDtypeStruct((batch,), jnp.float32)
-    weights = jax.eval_shape(lambda: trainer.start(0))
+    weights = trainer.weights_of(trainer.start([Run(np.arange(1), trainer.recipe)]), 0)
     step = jax.jit(sgd_step(trainer.graph, trainer.recipe))
     cost = step.lower(weights, x, labels, ones, 0.1, 5e-4, ones).cost_analysis()
     return float((cost or {}).get("flops", np.nan))

@@ -37,12 +37,10 @@ class Saved(NamedTuple):
     Attributes:
         epoch: epochs that were done.
         tree: in the structure of the tree given.
-        damaged: folders that were passed over, newest first.
     """
 
     epoch: int
     tree: Any
-    damaged: list[str]
 
 
 def save_checkpoint(folder: Path, epoch: int, tree: Any) -> None:
@@ -70,13 +68,12 @@ def save_checkpoint(folder: Path, epoch: int, tree: Any) -> None:
 
 
 def load_checkpoint(folder: Path, like: Any) -> Saved | None:
-    """The newest checkpoint that is whole, or None.
+    """The newest checkpoint that is whole, or None; a warning names those that are not.
 
     Args:
         folder: of one run.
         like: a tree of the structure, shapes and dtypes that were saved.
     """
-    damaged = []
     shapes = jax.tree.leaves(like)
     for place in _checkpoints(folder):
         with contextlib.suppress(Exception), warnings.catch_warnings():
@@ -90,8 +87,8 @@ def load_checkpoint(folder: Path, like: Any) -> Saved | None:
             )
             if fits and about["digest"] == _digest(leaves):
                 tree = jax.tree.unflatten(jax.tree.structure(like), values)
-                return Saved(int(about["epoch"]), tree, damaged)
-        damaged.append(place.name)
+                return Saved(int(about["epoch"]), tree)
+        warnings.warn(f"checkpoint {place} is damaged and passed over", stacklevel=2)
     return None
 
 

@@ -1,13 +1,14 @@
-"""Whole epochs of a run on the device, its measures through training, and its checkpoints.
+"""Whole epochs of one or more runs on the devices, and their checkpoints.
 
 An epoch is one compiled loop over batches: the list of a run's images is put in an
 order that follows from its seed and the epoch, and nothing comes back before the end.
-Its length is traced, so that runs of other subsets share the program.
+Its length is traced, so that runs of other subsets share the program. Runs that are
+trained together have their weights in one stack, spread over the devices; those on
+one device are vmapped. All share the images.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,43 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from nc_jax.networks import NETWORKS, build_network
 from nc_jax.training.checkpoints import load_checkpoint, save_checkpoint
-from nc_jax.training.data import DataSet, ImageData
+from nc_jax.training.images import Images
 from nc_jax.training.recipe import Recipe
 from nc_jax.training.steps import Weights, sgd_step
 
 # Images that go through a network together outside training.
 TOGETHER = 500
-
-
-class Images(NamedTuple):
-    """A split on the device.
-
-    Attributes:
-        pixels: [N, h, w, c] unsigned bytes.
-        labels: [N].
-        mean: of the training pixels, by channel, as shares of 255.
-        deviation: likewise.
-    """
-
-    pixels: Array
-    labels: Array
-    mean: Array
-    deviation: Array
-
-    def batch(self, indices: Array) -> tuple[Array, Array]:
-        """Normalised images [B, h, w, c] and their labels."""
-        pixels = self.pixels[indices].astype(jnp.float32) / 255
-        return (pixels - self.mean) / self.deviation, self.labels[indices]
-
-
-def on_device(data: ImageData, known: DataSet) -> Images:
-    """Puts a split on the device."""
-    mean, deviation = (np.asarray(x, np.float32) for x in (known.mean, known.deviation))
-    arrays = (data.images, data.labels, mean, deviation)
-    return Images(*(jnp.asarray(array) for array in arrays))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,18 +48,34 @@ class Run:
     class_weights: np.ndarray | None = None
 
 
-class Progress(NamedTuple):
-    """After an epoch.
+class Stack(NamedTuple):
+    """Runs that are trained together.
 
     Attributes:
-        epoch: epochs done.
-        loss: mean over the epoch's images; not finite where the run broke down.
-        weights: the network's.
+        weights: of all, with a leading axis [G] of runs.
+        ended: [G] the epoch in which a run broke down, 0 for none.
+        losses: [G] means over the images of each run's last epoch.
     """
 
+    weights: Weights
+    ended: np.ndarray
+    losses: np.ndarray
+
+
+class Progress(NamedTuple):
+    """A run after an epoch.
+
+    Attributes:
+        place: of the run among those trained together.
+        epoch: epochs done.
+        loss: mean over the epoch's images; not finite where the run broke down.
+        fetch: gives the network's weights, before the next epoch.
+    """
+
+    place: int
     epoch: int
     loss: float
-    weights: Weights
+    fetch: Callable[[], Weights]
 
 
 class Trainer:
@@ -98,6 +89,7 @@ class Trainer:
         recipe: Recipe,
         longest: int,
         width: float = 1.0,
+        together: int = 1,
     ):
         """Nothing is compiled before the first epoch.
 
@@ -108,10 +100,15 @@ class Trainer:
             recipe: of all runs, up to its learning rate, weight decay and milestones.
             longest: images of an epoch at most, M.
             width: of the network.
+            together: G, runs trained at once: at most the devices, or a multiple of
+                their number.
 
         Raises:
             ValueError: naming the argument.
         """
+        count = min(together, len(jax.local_devices()))
+        if count < 1 or together % count:
+            raise ValueError(f"together must be a multiple of {count} devices, got {together}")
         self.images, self.num_classes, self.recipe = images, num_classes, recipe
         self.features = NETWORKS[network].features if network in NETWORKS else ""
         shape = tuple(images.pixels.shape[1:])
@@ -120,10 +117,15 @@ class Trainer:
         self.graph, *_ = nnx.split(abstract, nnx.Param, nnx.BatchStat)
         batch = recipe.batch_size
         self.length = -(-longest // batch) * batch
-        self._epoch = jax.jit(self._make_epoch(), donate_argnums=0)
+        self.together = together
+        mesh = Mesh(np.array(jax.local_devices()[:count]), ("runs",))
+        self._spread, copied = NamedSharding(mesh, P("runs")), NamedSharding(mesh, P())
+        self._images = jax.device_put(images, copied) if count > 1 else images
+        epoch = _spread_over(mesh, self._make_epoch(), together // count)
+        self._epoch = jax.jit(epoch, donate_argnums=0)
 
-    def start(self, seed: int) -> Weights:
-        """Fresh weights."""
+    def start(self, runs: Sequence[Run]) -> Stack:
+        """Fresh weights of at most ``together`` runs."""
 
         @jax.jit
         def make(seed: Array) -> tuple[Any, Any]:
@@ -131,49 +133,86 @@ class Trainer:
             _, params, stats = nnx.split(network, nnx.Param, nnx.BatchStat)
             return params, stats
 
-        params, stats = make(jnp.asarray(seed, jnp.uint32))
-        return params, stats, jax.tree.map(jnp.zeros_like, params)
+        seeds = self._filled([run.seed for run in runs])
+        params, stats = zip(*(make(jnp.asarray(seed, jnp.uint32)) for seed in seeds), strict=True)
+        params, stats = (jax.tree.map(lambda *own: jnp.stack(own), *all) for all in (params, stats))
+        weights = self._on_devices((params, stats, jax.tree.map(jnp.zeros_like, params)))
+        nothing = np.zeros(self.together, np.int32), np.full(self.together, np.nan, np.float32)
+        return Stack(weights, *nothing)
 
-    def epochs(self, run: Run, weights: Weights, first: int = 0) -> Iterator[Progress]:
-        """One epoch after another, up to the recipe's last or a loss that is not finite.
+    def restored(self, saved: Stack) -> Stack:
+        """A stack from arrays that were saved."""
+        return saved._replace(weights=self._on_devices(saved.weights))
+
+    def weights_of(self, stack: Stack, place: int) -> Weights:
+        """One run's own, on the first device."""
+        return jax.tree.map(lambda leaf: jnp.asarray(np.array(np.asarray(leaf)[place])), stack[0])
+
+    def epochs(
+        self, runs: Sequence[Run], stack: Stack, first: int = 0
+    ) -> Iterator[tuple[int, Stack]]:
+        """One epoch after another, up to the recipes' last, or till every run broke down.
 
         Args:
-            run: whose recipe's learning rate, weight decay and milestones count.
-            weights: used up.
+            runs: at most ``together`` with the same number of epochs; of their recipes
+                learning rate, weight decay and milestones count.
+            stack: used up.
             first: epochs that were done before.
 
+        Yields:
+            Epochs done and the stack.
+
         Raises:
-            ValueError: more images than the longest epoch was to have, or none.
+            ValueError: more images than the longest epoch was to have, or none; runs of
+                different numbers of epochs, or too many.
         """
-        count = len(run.indices)
-        if not 1 <= count <= self.length:
-            raise ValueError(f"indices must be 1 to {self.length} images, got {count}")
-        order = np.zeros(self.length, np.int32)
-        order[:count] = run.indices
-        ones = np.ones(self.num_classes) if run.class_weights is None else run.class_weights
-        emphasis = jnp.asarray(ones, jnp.float32)
-        key = jax.random.fold_in(jax.random.key(1), run.seed)
-        for epoch in range(first, run.recipe.epochs):
-            numbers = jnp.asarray([run.recipe.rate_at(epoch), run.recipe.weight_decay], jnp.float32)
-            own = jax.random.fold_in(key, epoch)
-            weights, loss = self._epoch(weights, self.images, order, count, own, numbers, emphasis)
-            yield Progress(epoch + 1, float(loss), weights)
-            if not math.isfinite(float(loss)):
+        lengths = {run.recipe.epochs for run in runs}
+        if not 1 <= len(runs) <= self.together or len(lengths) > 1:
+            raise ValueError(f"runs must be 1 to {self.together} of the same epochs")
+        order = np.zeros((self.together, self.length), np.int32)
+        counts = np.zeros(self.together, np.int32)
+        emphasis = np.ones((self.together, self.num_classes), np.float32)
+        for place, run in enumerate(runs):
+            counts[place] = len(run.indices)
+            if not 1 <= counts[place] <= self.length:
+                raise ValueError(f"indices must be 1 to {self.length}, got {counts[place]}")
+            order[place, : counts[place]] = run.indices
+            emphasis[place] = 1 if run.class_weights is None else run.class_weights
+        seeds = np.array(self._filled([run.seed for run in runs]), np.uint32)
+        decays = self._filled([run.recipe.weight_decay for run in runs])
+        fixed = self._on_devices((order, seeds, emphasis))
+        for epoch in range(first, lengths.pop()):
+            rates = self._filled([run.recipe.rate_at(epoch) for run in runs])
+            numbers = np.array([rates, decays], np.float32).T
+            alive = np.where(stack.ended > 0, 0, counts)
+            turns = np.full(self.together, epoch, np.uint32)
+            varying = self._on_devices((alive, turns, numbers))
+            weights, losses = self._epoch(stack.weights, self._images, fixed, varying)
+            losses = np.where(alive > 0, np.asarray(losses), stack.losses)
+            broken = np.where(np.isfinite(losses), 0, epoch + 1).astype(np.int32)
+            stack = Stack(weights, np.where(stack.ended > 0, stack.ended, broken), losses)
+            yield epoch + 1, stack
+            if (stack.ended[: len(runs)] > 0).all():
                 return
+
+    def _filled(self, values: list[Any]) -> list[Any]:
+        """As many as are trained together, the last one repeated."""
+        return [*values, *[values[-1]] * (self.together - len(values))]
+
+    def _on_devices(self, tree: Any) -> Any:
+        if self._spread.num_devices == 1:
+            return jax.tree.map(jnp.asarray, tree)
+        return jax.device_put(tree, self._spread)
 
     def _make_epoch(self) -> Callable[..., tuple[Weights, Array]]:
         step, size = sgd_step(self.graph, self.recipe), self.recipe.batch_size
 
         def epoch(
-            weights: Weights,
-            images: Images,
-            indices: Array,
-            count: Array,
-            key: Array,
-            numbers: Array,
-            emphasis: Array,
+            weights: Weights, images: Images, fixed: Any, varying: Any
         ) -> tuple[Weights, Array]:
-            places = jnp.arange(self.length)
+            (indices, seed, emphasis), (count, turn, numbers) = fixed, varying
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), turn)
+            places = jnp.arange(self.length, dtype=jnp.int32)
             scores = jax.random.uniform(key, (self.length,), jnp.float32)
             # What only fills the list up goes to its end.
             order = indices[jnp.argsort(jnp.where(places < count, scores, 2.0))]
@@ -181,7 +220,9 @@ class Trainer:
             def body(number: Array, carry: tuple[Weights, Array]) -> tuple[Weights, Array]:
                 weights, total = carry
                 own = jax.lax.dynamic_slice(order, (number * size,), (size,))
-                inside = (number * size + jnp.arange(size) < count).astype(jnp.float32)
+                inside = (number * size + jnp.arange(size, dtype=jnp.int32) < count).astype(
+                    jnp.float32
+                )
                 x, labels = images.batch(own)
                 shares = inside / jnp.sum(inside)
                 *weights, loss = step(
@@ -189,10 +230,10 @@ class Trainer:
                 )
                 return tuple(weights), total + loss * jnp.sum(inside)
 
-            steps = (count + size - 1) // size
+            steps = -(-count // size)
             start = (weights, jnp.zeros((), jnp.float32))
             weights, total = jax.lax.fori_loop(0, steps, body, start)
-            return weights, total / count
+            return weights, total / count.astype(jnp.float32)
 
         return epoch
 
@@ -205,7 +246,7 @@ class Trainer:
         for first in range(0, len(indices), TOGETHER):
             own = indices[first : first + TOGETHER]
             # The last part is filled up, so that all share a program.
-            filled = np.resize(own, min(TOGETHER, max(len(indices), 1)))
+            filled = np.resize(own, TOGETHER)
             outputs = self._forward(weights[:2], images, filled)
             parts.append([np.asarray(array)[: len(own)] for array in outputs])
         logits, features, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -227,38 +268,70 @@ class Trainer:
         return head.kernel[...].T, None if head.bias is None else head.bias[...]
 
 
+def _spread_over(mesh: Mesh, epoch: Callable[..., Any], each: int) -> Callable[..., Any]:
+    """An epoch of stacked runs, so many on each device."""
+
+    def alone(weights: Weights, images: Images, fixed: Any, varying: Any) -> Any:
+        own = jax.tree.map(lambda leaf: leaf[0], (weights, fixed, varying))
+        return jax.tree.map(lambda leaf: leaf[None], epoch(own[0], images, *own[1:]))
+
+    # A vmap over one would still turn convolutions into grouped ones.
+    stacked = alone if each == 1 else jax.vmap(epoch, in_axes=(0, None, 0, 0))
+    if mesh.size == 1:
+        return stacked
+    specs = (P("runs"), P(), P("runs"), P("runs"))
+    return jax.shard_map(stacked, mesh=mesh, in_specs=specs, out_specs=P("runs"), check_vma=False)
+
+
 def train(
     trainer: Trainer,
-    run: Run,
+    runs: Sequence[Run],
     folder: Path | None = None,
     every: int = 10,
     watch: Callable[[Progress], None] | None = None,
-) -> Progress:
-    """Trains a run, from its newest checkpoint where there is one.
+) -> list[Progress]:
+    """Trains runs together, from their newest checkpoint where there is one.
 
     The outcome is the same to the last bit whenever and however often it was stopped.
+    A run that breaks down stops alone.
 
     Args:
-        trainer: what it shares with others.
-        run: what to train.
-        folder: of its checkpoints; none by default.
+        trainer: what they share.
+        runs: what to train, at most ``trainer.together``.
+        folder: of their checkpoints; none by default.
         every: epochs between checkpoints.
-        watch: called after each epoch.
+        watch: called after each epoch for every run that had not broken down before.
+
+    Returns:
+        Every run's end; a broken one's is the epoch that broke it.
 
     Raises:
         OSError: a checkpoint cannot be written; those before are whole.
     """
-    like = jax.eval_shape(lambda: trainer.start(run.seed))
+    like = jax.eval_shape(lambda: trainer.start(runs).weights)
+    like = Stack(like, np.zeros(trainer.together, np.int32), np.zeros(trainer.together, np.float32))
     saved = load_checkpoint(folder, like) if folder is not None else None
-    if saved is None:
-        done, weights = 0, trainer.start(run.seed)
-    else:
-        done, weights = saved.epoch, jax.tree.map(jnp.asarray, saved.tree)
-    progress = Progress(done, math.nan, weights)
-    for progress in trainer.epochs(run, weights, done):
-        if watch is not None:
-            watch(progress)
-        last = progress.epoch == run.recipe.epochs
-        if folder is not None and (last or progress.epoch % every == 0):
-            save_checkpoint(folder, progress.epoch, progress.weights)
-    return progress
+    done = 0 if saved is None else saved.epoch
+    stack = trainer.start(runs) if saved is None else trainer.restored(saved.tree)
+    for epoch, after in trainer.epochs(runs, stack, done):
+        done, stack = epoch, after
+        states = _states(trainer, len(runs), done, stack)
+        for state in states if watch is not None else ():
+            if state.epoch == done:
+                watch(state)
+        last = done == runs[0].recipe.epochs
+        if folder is not None and (last or done % every == 0):
+            save_checkpoint(folder, done, stack)
+    return _states(trainer, len(runs), done, stack)
+
+
+def _states(trainer: Trainer, count: int, done: int, stack: Stack) -> list[Progress]:
+    return [
+        Progress(
+            place,
+            int(stack.ended[place]) or done,
+            float(stack.losses[place]),
+            partial(trainer.weights_of, stack, place),
+        )
+        for place in range(count)
+    ]

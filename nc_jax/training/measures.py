@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nc_jax.metrics import NetworkLayer, collapse_metrics, minority_metrics
-from nc_jax.training.loop import Images, Trainer
+from nc_jax.training.images import Images
+from nc_jax.training.loop import Trainer
 from nc_jax.training.steps import Weights
 
 

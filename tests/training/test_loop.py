@@ -13,7 +13,8 @@ import pytest
 
 from nc_jax.training import DATA_SETS, Recipe, choose_subset, load_images, step_sizes
 from nc_jax.training.checkpoints import load_checkpoint, save_checkpoint
-from nc_jax.training.loop import Run, Trainer, on_device, train
+from nc_jax.training.images import on_device
+from nc_jax.training.loop import Run, Trainer, train
 
 RECIPE = Recipe(epochs=6, milestones=(4,), batch_size=32, learning_rate=0.05)
 
@@ -30,7 +31,7 @@ def trainer(digits):
 
 
 def leaves(progress):
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(progress.weights)]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(progress.fetch())]
 
 
 def subset(digits, sizes, seed=0):
@@ -41,55 +42,59 @@ def test_digits_reach_95_percent(digits):
     recipe = Recipe(epochs=12, milestones=(6, 9), batch_size=64, learning_rate=0.1)
     images = on_device(digits, DATA_SETS["digits"])
     trainer = Trainer("small-resnet", images, 10, recipe, len(digits.labels), width=1 / 4)
-    end = train(trainer, Run(np.arange(len(digits.labels)), recipe))
+    (end,) = train(trainer, [Run(np.arange(len(digits.labels)), recipe)])
     test = load_images("digits", "test")
     held = on_device(test, DATA_SETS["digits"])
-    logits, features, labels = trainer.outputs(end.weights, held, np.arange(len(test.labels)))
+    logits, features, labels = trainer.outputs(end.fetch(), held, np.arange(len(test.labels)))
     assert np.mean(np.argmax(logits, 1) == test.labels) > 0.95 and end.epoch == 12
     np.testing.assert_array_equal(labels, test.labels)
-    kernel, bias = trainer.classifier(end.weights)
+    kernel, bias = trainer.classifier(end.fetch())
     np.testing.assert_allclose(logits, features @ np.asarray(kernel).T + bias, atol=1e-3)
 
 
 def test_stopped_and_resumed_is_the_same_to_the_last_bit(trainer, digits, tmp_path):
     run = Run(subset(digits, [12] * 10), RECIPE, seed=3)
-    whole = leaves(train(trainer, run))
+    whole = leaves(*train(trainer, [run]))
     for stop in (1, 4):
         folder = tmp_path / str(stop)
-        for progress in trainer.epochs(run, trainer.start(run.seed)):
-            if progress.epoch == stop:
-                save_checkpoint(folder, stop, progress.weights)
+        for epoch, stack in trainer.epochs([run], trainer.start([run])):
+            if epoch == stop:
+                save_checkpoint(folder, stop, stack)
                 break
         seen = []
-        again = train(trainer, run, folder, watch=lambda p, seen=seen: seen.append(p.epoch))
+        (again,) = train(trainer, [run], folder, watch=lambda p, seen=seen: seen.append(p.epoch))
         assert seen == list(range(stop + 1, 7))
         for one, other in zip(leaves(again), whole, strict=True):
             np.testing.assert_array_equal(one, other)
-    done = train(trainer, run, tmp_path / "1")
+    (done,) = train(trainer, [run], tmp_path / "1")
     np.testing.assert_array_equal(leaves(done)[0], whole[0])
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(trainer, digits, tmp_path):
     run = Run(subset(digits, [12] * 10), RECIPE)
-    whole = leaves(train(trainer, run, tmp_path, every=2))
+    whole = leaves(*train(trainer, [run], tmp_path, every=2))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["epoch-000004", "epoch-000006"]
     largest = max((tmp_path / names[1]).rglob("*"), key=lambda path: path.stat().st_size)
     raw = bytearray(largest.read_bytes())
     raw[len(raw) // 2] ^= 0x10
     largest.write_bytes(bytes(raw))
-    like = jax.eval_shape(lambda: trainer.start(0))
-    saved = load_checkpoint(tmp_path, like)
-    assert saved is not None and saved.epoch == 4 and saved.damaged == [names[1]]
-    for one, other in zip(leaves(train(trainer, run, tmp_path)), whole, strict=True):
+    like = trainer.start([run])
+    with pytest.warns(UserWarning, match=names[1]):
+        saved = load_checkpoint(tmp_path, like)
+    assert saved is not None and saved.epoch == 4
+    with pytest.warns(UserWarning, match="damaged"):
+        again = leaves(*train(trainer, [run], tmp_path))
+    for one, other in zip(again, whole, strict=True):
         np.testing.assert_array_equal(one, other)
     (tmp_path / names[0] / "about.json").write_text("{")
     (tmp_path / names[1] / "about.json").unlink()
-    assert load_checkpoint(tmp_path, like) is None
+    with pytest.warns(UserWarning, match="damaged"):
+        assert load_checkpoint(tmp_path, like) is None
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(trainer, tmp_path, monkeypatch):
-    weights = trainer.start(0)
+    weights = trainer.start([Run(np.arange(1), RECIPE)])
     save_checkpoint(tmp_path, 1, weights)
 
     def fail(*_):
@@ -105,7 +110,7 @@ def test_subsets_of_other_sizes_share_a_program(trainer, digits):
     before = trainer._epoch._cache_size()
     for sizes in (step_sizes(10, 5, 20, 10), step_sizes(10, 3, 30, 30), np.full(10, 4)):
         recipe = dataclasses.replace(RECIPE, epochs=1, weight_decay=1e-3, learning_rate=0.01)
-        train(trainer, Run(subset(digits, sizes), recipe))
+        train(trainer, [Run(subset(digits, sizes), recipe)])
     assert trainer._epoch._cache_size() == max(before, 1)
 
 
@@ -115,7 +120,7 @@ def test_an_epoch_sees_every_image_once(digits):
     recipe = Recipe(epochs=2, milestones=(), batch_size=128, learning_rate=0.1)
     trainer = Trainer("mlp", images, 10, recipe, longest=128, width=1 / 16)
     chosen = subset(digits, [9] * 10)
-    ends = [leaves(train(trainer, Run(c, recipe))) for c in (chosen, chosen[::-1])]
+    ends = [leaves(*train(trainer, [Run(c, recipe)])) for c in (chosen, chosen[::-1])]
     for one, other in zip(*ends, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
@@ -129,15 +134,15 @@ def test_oversampling_equals_class_weights_in_full_batches(digits):
     rare = digits.labels[chosen] >= 5
     repeated = np.repeat(chosen, np.where(rare, 3, 1))
     weights = np.where(np.arange(10) >= 5, 3.0, 1.0)
-    one = leaves(train(trainer, Run(repeated, recipe)))
-    other = leaves(train(trainer, Run(chosen, recipe, class_weights=weights)))
+    one = leaves(*train(trainer, [Run(repeated, recipe)]))
+    other = leaves(*train(trainer, [Run(chosen, recipe, class_weights=weights)]))
     for a, b in zip(one, other, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(trainer, digits):
     recipe = dataclasses.replace(RECIPE, learning_rate=1e9)
-    end = train(trainer, Run(subset(digits, [12] * 10), recipe))
+    (end,) = train(trainer, [Run(subset(digits, [12] * 10), recipe)])
     assert end.epoch < 6 and not np.isfinite(end.loss)
 
 
@@ -150,7 +155,7 @@ def test_killed_in_the_middle(trainer, digits, tmp_path):
         "images = on_device(digits, DATA_SETS['digits'])\n"
         "trainer = Trainer('mlp', images, 10, RECIPE, longest=200, width=1 / 16)\n"
         "run = Run(choose_subset(digits.labels, [12] * 10, 0), RECIPE, seed=5)\n"
-        "train(trainer, run, Path({folder!r}), every=1, watch=lambda p: time.sleep(0.3))\n"
+        "train(trainer, [run], Path({folder!r}), every=1, watch=lambda p: time.sleep(0.3))\n"
     )
     root = str(__import__("tests.test_architecture").test_architecture.ROOT)
     command = [sys.executable, "-c", script.format(root=root, folder=str(tmp_path))]
@@ -160,17 +165,17 @@ def test_killed_in_the_middle(trainer, digits, tmp_path):
             time.sleep(moment)
             child.send_signal(signal.SIGKILL)
     assert subprocess.run(command).returncode == 0
-    like = jax.eval_shape(lambda: trainer.start(0))
-    saved = load_checkpoint(tmp_path, like)
-    assert saved is not None and saved.epoch == 6
     run = Run(subset(digits, [12] * 10), RECIPE, seed=5)
-    for one, other in zip(jax.tree.leaves(saved.tree), leaves(train(trainer, run)), strict=True):
+    saved = load_checkpoint(tmp_path, trainer.start([run]))
+    assert saved is not None and saved.epoch == 6
+    kept = [leaf[0] for leaf in jax.tree.leaves(saved.tree.weights)]
+    for one, other in zip(kept, leaves(*train(trainer, [run])), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_bad_arguments_are_named(trainer):
-    with pytest.raises(ValueError, match="1 to 224 images"):
-        train(trainer, Run(np.arange(300), RECIPE))
+    with pytest.raises(ValueError, match="1 to 224"):
+        train(trainer, [Run(np.arange(300), RECIPE)])
     for field, value in [
         ("learning_rate", 0.0),
         ("momentum", 1.0),

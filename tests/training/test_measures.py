@@ -6,7 +6,8 @@ import pytest
 
 import nc_jax as nc
 from nc_jax.training import DATA_SETS, Recipe, choose_subset, load_images
-from nc_jax.training.loop import Run, Trainer, on_device, train
+from nc_jax.training.images import on_device
+from nc_jax.training.loop import Run, Trainer, train
 from nc_jax.training.measures import budgets, measure
 
 RECIPE = Recipe(epochs=4, milestones=(), batch_size=32, learning_rate=0.1)
@@ -19,7 +20,7 @@ def trained():
     images = on_device(digits, DATA_SETS["digits"])
     chosen = choose_subset(digits.labels, [20] * 6 + [4] * 4, 0)
     trainer = Trainer("mlp", images, 10, RECIPE, 160, width=1 / 16)
-    weights = train(trainer, Run(chosen, RECIPE)).weights
+    weights = train(trainer, [Run(chosen, RECIPE)])[0].fetch()
     return trainer, weights, chosen, on_device(test, DATA_SETS["digits"])
 
 

@@ -24,6 +24,7 @@ ROOMS = {
     "networks": set(),
     "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
     "specs": {"experiments", "sweeps"},
+    "campaigns": {"training", "report"},
     "training": BASE | {"networks", "losses", "metrics", "geometry"},
 }
 FOLDERS = ("nc_jax", "studies", "benchmarks", "tests")

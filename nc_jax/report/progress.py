@@ -1,4 +1,4 @@
-"""A progress bar over the points of a sweep."""
+"""A progress bar over the points of a sweep, or the images of trainings."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,26 +15,30 @@ from rich.progress import (
 
 
 @contextmanager
-def points_bar(total: int) -> Iterator[Callable[[int, int], None]]:
+def points_bar(
+    total: int, unit: str = "points", failures: str = "chunks failed"
+) -> Iterator[Callable[[int, int], None]]:
     """Shows points done, points/s, failures and time left.
 
     Args:
         total: points in all.
+        unit: what is counted.
+        failures: what may fail, and how.
 
     Yields:
-        What to call with further points and failed chunks; its first call tells
+        What to call with further points and failures; its first call tells
         what was done before, which does not count for the speed.
     """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]} points/s, {task.fields[failed]} chunks failed"),
+        TextColumn(f"{{task.fields[speed]}} {unit}/s, {{task.fields[failed]}} {failures}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns) as bar:
-        task = bar.add_task("points", total=total, speed="–", failed=0)
+        task = bar.add_task(unit, total=total, speed="–", failed=0)
         begin = time.perf_counter()
         done, broken, before = 0, 0, True
 

@@ -315,9 +315,8 @@ def train(
     stack = trainer.start(runs) if saved is None else trainer.restored(saved.tree)
     for epoch, after in trainer.epochs(runs, stack, done):
         done, stack = epoch, after
-        states = _states(trainer, len(runs), done, stack)
-        for state in states if watch is not None else ():
-            if state.epoch == done:
+        for state in _states(trainer, len(runs), done, stack):
+            if watch is not None and state.epoch == done:
                 watch(state)
         last = done == runs[0].recipe.epochs
         if folder is not None and (last or done % every == 0):

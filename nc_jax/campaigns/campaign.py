@@ -1,0 +1,214 @@
+"""Many trainings of one network: which are done, which go together, their measures.
+
+A group of trainings has a folder: ``measures.parquet`` as they come, checkpoints, and
+``table.parquet`` at its end. Whoever asks for the same training again, in whatever
+list, gets the rows that are there.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import math
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from nc_jax import report
+from nc_jax.campaigns.together import fastest_trainer
+from nc_jax.report.files import write_atomically
+from nc_jax.training.images import Images
+from nc_jax.training.loop import Progress, Run, Trainer, train
+from nc_jax.training.measures import measure
+
+MEASURES, TABLE, CHECKPOINTS = "measures", "table", "checkpoints"
+TOGETHER = "together.json"
+TRAINED, BROKEN = "trained", "broke down"
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training of a study.
+
+    Attributes:
+        about: what its rows say of it.
+        run: how it is trained.
+        subset: images it is measured on, none repeated.
+        minority: its small classes.
+    """
+
+    about: Mapping[str, Any]
+    run: Run
+    subset: np.ndarray
+    minority: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Campaign:
+    """What trainings share.
+
+    Attributes:
+        settings: JSON; all that numbers depend on besides a training itself: data,
+            network, width.
+        make: a trainer of so many runs at once.
+        folder: of all groups.
+        test: images held out.
+        when: epochs after which a run is measured; at its end it always is.
+        checkpoint: epochs between checkpoints.
+    """
+
+    settings: Mapping[str, Any]
+    make: Callable[[int], Trainer]
+    folder: Path
+    test: Images
+    when: frozenset[int]
+    checkpoint: int
+
+
+def train_all(
+    campaign: Campaign, trainings: Sequence[Training], watch: Callable[[int, int], None]
+) -> pd.DataFrame:
+    """Measures through all trainings.
+
+    Args:
+        campaign: what they share.
+        trainings: what to train, or to read back where it is done.
+        watch: called with images and with runs that broke down, as they come.
+
+    Returns:
+        For every training, in the order given, its rows by epoch: ``about``,
+        ``epoch``, ``status`` ('trained' or 'broke down'), ``loss``, and what
+        :func:`nc_jax.training.measures.measure` gives. A run that broke down ends with
+        the epoch that broke it.
+
+    Raises:
+        OSError: the folder cannot be written; what was written is whole.
+    """
+    names = [_name(campaign, training) for training in trainings]
+    found = _finished(campaign.folder, names)
+    todo = [i for i, name in enumerate(names) if name not in found]
+    watch(sum(_images(trainings[i]) for i, name in enumerate(names) if name in found), 0)
+    # Alike in length, so that none waits long for another.
+    todo.sort(key=lambda i: -len(trainings[i].run.indices))
+    if todo:
+        trainer = _trainer(campaign, [trainings[i].run for i in todo], len(names))
+        for first in range(0, len(todo), trainer.together):
+            own = todo[first : first + trainer.together]
+            group = {names[i]: trainings[i] for i in own}
+            found |= _train_group(campaign, trainer, group, watch)
+    return pd.concat([found[name] for name in names], ignore_index=True)
+
+
+def _images(training: Training) -> int:
+    return len(training.run.indices) * training.run.recipe.epochs
+
+
+def _name(campaign: Campaign, training: Training) -> str:
+    """A digest of all that a training's rows depend on."""
+    run = training.run
+    weights = None if run.class_weights is None else np.asarray(run.class_weights).tolist()
+    text = [
+        importlib.metadata.version("nc-jax"),
+        dict(campaign.settings),
+        sorted(campaign.when),
+        repr(run.recipe),
+    ]
+    text += [dict(training.about), training.minority, run.seed, weights]
+    digest = hashlib.sha256(json.dumps(text, sort_keys=True, default=str).encode())
+    for indices in (run.indices, training.subset):
+        digest.update(np.ascontiguousarray(indices, np.int64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _finished(folder: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Rows of those trainings that are done."""
+    wanted, found = set(names), {}
+    for path in sorted(folder.glob(f"*/{TABLE}.parquet")):
+        table = _read(path.parent, TABLE)
+        for name, rows in table.groupby("run") if "run" in table else ():
+            if name in wanted:
+                found[name] = rows.drop(columns="run")
+    return found
+
+
+def _read(folder: Path, name: str) -> pd.DataFrame:
+    """A table that is there and whole, or an empty one."""
+    if not (folder / f"{name}.parquet").exists():
+        return pd.DataFrame()
+    try:
+        return report.read_table(folder, name)
+    except (OSError, ValueError) as error:
+        warnings.warn(f"{error}; computed again", stacklevel=2)
+        return pd.DataFrame()
+
+
+def _trainer(campaign: Campaign, runs: Sequence[Run], wanted: int) -> Trainer:
+    """A trainer of the same number of runs at once as before a kill, of all that are wanted."""
+    path = campaign.folder / TOGETHER
+    machine = f"{jax.default_backend()} {len(jax.local_devices())} {wanted}"
+    key = json.dumps([dict(campaign.settings), machine], sort_keys=True, default=str)
+    known: dict[str, int] = {}
+    try:
+        known = json.loads(path.read_text())
+        return campaign.make(known[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        known = known if isinstance(known, dict) else {}
+    trainer = fastest_trainer(campaign.make, runs)
+    report.prepare_folder(campaign.folder)
+    text = json.dumps(known | {key: trainer.together}, indent=1) + "\n"
+    write_atomically(path, lambda file: file.write_text(text))
+    return trainer
+
+
+def _train_group(
+    campaign: Campaign,
+    trainer: Trainer,
+    group: Mapping[str, Training],
+    watch: Callable[[int, int], None],
+) -> dict[str, pd.DataFrame]:
+    """Trains a group to its end, from where it was; rows by the trainings' names."""
+    digest = hashlib.sha256(" ".join(group).encode()).hexdigest()[:16]
+    folder = campaign.folder / digest
+    report.prepare_folder(folder)
+    names, trainings = list(group), list(group.values())
+    rows = _read(folder, MEASURES).to_dict("records")
+    seen = [0] * len(names)
+
+    def record(state: Progress) -> None:
+        name, training = names[state.place], trainings[state.place]
+        # A resumed run repeats the epochs since its checkpoint.
+        rows[:] = [row for row in rows if row["run"] != name or row["epoch"] < state.epoch]
+        status = TRAINED if math.isfinite(state.loss) else BROKEN
+        row = {"run": name, **training.about, "epoch": state.epoch, "status": status}
+        row |= {"loss": state.loss}
+        minority = np.asarray(training.minority, int)
+        row |= measure(trainer, state.fetch(), training.subset, campaign.test, minority)
+        rows.append(row)
+        report.write_table(pd.DataFrame(rows), folder, MEASURES)
+
+    def look(state: Progress) -> None:
+        run, finite = trainings[state.place].run, math.isfinite(state.loss)
+        last = run.recipe.epochs if not finite else state.epoch
+        watch((last - seen[state.place]) * len(run.indices), int(not finite))
+        seen[state.place] = last
+        if state.epoch in campaign.when or state.epoch == run.recipe.epochs or not finite:
+            record(state)
+
+    runs = [training.run for training in trainings]
+    ends = train(trainer, runs, folder / CHECKPOINTS, campaign.checkpoint, look)
+    for name, end in zip(names, ends, strict=True):
+        # Killed between its last checkpoint and its last rows.
+        if not any(row["run"] == name and row["epoch"] == end.epoch for row in rows):
+            record(end)
+    table = pd.DataFrame(rows)
+    report.write_table(table, folder, TABLE)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    (folder / f"{MEASURES}.parquet").unlink(missing_ok=True)
+    table = table.sort_values("epoch", kind="stable")
+    return {str(name): own.drop(columns="run") for name, own in table.groupby("run")}

@@ -3,7 +3,8 @@
 Repeats Figs. 2 and 4 and Table 1 of Fang, He, Long, Su (PNAS 2021): networks are
 trained on data of which K − K_A classes are small; at the end the cosine of the
 minority classifiers and the budgets E_W, E_H are measured, the model is solved at
-exactly those, and both cosines are laid over each other against the ratio R.
+exactly those, and both cosines are laid over each other against the ratio R. Where the
+model's minority classifiers vanish, their cosine is taken as its limit, 1.
 
     python studies/minority_collapse.py
     python studies/minority_collapse.py --preset cpu --data-dir DATA
@@ -56,7 +57,7 @@ class Config:
     """The sets of images; the first K_A labels are the large classes."""
     data_dir: Path | None = None
     """Folder of the data; then $NC_JAX_DATA, a cache and the network are tried."""
-    networks: tuple[str, ...] = ("mlp", "small-resnet")
+    networks: tuple[str, ...] = ("small-resnet",)
     """Of nc_jax.networks.NETWORKS, on all sets, or on one as in cifar10:vgg13."""
     width: float = 0.125
     """Multiplies the networks' numbers of channels."""
@@ -66,15 +67,15 @@ class Config:
     """n_A, images of a large class; none for as many as every class has."""
     ratios: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
     """R; a small class has n_A // R images."""
-    weight_decays: tuple[float, ...] = (0.02,)
+    weight_decays: tuple[float, ...] = (0.03,)
     """λ on every parameter; one colour each."""
     seeds: tuple[int, ...] = (0,)
     """Of weights, orders and the choice of images; one run each."""
-    epochs: int = 100
+    epochs: int = 60
     """Of each run; the rate falls by ten after a third and two thirds."""
     learning_rate: float = 0.1
     """At the start."""
-    batch: int = 64
+    batch: int = 32
     """Images of a step."""
     test_size: int = 2000
     """Images held out, at most, that accuracies are taken over."""
@@ -92,11 +93,14 @@ PRESETS = {
     "quick": Config(),
     "cpu": Config(
         data=("fashion_mnist", "cifar10"),
-        networks=("vgg11", "small-resnet"),
+        networks=("fashion_mnist:vgg11", "cifar10:resnet18"),
         majority_size=200,
         ratios=(1, 2, 5, 10, 20, 50, 100, 200),
+        weight_decays=(0.01,),
         seeds=(0, 1),
         epochs=40,
+        batch=64,
+        checkpoint=10,
         out=Path("results/minority_collapse/cpu"),
     ),
     "paper": Config(
@@ -243,8 +247,10 @@ def predict(through: pd.DataFrame) -> pd.DataFrame:
         weight, feature = (part[f"{name}_energy"].to_numpy() for name in ("weight", "feature"))
         solution = nc.solve_batch(nc.LayerPeeled(sizes, weight, feature))
         threshold = nc.theory.collapse_ratio(int(majority), minority, part["budget"].to_numpy())
-        table.loc[rows, "predicted_cosine"] = np.asarray(solution.within_cosines)[:, 1]
-        table.loc[rows, "predicted_phase"] = nc.phase(solution)
+        phase = np.asarray(nc.phase(solution))
+        cosine = np.where(phase == "vanished", 1, np.asarray(solution.within_cosines)[:, 1])
+        table.loc[rows, "predicted_cosine"] = cosine
+        table.loc[rows, "predicted_phase"] = phase
         table.loc[rows, "predicted_R0"] = np.asarray(threshold)
     table["difference"] = table["predicted_cosine"] - table["minority_cosine"]
     return table
@@ -267,14 +273,14 @@ def summarise(ends: pd.DataFrame) -> pd.DataFrame:
                 "weight decay": decay,
                 "runs": len(part),
                 "broke down": int((part["status"] != "trained").sum()),
-                f"cosine at R = {by_ratio.index[0]}": first["minority_cosine"],
-                f"at R = {by_ratio.index[-1]}": last["minority_cosine"],
+                f"cosine at R = {by_ratio.index[0]}": f"{first['minority_cosine']:.3f}",
+                f"at R = {by_ratio.index[-1]}": f"{last['minority_cosine']:.3f}",
                 f"> {COLLAPSED} from R": f"{lost.min():g}" if len(lost) else "never",
                 "model's": f"{model.min():g}" if len(model) else "never",
                 "norm variation": f"{last['minority_norm_variation']:.1e}",
                 "minority accuracy": f"{first['test_accuracy_minority']:.2f} to "
                 f"{last['test_accuracy_minority']:.2f}",
-                "|model − seen|": part["difference"].abs().mean(),
+                "|model − seen|": f"{part['difference'].abs().mean():.3f}",
             }
         )
     return pd.DataFrame(rows)
@@ -308,6 +314,33 @@ def draw_overlay(ends: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_collapse(ends: pd.DataFrame) -> Figure:
+    """Minority cosines of each network against R, by K_A (Fig. 4 of the paper)."""
+    pairs: Any = list(ends.groupby(["data", "network"], sort=False))
+    figure, axes = report.new_figure(1, len(pairs), 2.8 * len(pairs) + 0.8, 3.0)
+    strongest = ends["weight_decay"].max()
+    for panel, ((data, network), own) in zip(axes[0], pairs, strict=True):
+        for colour, (majority, part) in zip(
+            report.PALETTE,
+            own[own["weight_decay"] == strongest].groupby("majority"),
+            strict=False,
+        ):
+            spread: Any = part.groupby("ratio")["minority_cosine"].agg(["mean", "min", "max"])
+            panel.plot(
+                spread.index, spread["mean"], "o-", color=colour, label=f"$K_A$ = {majority}"
+            )
+            panel.fill_between(
+                spread.index, spread["min"], spread["max"], color=colour, alpha=0.2, linewidth=0
+            )
+        panel.set_xscale("log")
+        panel.set_ylim(-0.4, 1.05)
+        panel.set_title(f"{network}, {data}")
+        panel.set_xlabel("imbalance ratio $R$")
+    axes[0, 0].set_ylabel("minority cosine")
+    report.legend_outside(figure, axes[0, 0], columns=4)
+    return figure
+
+
 def main(config: Config) -> None:
     """Trains, solves, stores, and draws from what was stored."""
     start = time.perf_counter()
@@ -321,7 +354,9 @@ def main(config: Config) -> None:
     report.write_table(ends, config.out)
     report.write_table(through, config.out, "training")
     report.write_summary(summary, config.out)
-    report.save_figure(draw_overlay(report.read_table(config.out)), config.out, "overlay")
+    stored = report.read_table(config.out)
+    report.save_figure(draw_overlay(stored), config.out, "overlay")
+    report.save_figure(draw_collapse(stored), config.out, "collapse")
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time)
     report.print_table(summary, "Cosines of minority classifiers")

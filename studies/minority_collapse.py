@@ -24,6 +24,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import nc_jax as nc
@@ -286,6 +287,13 @@ def summarise(ends: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _over_ratios(panel: Axes, ends: pd.DataFrame) -> None:
+    """Axes of a cosine against R, also where no run has a cosine."""
+    panel.set_xscale("log")
+    panel.set_xlim(ends["ratio"].min() / 1.3, ends["ratio"].max() * 1.3)
+    panel.set_ylim(-0.4, 1.05)
+
+
 def draw_overlay(ends: pd.DataFrame) -> Figure:
     """Minority cosines against R: networks solid, the model dotted (Fig. 2 of the paper)."""
     pairs: Any = list(ends.groupby(["data", "network"], sort=False))
@@ -303,8 +311,7 @@ def draw_overlay(ends: pd.DataFrame) -> Figure:
                 seen, model = mean["minority_cosine"], mean["predicted_cosine"]
                 panel.plot(mean.index, seen, color=colour, label=f"{label}, network")
                 panel.plot(mean.index, model, ":", color=colour, label=f"{label}, model")
-            panel.set_xscale("log")
-            panel.set_ylim(-0.4, 1.05)
+            _over_ratios(panel, ends)
             if row == 0:
                 panel.set_title(f"$K_A$ = {majority}")
             if row == len(pairs) - 1:
@@ -332,8 +339,7 @@ def draw_collapse(ends: pd.DataFrame) -> Figure:
             panel.fill_between(
                 spread.index, spread["min"], spread["max"], color=colour, alpha=0.2, linewidth=0
             )
-        panel.set_xscale("log")
-        panel.set_ylim(-0.4, 1.05)
+        _over_ratios(panel, ends)
         panel.set_title(f"{network}, {data}")
         panel.set_xlabel("imbalance ratio $R$")
     axes[0, 0].set_ylabel("minority cosine")

@@ -8,10 +8,12 @@ is passed over for the one before.
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,8 @@ NAME = re.compile(r"epoch-(\d{6})")
 KEPT = 2
 ABOUT = "about.json"
 ARRAYS = "arrays"
+# Bytes of a checkpoint besides its arrays.
+MARGIN = 2**16
 
 
 class Saved(NamedTuple):
@@ -54,13 +58,17 @@ def save_checkpoint(folder: Path, epoch: int, tree: Any) -> None:
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        orbax.save(str((temporary / ARRAYS).resolve()), leaves)
+        _require_room(temporary, sum(leaf.nbytes for leaf in leaves.values()))
+        with _quiet():
+            orbax.save(str((temporary / ARRAYS).resolve()), leaves)
         about = {"epoch": epoch, "digest": _digest(leaves)}
         (temporary / ABOUT).write_text(json.dumps(about) + "\n")
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
     except Exception as error:
-        raise OSError(f"cannot write checkpoint {final}: {_line(error)}") from error
+        raise OSError(
+            f"cannot write checkpoint {final}: {_line(error)}; those before are whole"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for old in _checkpoints(folder)[KEPT:]:
@@ -107,6 +115,24 @@ def _digest(leaves: dict[str, Any]) -> str:
         digest.update(f"{key}{value.dtype}{value.shape}".encode())
         digest.update(value.data)
     return digest.hexdigest()
+
+
+def _require_room(folder: Path, size: int) -> None:
+    """Asks before writing: what Orbax says of a full disk is long."""
+    free = shutil.disk_usage(folder).free
+    if free < size + MARGIN:
+        raise OSError(f"no space left: {size / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Orbax's logs of a failure off the terminal; the exception tells."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(level)
 
 
 def _line(error: Exception) -> str:

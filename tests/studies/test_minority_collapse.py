@@ -1,14 +1,17 @@
 """The study of networks on imbalanced data, run as a user runs it, on a few images."""
 
 import pandas as pd
+import pytest
 
+from studies.minority_collapse import PRESETS, Config, check, pairs_of, predict
 from tests.studies.test_factored_studies import run_study
 
-SMALL = ["--majority", 5, "--majority-size", 12, "--ratios", 1, 6, "--epochs", 6, "--measures", 2]
+SMALL = ["--networks", "mlp", "--majority", 5, "--majority-size", 12, "--ratios", 1, 6]
+SMALL += ["--epochs", 6, "--measures", 2, "--weight-decays", 0.005]
 
 
 def test_networks_are_laid_beside_the_model(tmp_path):
-    arguments = ["minority_collapse", "--out", tmp_path, "--width", 0.05, *SMALL]
+    arguments = ["minority_collapse", "--out", tmp_path, *SMALL]
     done = run_study(*arguments)
     assert done.returncode == 0, done.stderr
     table = pd.read_parquet(tmp_path / "table.parquet")
@@ -16,18 +19,65 @@ def test_networks_are_laid_beside_the_model(tmp_path):
     assert table["minority_cosine"].between(-1, 1).all()
     assert abs(table["predicted_cosine"][0] + 1 / 9) < 1e-6
     assert pd.read_parquet(tmp_path / "training.parquet")["epoch"].tolist() == [3, 6, 3, 6]
-    assert (tmp_path / "overlay.png").stat().st_size > 10_000
-    # What was done is read back.
-    again = run_study(*arguments)
-    assert again.returncode == 0, again.stderr
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "table.parquet"), table)
+    for figure in ("overlay", "collapse"):
+        assert (tmp_path / f"{figure}.png").stat().st_size > 10_000
+    broken = run_study(*arguments, "--learning-rate", 1e9)
+    assert broken.returncode == 0, broken.stderr
+    table = pd.read_parquet(tmp_path / "table.parquet")
+    assert (table["status"] == "broke down").all() and table["predicted_cosine"].isna().all()
+
+
+def test_the_model_where_minority_classifiers_vanish_is_at_its_limit():
+    row = {"data": "x", "network": "y", "weight_decay": 0.1, "seed": 0, "status": "trained"}
+    row |= {"majority": 7, "num_classes": 10, "majority_size": 200, "minority_size": 1}
+    row |= {"minority_cosine": 0.99, "minority_norm_variation": 0.0}
+    ends = [
+        row | {"ratio": 200, "weight_energy": 1.0, "feature_energy": 8.0, "budget": 8**0.5},
+        row | {"ratio": 2, "minority_size": 100, "weight_energy": 1, "feature_energy": 1}
+        | {"budget": 1.0, "status": "broke down"},
+    ]  # fmt: skip
+    table = predict(pd.DataFrame(ends))
+    assert table["predicted_phase"].tolist() == ["vanished", "none"]
+    assert table["predicted_cosine"][0] == 1 and abs(table["difference"][0] - 0.01) < 1e-12
+    assert table.loc[1, ["predicted_cosine", "difference"]].isna().all()
+
+
+def test_presets_make_sense():
+    for config in PRESETS.values():
+        check(config)
+    assert pairs_of(PRESETS["paper"]) == [
+        ("fashion_mnist", "vgg11"),
+        ("fashion_mnist", "resnet18"),
+        ("cifar10", "vgg13"),
+        ("cifar10", "resnet18"),
+    ]
+    assert len(PRESETS["cpu"].ratios) >= 8 and len(PRESETS["cpu"].seeds) == 2
+
+
+@pytest.mark.parametrize(
+    ("choice", "named"),
+    [
+        ({"networks": ("cifar10:vgg11",)}, "--networks"),
+        ({"networks": ()}, "--networks"),
+        ({"networks": ("alexnet",)}, "--networks"),
+        ({"majority": (9,)}, "--majority"),
+        ({"ratios": (0, 1)}, "--ratios"),
+        ({"width": 0.0}, "--width"),
+        ({"learning_rate": float("nan")}, "--learning-rate"),
+        ({"weight_decays": (-1.0,)}, "--weight-decays"),
+        ({"epochs": 0}, "--epochs"),
+        ({"seeds": (-1,)}, "--seeds"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(choice, named):
+    with pytest.raises(ValueError, match=named):
+        check(Config(**choice))
 
 
 def test_bad_options_are_one_line(tmp_path):
     for arguments, named in [
         (["--ratios", 1, 1000], "--ratios"),
-        (["--networks", "alexnet"], "--networks"),
-        (["--majority", 9], "--majority"),
+        (["--majority-size", 1000], "--majority-size"),
         (["--data", "mnist", "--data-dir", tmp_path / "nowhere"], "nowhere is not a folder"),
     ]:
         done = run_study("minority_collapse", "--out", tmp_path, *arguments)

@@ -1,10 +1,11 @@
 """Images a second of training, beside PyTorch on the same machine, in one run.
 
 Forward, backward and update of VGG11 and ResNet18 at two widths on random images of
-32×32, float32, in turns: an epoch of our loop, then as many steps of PyTorch, once in
-its default memory format and once in its channels-last one. On an accelerator
-PyTorch is left out, the computations are bfloat16, and the share of the measured
-rate of bfloat16 matrix products stands beside.
+32×32, float32, in turns: an epoch of one run alone, of as many runs at once as there are
+devices (cores of a CPU), as a study trains them, then as many steps of PyTorch, once in
+its default memory format and once in its channels-last one. PyTorch has all cores for
+one network. On an accelerator PyTorch is left out, the computations are bfloat16, and
+the share of the measured rate of bfloat16 matrix products stands beside.
 
     python -m benchmarks.training
     python -m benchmarks.training --preset quick
@@ -23,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from nc_jax import report
+from nc_jax.sweeps import use_every_core
 from nc_jax.training import DATA_SETS, ImageData, Recipe
 from nc_jax.training.images import on_device
 from nc_jax.training.loop import Run, Trainer
@@ -30,6 +32,7 @@ from nc_jax.training.steps import sgd_step
 
 CHANNELS = {"vgg11": 1, "resnet18": 3}
 DATA = {1: "fashion_mnist", 3: "cifar10"}
+MANY = "ours, one a device"
 # Widths from which on an epoch of few steps is long enough.
 WIDE = 0.5
 
@@ -58,8 +61,10 @@ PRESETS = {
 }
 
 
-def our_epoch(config: Config, name: str, width: float, steps: int) -> tuple[Any, float, float]:
-    """A timed epoch, the seconds that its first call took, and its operations a step."""
+def our_epoch(
+    config: Config, name: str, width: float, steps: int, together: int = 1
+) -> tuple[Any, float, float]:
+    """A timed epoch of runs, the seconds that its first call took, and a run's operations."""
     channels = CHANNELS[name]
     count = steps * config.batch
     rng = np.random.default_rng(0)
@@ -70,9 +75,9 @@ def our_epoch(config: Config, name: str, width: float, steps: int) -> tuple[Any,
     precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     # So many epochs that the loop never ends by itself.
     recipe = Recipe(batch_size=config.batch, epochs=10**6, precision=precision)
-    trainer = Trainer(name, images, 10, recipe, count, width)
-    run = Run(np.arange(count), recipe)
-    epochs = trainer.epochs([run], trainer.start([run]))
+    trainer = Trainer(name, images, 10, recipe, count, width, together)
+    runs = [Run(np.arange(count), recipe, seed) for seed in range(together)]
+    epochs = trainer.epochs(runs, trainer.start(runs))
     start = time.perf_counter()
     next(epochs)
     first = time.perf_counter() - start
@@ -141,16 +146,27 @@ def time_network(config: Config, name: str, width: float) -> dict[str, Any]:
     """One row."""
     steps = config.steps[0] if width >= WIDE else config.steps[1]
     ours, first, work = our_epoch(config, name, width, steps)
-    runs = {"ours": ours}
+    runs, devices = {"ours": ours}, len(jax.local_devices())
+    if devices > 1:
+        runs[MANY], *_ = our_epoch(config, name, width, steps, devices)
     on_cpu = jax.default_backend() == "cpu"
     if on_cpu and importlib.util.find_spec("torch"):
         runs["torch"] = torch_steps(config, name, width, steps, last=False)
         runs["torch, channels last"] = torch_steps(config, name, width, steps, last=True)
     taken = seconds_of(runs, config.repeats)
     images = steps * config.batch
+    speed = {
+        run: images * (devices if run == MANY else 1) / seconds for run, seconds in taken.items()
+    }
     row: dict[str, Any] = {"network": name, "width": width, "first epoch, s": first}
-    row |= {f"{run}, images/s": images / seconds for run, seconds in taken.items()}
-    row |= {f"over {run}": taken[run] / taken["ours"] for run in list(taken)[1:]}
+    row |= {f"{run}, images/s": value for run, value in speed.items()}
+    row |= {
+        f"{own} over {peer}": speed[own] / speed[peer]
+        for peer in speed
+        if "torch" in peer
+        for own in speed
+        if "ours" in own
+    }
     if not on_cpu:
         row["share of the matrix rate"] = work * steps / taken["ours"] / matrix_rate()
     return row
@@ -164,6 +180,7 @@ def main(config: Config) -> None:
     if min(config.batch, config.repeats, *config.steps) < 1:
         raise ValueError("--batch, --steps and --repeats must be positive")
     report.prepare_folder(config.out)
+    use_every_core()
     rows = [time_network(config, name, w) for name in config.networks for w in config.widths]
     table = pd.DataFrame(rows)
     report.write_table(table, config.out)
@@ -173,7 +190,7 @@ def main(config: Config) -> None:
     report.write_summary(shown, config.out)
     report.write_provenance(config.out, config, time.perf_counter() - begin)
     report.print_table(shown, f"Training, batches of {config.batch}")
-    if "over torch" not in table and jax.default_backend() == "cpu":
+    if "ours over torch" not in table and jax.default_backend() == "cpu":
         print("PyTorch is not installed (extra peers): nothing to compare with.")
 
 

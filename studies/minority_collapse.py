@@ -291,7 +291,8 @@ def summarise(ends: pd.DataFrame) -> pd.DataFrame:
 def _over_ratios(panel: Axes, ends: pd.DataFrame) -> None:
     """Axes of a cosine against R, also where no run has a cosine."""
     panel.set_xscale("log")
-    panel.set_xlim(ends["ratio"].min() / 1.3, ends["ratio"].max() * 1.3)
+    ratios = ends["ratio"].to_numpy()
+    panel.set_xlim(ratios.min() / 1.3, ratios.max() * 1.3)
     panel.set_ylim(-0.4, 1.05)
 
 

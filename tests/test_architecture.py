@@ -25,6 +25,7 @@ ROOMS = {
     "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
     "specs": {"experiments", "sweeps"},
     "campaigns": {"training", "report"},
+    "diagnosis": BASE | {"solvers", "surrogates", "metrics", "geometry"},
     "training": BASE | {"networks", "losses", "metrics", "geometry"},
 }
 FOLDERS = ("nc_jax", "studies", "benchmarks", "tests")

@@ -2,11 +2,11 @@
 
 from nc_jax.report.commands import run_command
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, save_figure
-from nc_jax.report.files import prepare_folder
+from nc_jax.report.files import prepare_folder, write_atomically
 from nc_jax.report.grids import draw_lines, draw_maps, export_dataset
 from nc_jax.report.progress import points_bar
 from nc_jax.report.provenance import write_provenance
-from nc_jax.report.tables import print_table, read_table, write_summary, write_table
+from nc_jax.report.tables import markdown, print_table, read_table, write_summary, write_table
 
 __all__ = [
     "PALETTE",
@@ -14,6 +14,7 @@ __all__ = [
     "draw_maps",
     "export_dataset",
     "legend_outside",
+    "markdown",
     "new_figure",
     "points_bar",
     "prepare_folder",
@@ -21,6 +22,7 @@ __all__ = [
     "read_table",
     "run_command",
     "save_figure",
+    "write_atomically",
     "write_provenance",
     "write_summary",
     "write_table",

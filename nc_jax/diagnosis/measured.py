@@ -1,0 +1,92 @@
+"""What is measured of features and classifiers, in three passes over the file."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from nc_jax import metrics
+from nc_jax.diagnosis.archive import FeatureArchive
+from nc_jax.geometry import cosines, gram
+
+
+class Measured(NamedTuple):
+    """Numbers of a last layer.
+
+    Attributes:
+        counts: [K] samples of each class.
+        collapse: NC1–NC4 and separation by name; NaN what needs classifiers where
+            there are none.
+        feature_energy: E_H, the mean over classes of the mean squared length of their
+            features about the mean of the class means: the least over all centres, as a
+            common offset of features is no part of the geometry.
+        weight_energy: E_W = (1/K) Σ‖w_k‖², NaN without classifiers.
+        accuracy: [K] shares of each class's samples that the classifiers, or else the
+            nearest class mean, get right.
+        cosines: [K, K] of the classifiers, or else of the centred class means.
+        norms: [K] lengths of the same, over the longest.
+    """
+
+    counts: np.ndarray
+    collapse: dict[str, float]
+    feature_energy: float
+    weight_energy: float
+    accuracy: np.ndarray
+    cosines: np.ndarray
+    norms: np.ndarray
+
+
+def measure_archive(
+    archive: FeatureArchive, watch: Callable[[int], None] = lambda rows: None
+) -> Measured:
+    """Neural collapse and the Layer-Peeled Model's budgets, in O(K p + p²) memory.
+
+    Args:
+        archive: features and labels, and perhaps classifiers.
+        watch: called with the rows of each batch; there are three passes.
+
+    Raises:
+        ValueError: features that are not finite, or a damaged file.
+    """
+
+    def batches():
+        for rows, labels in archive.batches():
+            watch(len(rows))
+            yield rows, labels
+
+    size = len(archive.names)
+    moments = metrics.stream_class_moments(batches, size)
+    counts, means = np.asarray(moments.counts), np.asarray(moments.means, np.float64)
+    spread = np.sum((means - means.mean(axis=0)) ** 2, axis=1) + np.asarray(
+        moments.variances, np.float64
+    )
+    known = archive.classifiers is not None
+    vectors = archive.classifiers if known else means - means.mean(axis=0)
+    right, differ = np.zeros(size), 0.0
+    for rows, labels in batches():
+        nearest = np.asarray(metrics.nearest_centre(jnp.asarray(rows), moments.means))
+        chosen = nearest
+        if archive.classifiers is not None:
+            logits = rows @ archive.classifiers.T
+            logits = logits if archive.bias is None else logits + archive.bias
+            chosen = np.argmax(logits, axis=1)
+        right += np.bincount(labels, chosen == labels, size)
+        differ += float(np.sum(chosen != nearest))
+    given = jnp.asarray(vectors, moments.means.dtype)
+    found = metrics.metrics_of_moments(moments, given)._asdict()
+    collapse = {name: float(value) for name, value in found.items()}
+    collapse["nc4"] = differ / len(archive.labels)
+    if not known:
+        needed = ("nc2_etf_classifiers", "nc3_product", "nc3_difference", "nc4")
+        collapse |= dict.fromkeys(needed, float("nan"))
+    lengths = np.linalg.norm(np.asarray(vectors, np.float64), axis=1)
+    return Measured(
+        counts,
+        collapse,
+        float(np.mean(spread)),
+        float(np.mean(lengths**2)) if known else float("nan"),
+        right / counts,
+        np.asarray(cosines(gram(given))),
+        lengths / max(lengths.max(), np.finfo(float).tiny),
+    )

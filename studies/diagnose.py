@@ -1,0 +1,231 @@
+"""What the Layer-Peeled Model says of your own network, from its features.
+
+Give a NumPy archive with ``features`` [N, p] (the classifier's inputs on the training
+set), ``labels`` [N], and, if you have them, ``classifiers`` [K, p] and ``bias`` [K], for
+the labels in order:
+
+    numpy.savez("features.npz", features=..., labels=..., classifiers=...)
+    python studies/diagnose.py features.npz
+
+It reports neural collapse NC1–NC4, the budgets E_W and E_H, which classes have merged
+or vanished and which the model expects to, the imbalance ratio R0 from which on they
+do, and how often to repeat the samples of small classes against it. Without a file it
+trains a small network on imbalanced digits and reports on that. Features are read in
+parts: a million of 2,048 dimensions take less than 4 GB.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+import tyro
+from matplotlib.figure import Figure
+
+from nc_jax import report
+from nc_jax.diagnosis import (
+    FeatureArchive,
+    Measured,
+    Predicted,
+    clusters,
+    measure_archive,
+    predict_collapse,
+)
+
+# Rows of the report's table of classes, from the smallest.
+SHOWN = 20
+# A cosine from which on, and a share of the longest classifier below which.
+MERGED, VANISHED = 0.95, 0.01
+# The example: a small ResNet on digits, five classes of 100 and five of 2 images.
+EXAMPLE = {"majority": 5, "size": 100, "ratio": 50, "epochs": 40, "decay": 0.02}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to look at."""
+
+    features: tyro.conf.Positional[Path | None] = None
+    """The archive (.npz); none for an example."""
+    weight_energy: float | None = None
+    """E_W where the archive has no classifiers; none leaves the prediction out then."""
+    out: Path = Path("results/diagnose")
+    """Folder of the report."""
+
+
+PRESETS = {"quick": Config()}
+
+
+def example(path: Path) -> None:
+    """Features of a small network on imbalanced digits."""
+    from nc_jax.training import DATA_SETS, Recipe, choose_subset, load_images, step_sizes
+    from nc_jax.training.images import on_device
+    from nc_jax.training.loop import Run, Trainer, train
+
+    digits = load_images("digits")
+    sizes = step_sizes(10, EXAMPLE["majority"], EXAMPLE["size"], EXAMPLE["ratio"])
+    chosen = choose_subset(digits.labels, sizes, 0)
+    recipe = Recipe(learning_rate=0.2, weight_decay=EXAMPLE["decay"], batch_size=64)
+    recipe = recipe.shortened(int(EXAMPLE["epochs"]))
+    images = on_device(digits, DATA_SETS["digits"])
+    trainer = Trainer("small-resnet", images, 10, recipe, len(chosen), width=1 / 8)
+    (end,) = train(trainer, [Run(chosen, recipe)])
+    weights = end.fetch()
+    _, features, labels = trainer.outputs(weights, images, chosen)
+    kernel, bias = trainer.classifier(weights)
+    arrays = {"features": features, "labels": labels, "classifiers": kernel, "bias": bias}
+    report.write_atomically(path, lambda file: np.savez(file, **arrays))
+
+
+def classes_table(archive: FeatureArchive, seen: Measured, model: Predicted | None) -> pd.DataFrame:
+    """One row a class, the smallest first."""
+    table = pd.DataFrame(
+        {
+            "class": archive.names,
+            "samples": seen.counts,
+            "right": [f"{share:.3f}" for share in seen.accuracy],
+            "length": [f"{length:.3f}" for length in seen.norms],
+        }
+    )
+    nearest = np.where(np.eye(len(archive.names), dtype=bool), -np.inf, seen.cosines)
+    table["nearest class"] = archive.names[np.nanargmax(nearest, axis=1)]
+    table["its cosine"] = [f"{value:.3f}" for value in np.nanmax(nearest, axis=1)]
+    if model is not None:
+        table["repeat"] = [f"{rate:.3g}" for rate in model.oversampling]
+    return table.sort_values("samples", kind="stable").head(SHOWN)
+
+
+def findings(archive: FeatureArchive, seen: Measured, model: Predicted | None) -> list[str]:
+    """What a reader should know, one sentence each."""
+    names = archive.names
+
+    def listed(classes: list[int]) -> str:
+        shown = ", ".join(str(names[k]) for k in classes[:10])
+        return shown + (f" and {len(classes) - 10} more" if len(classes) > 10 else "")
+
+    what = "classifiers" if archive.classifiers is not None else "class means"
+    lines = []
+    for group in clusters(seen.cosines, MERGED):
+        lines.append(f"Merged: the {what} of classes {listed(group)} (cosines above {MERGED}).")
+    gone = np.flatnonzero(seen.norms < VANISHED).tolist()
+    if gone:
+        lines.append(f"Vanished: the {what} of classes {listed(gone)} are shorter than 1 %.")
+    lines = lines or [f"No two {what} have merged and none has vanished."]
+    if model is None:
+        lines.append("No prediction: the archive has no classifiers; --weight-energy gives E_W.")
+        return lines
+    ratio = f"the largest class has {model.ratio:.4g} times the samples of the smallest"
+    if model.rank >= len(names) - 1:
+        lines.append(f"The model, at these budgets and sizes ({ratio}), keeps all classes apart.")
+    for group in model.merged:
+        lines.append(f"The model, at these budgets and sizes, merges classes {listed(group)}.")
+    if model.vanished:
+        lines.append(f"The model's classifiers of classes {listed(model.vanished)} are zero.")
+    if not np.isfinite(model.collapse_ratio):
+        lines.append("It expects no collapse at these budgets along this profile of sizes.")
+    else:
+        distance = model.ratio / model.collapse_ratio
+        place = (
+            f"{distance:.3g} times beyond"
+            if distance >= 1
+            else f"a factor {1 / distance:.3g} below"
+        )
+        lines.append(
+            f"Collapse begins at R0 = {model.collapse_ratio:.5g}; the data are {place} it."
+        )
+    most = model.oversampling.max()
+    if most > 1:
+        lines.append(
+            f"Against it, repeat the samples of the smallest class {most:.3g} times, of the others "
+            "as in the table, or weigh their losses so."
+        )
+    return lines
+
+
+def numbers_table(seen: Measured) -> pd.DataFrame:
+    """Neural collapse and budgets."""
+    rows = dict(seen.collapse)
+    rows |= {"E_W": seen.weight_energy, "E_H": seen.feature_energy}
+    rows["E"] = float(np.sqrt(seen.weight_energy * seen.feature_energy))
+    return pd.DataFrame({"measure": list(rows), "value": [f"{v:.5g}" for v in rows.values()]})
+
+
+def draw(archive: FeatureArchive, seen: Measured, model: Predicted | None) -> Figure:
+    """Cosines seen and predicted, classes by size, and the way to collapse."""
+    order = np.argsort(-seen.counts, kind="stable")
+    panels: list[tuple[str, Any]] = [("seen", seen.cosines)]
+    panels += [] if model is None else [("Layer-Peeled Model", model.cosines)]
+    width = 3 if model else 1
+    figure, axes = report.new_figure(1, width, 3.2 * width + 0.8, 3.2, False, False)
+    for axis, (title, cosines) in zip(axes[0], panels, strict=False):
+        shown = axis.imshow(cosines[np.ix_(order, order)], vmin=-1, vmax=1, cmap="PuOr_r")
+        axis.set_title(f"cosines, {title}")
+        axis.set_xlabel("class, from the largest")
+        axis.set_ylabel("class, from the largest")
+        ticks = np.unique(np.linspace(0, len(order) - 1, min(len(order), 10)).astype(int))
+        axis.set_xticks(ticks, archive.names[order][ticks])
+        axis.set_yticks(ticks, archive.names[order][ticks])
+        figure.colorbar(shown, ax=axis, shrink=0.8)
+    if model is not None:
+        axis = axes[0, 2]
+        if len(model.path):
+            axis.plot(model.path[:, 0], model.path[:, 1], color=report.PALETTE[0], label="model")
+        smallest = np.argsort(model.sizes, kind="stable")[:2]
+        seen_cosine = seen.cosines[smallest[0], smallest[1]]
+        axis.plot(model.ratio, seen_cosine, "o", color=report.PALETTE[1], label="seen")
+        axis.axvline(model.ratio, color=report.PALETTE[1], linewidth=1)
+        if np.isfinite(model.collapse_ratio):
+            axis.axvline(model.collapse_ratio, color="0.5", linestyle=":", label="$R_0$")
+        axis.set_xscale("log")
+        axis.set_xlim(0.8, 10 * max(model.ratio, min(model.collapse_ratio, 1e6)))
+        axis.set_ylim(-1.05, 1.05)
+        axis.set_xlabel("largest over smallest class")
+        axis.set_ylabel("cosine of the two smallest")
+        report.legend_outside(figure, axis, columns=3)
+    return figure
+
+
+def page(config: Config, lines: list[str], numbers: pd.DataFrame, classes: pd.DataFrame) -> str:
+    """The report in Markdown."""
+    source = "an example: digits" if config.features is None else config.features.name
+    parts = [f"# Diagnosis of {source}", *lines]
+    parts += ["![Cosines](diagnosis.png)", "## Measures", report.markdown(numbers)]
+    parts += [f"## The smallest classes, at most {SHOWN}", report.markdown(classes)]
+    return "\n\n".join(parts)
+
+
+def main(config: Config) -> None:
+    """Measures, predicts, reports."""
+    start = time.perf_counter()
+    if config.weight_energy is not None and not 0 < config.weight_energy < np.inf:
+        raise ValueError(f"--weight-energy must be positive, got {config.weight_energy}")
+    report.prepare_folder(config.out)
+    jax.config.update("jax_enable_x64", True)
+    path = config.features
+    if path is None:
+        path = config.out / "example.npz"
+        example(path)
+    archive = FeatureArchive(path)
+    with report.points_bar(3 * archive.shape[0], "rows", "failed") as progress:
+        progress(0, 0)
+        seen = measure_archive(archive, lambda rows: progress(rows, 0))
+    energy = seen.weight_energy if archive.classifiers is not None else config.weight_energy
+    model = None
+    if energy is not None and energy > 0 and seen.feature_energy > 0:
+        model = predict_collapse(seen.counts, energy, seen.feature_energy)
+    numbers, classes = numbers_table(seen), classes_table(archive, seen, model)
+    lines = findings(archive, seen, model)
+    text = page(config, lines, numbers, classes)
+    report.save_figure(draw(archive, seen, model), config.out, "diagnosis")
+    report.write_atomically(config.out / "report.md", lambda file: file.write_text(text))
+    report.write_provenance(config.out, config, time.perf_counter() - start)
+    report.print_table(numbers, "Measures")
+    report.print_table(classes, "The smallest classes")
+    print("\n".join(lines))
+    print(f"{config.out}/report.md, {time.perf_counter() - start:.1f} s")
+
+
+if __name__ == "__main__":
+    report.run_command(PRESETS, main, __doc__ or "")

@@ -1,0 +1,175 @@
+"""Diagnosis: archives read right or refused, numbers those of the metrics, R0 that of theory."""
+
+import numpy as np
+import pytest
+
+import nc_jax as nc
+from nc_jax.diagnosis import FeatureArchive, clusters, measure_archive, predict_collapse
+from tests.studies.test_factored_studies import run_study
+
+
+def network(seed=0, counts=(30, 20, 10, 1), width=6):
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    order = rng.permutation(len(labels))
+    means = rng.normal(size=(len(counts), width))
+    features = means[labels] + 0.1 * rng.normal(size=(len(labels), width))
+    arrays = {"features": features.astype(np.float32)[order], "labels": labels[order]}
+    return arrays | {"classifiers": means.astype(np.float32), "bias": np.zeros(len(counts))}
+
+
+def saved(tmp_path, arrays, save=np.savez):
+    path = tmp_path / "features.npz"
+    save(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_measures_are_those_of_the_metrics(tmp_path, monkeypatch, save):
+    # Rows come in many parts.
+    monkeypatch.setattr("nc_jax.diagnosis.archive.BATCH", 300)
+    arrays = network()
+    seen = measure_archive(FeatureArchive(saved(tmp_path, arrays, save)))
+    features, labels = arrays["features"], arrays["labels"]
+    layer = nc.metrics.NetworkLayer(features, labels, arrays["classifiers"])
+    known = nc.metrics.collapse_metrics(layer)._asdict()
+    for name, value in seen.collapse.items():
+        np.testing.assert_allclose(value, known[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    assert seen.counts.tolist() == [30, 20, 10, 1]
+    centre = np.mean([features[labels == k].mean(0) for k in range(4)], axis=0)
+    squares = np.sum((features - centre) ** 2, axis=1)
+    energy = np.mean([squares[labels == k].mean() for k in range(4)])
+    np.testing.assert_allclose(seen.feature_energy, energy, rtol=1e-5)
+    weight = np.mean(np.sum(arrays["classifiers"] ** 2, axis=1))
+    np.testing.assert_allclose(seen.weight_energy, weight, rtol=1e-6)
+    logits = features @ arrays["classifiers"].T
+    right = [np.mean(np.argmax(logits[labels == k], 1) == k) for k in range(4)]
+    np.testing.assert_allclose(seen.accuracy, right)
+
+
+def test_labels_of_any_start_and_any_number_type(tmp_path):
+    arrays = network()
+    plain = measure_archive(FeatureArchive(saved(tmp_path, arrays)))
+    arrays["labels"] = np.array([-3, 5, 6, 40])[arrays["labels"]].astype(np.float64)
+    arrays["features"] = arrays["features"].astype(np.float64)
+    arrays["weight"] = arrays.pop("classifiers")
+    archive = FeatureArchive(saved(tmp_path, arrays))
+    assert archive.names.tolist() == [-3, 5, 6, 40]
+    other = measure_archive(archive)
+    np.testing.assert_allclose(list(other.collapse.values()), list(plain.collapse.values()))
+
+
+def test_without_classifiers_the_means_are_looked_at(tmp_path):
+    arrays = network()
+    seen = measure_archive(
+        FeatureArchive(saved(tmp_path, {name: arrays[name] for name in ("features", "labels")}))
+    )
+    assert np.isnan(seen.weight_energy) and np.isnan(seen.collapse["nc3_product"])
+    assert (seen.accuracy == 1).all() and seen.collapse["nc1_quotient"] < 0.1
+
+
+def _changed(**changes):
+    arrays = network() | changes
+    return {name: value for name, value in arrays.items() if value is not None}
+
+
+def _with_nan():
+    features = network()["features"]
+    features[17, 2] = np.nan
+    return features
+
+
+@pytest.mark.parametrize(
+    ("arrays", "named"),
+    [
+        (_changed(features=None), "no array 'features'"),
+        (_changed(labels=None), "no array 'labels'"),
+        (_changed(features=_with_nan()), "row 17"),
+        (_changed(features=network()["features"][:, 0]), r"features must be numbers \[N, p\]"),
+        (_changed(features=np.asfortranarray(network()["features"])), "by rows"),
+        (_changed(features=np.array([None] * 61)), "pickled"),
+        (_changed(labels=np.zeros(61, int)), "at least two classes"),
+        (_changed(labels=np.zeros(60, int)), "labels must be 61 integers"),
+        (_changed(labels=np.linspace(0, 3, 61)), "whole numbers"),
+        (_changed(classifiers=np.ones((3, 6))), "classifiers must be numbers of shape"),
+        (_changed(classifiers=np.full((4, 6), np.inf)), "classifiers must be finite"),
+    ],
+)
+def test_bad_archives_are_named(tmp_path, arrays, named):
+    with pytest.raises(ValueError, match=named):
+        measure_archive(FeatureArchive(saved(tmp_path, arrays)))
+
+
+def test_missing_truncated_and_altered_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file"):
+        FeatureArchive(tmp_path / "none.npz")
+    path = saved(tmp_path, network())
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-200])
+    with pytest.raises(ValueError, match="not a whole"):
+        FeatureArchive(path)
+    place = raw.index(network()["features"].tobytes()) + 40
+    path.write_bytes(raw[:place] + bytes([raw[place] ^ 255]) + raw[place + 1 :])
+    with pytest.raises(ValueError, match="damaged"):
+        measure_archive(FeatureArchive(path))
+
+
+@pytest.mark.parametrize(
+    ("majority", "minority", "budget"), [(1, 2, 1.0), (3, 2, 2.2), (2, 4, 2.8)]
+)
+def test_for_two_groups_r0_is_that_of_theory(majority, minority, budget):
+    known = float(nc.theory.collapse_ratio(majority, minority, budget))
+    counts = np.array([2 * known * 1000] * majority + [1000] * minority)
+    found = predict_collapse(counts, 1.0, budget**2)
+    np.testing.assert_allclose(found.collapse_ratio, known, rtol=1e-4)
+    assert found.rank == majority and found.merged == [[*range(majority, majority + minority)]]
+    np.testing.assert_allclose(found.oversampling[-1], 2, rtol=0.01)
+    # The advice, taken, is enough.
+    cured = predict_collapse(counts * found.oversampling, 1.0, budget**2)
+    assert cured.rank == majority + minority - 1 and not cured.merged
+
+
+def test_classes_of_many_sizes():
+    counts = np.array([300, 1000, 5, 6, 30])
+    found = predict_collapse(counts, 1.0, 4.0)
+    assert found.rank < 4 and np.isfinite(found.collapse_ratio)
+    cured = predict_collapse(counts * found.oversampling, 1.0, 4.0)
+    assert cured.rank == 4
+    # Order and scale of the classes do not matter.
+    turned = predict_collapse(10 * counts[::-1], 1.0, 4.0)
+    np.testing.assert_allclose(turned.collapse_ratio, found.collapse_ratio, rtol=1e-6)
+    np.testing.assert_allclose(turned.oversampling[::-1], found.oversampling, rtol=1e-6)
+
+
+def test_balanced_classes_never_merge():
+    found = predict_collapse(np.array([50, 51, 50]), 1.0, 1.0)
+    assert found.rank == 2 and found.collapse_ratio == np.inf and (found.oversampling == 1).all()
+    np.testing.assert_allclose(found.cosines[0, 1], -0.5, atol=1e-6)
+    with pytest.raises(ValueError, match="counts must be positive"):
+        predict_collapse(np.array([5, 0]), 1.0, 1.0)
+
+
+def test_clusters_join_what_is_above_the_least():
+    angles = np.array([[1, 0.97, 0.2], [0.97, 1, np.nan], [0.2, np.nan, 1]])
+    assert clusters(angles, 0.95) == [[0, 1]] and clusters(angles, 0.99) == []
+
+
+def test_the_report_of_a_collapsed_layer(tmp_path):
+    """Features at an optimum of the model itself: seen and predicted are one."""
+    sizes = nc.two_groups(2, 3, 40.0)
+    solution = nc.solve(nc.LayerPeeled(sizes, weight_energy=1.0, feature_energy=3.0))
+    labels = np.repeat(np.arange(5), [80, 80, 2, 2, 2])
+    arrays = {
+        "features": np.asarray(solution.features)[labels],
+        "labels": labels + 1,
+        "classifiers": np.asarray(solution.classifiers),
+    }
+    done = run_study("diagnose", saved(tmp_path, arrays), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| E_H | 2.8495 |" in text and "| E_W | 1 |" in text
+    assert "Merged: the classifiers of classes 3, 4, 5" in text
+    assert "merges classes 3, 4, 5" in text and "repeat the samples" in text
+    assert (tmp_path / "out" / "diagnosis.png").stat().st_size > 10_000
+    broken = run_study("diagnose", tmp_path / "none.npz", "--out", tmp_path / "out")
+    assert broken.returncode == 2 and "no file" in broken.stderr

@@ -37,6 +37,7 @@ from nc_jax.training import (
     ImageData,
     Recipe,
     choose_subset,
+    digest_of,
     load_images,
     resized,
     step_sizes,
@@ -68,8 +69,8 @@ class Config:
     """n_A, images of a large class; none for as many as every class has."""
     ratios: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
     """R; a small class has n_A // R images."""
-    weight_decays: tuple[float, ...] = (0.02,)
-    """λ on every parameter; one colour each."""
+    weight_decays: tuple[str, ...] = ("0.02",)
+    """λ on every parameter, on all sets, or on one as in cifar10:0.01; one colour each."""
     seeds: tuple[int, ...] = (0,)
     """Of weights, orders and the choice of images; one run each."""
     epochs: int = 60
@@ -97,7 +98,7 @@ PRESETS = {
         networks=("vgg11",),
         majority_size=200,
         ratios=(1, 2, 5, 10, 20, 50, 100, 200),
-        weight_decays=(0.01, 0.02),
+        weight_decays=("0.01", "fashion_mnist:0.02"),
         seeds=(0, 1),
         epochs=40,
         learning_rate=0.1,
@@ -110,7 +111,7 @@ PRESETS = {
         width=1.0,
         majority_size=None,
         ratios=(1, 10, 50, 100, 200, 500, 1000, 2000, 3000, 5000),
-        weight_decays=(5e-4, 5e-3),
+        weight_decays=("5e-4", "5e-3"),
         epochs=350,
         learning_rate=0.1,
         batch=128,
@@ -128,12 +129,19 @@ def check(config: Config) -> None:
         values = getattr(config, name)
         if not values or len(set(values)) < len(values):
             raise ValueError(f"--{name.replace('_', '-')} must be distinct values, got {values}")
-    for name in config.networks:
-        data, network = name.rpartition(":")[::2]
+    for option in ("networks", "weight_decays"):
+        for choice in getattr(config, option):
+            data = choice.rpartition(":")[0]
+            if data and data not in config.data:
+                shown = option.replace("_", "-")
+                raise ValueError(f"--{shown} {choice} is on a set that --data does not name")
+    for network in map(_bare, config.networks):
         if network not in NETWORKS:
-            raise ValueError(f"--networks must be of {', '.join(NETWORKS)}, got {name}")
-        if data and data not in config.data:
-            raise ValueError(f"--networks {name} is on a set that --data does not name")
+            raise ValueError(f"--networks must be of {', '.join(NETWORKS)}, got {network}")
+    for data in config.data:
+        for option in ("networks", "weight_decays"):
+            if not chosen_for(data, getattr(config, option)):
+                raise ValueError(f"--{option.replace('_', '-')} has nothing for {data}")
     classes = min(DATA_SETS[data].num_classes for data in config.data)
     if not all(1 <= k <= classes - 2 for k in config.majority):
         raise ValueError(f"--majority must be from 1 to {classes - 2}, got {config.majority}")
@@ -143,19 +151,30 @@ def check(config: Config) -> None:
     for name in ("width", "learning_rate"):
         if not 0 < getattr(config, name) < math.inf:
             raise ValueError(f"--{name.replace('_', '-')} must be positive and finite")
-    if not all(0 <= decay < math.inf for decay in config.weight_decays):
+    try:
+        decays = [float(_bare(decay)) for decay in config.weight_decays]
+    except ValueError:
+        decays = [math.nan]
+    if not all(0 <= decay < math.inf for decay in decays):
         raise ValueError(f"--weight-decays must be zero or positive, got {config.weight_decays}")
     if min(config.seeds) < 0 or min(config.ratios) < 1:
         raise ValueError("--seeds must be zero or positive, --ratios at least 1")
 
 
+def _bare(choice: str) -> str:
+    """A choice without the set of images that it is for."""
+    return choice.rpartition(":")[2]
+
+
+def chosen_for(data: Data, choices: tuple[str, ...]) -> list[str]:
+    """The choices for all sets of images, or for this one."""
+    return [_bare(choice) for choice in choices if choice.rpartition(":")[0] in ("", data)]
+
+
 def pairs_of(config: Config) -> list[tuple[Data, str]]:
     """Every set of images with every network that is to be trained on it."""
     return [
-        (data, name.rpartition(":")[2])
-        for data in config.data
-        for name in config.networks
-        if name.rpartition(":")[0] in ("", data)
+        (data, network) for data in config.data for network in chosen_for(data, config.networks)
     ]
 
 
@@ -174,7 +193,8 @@ def trainings_of(config: Config, data: Data, network: str, labels: np.ndarray) -
     """All trainings of a network on a set of images."""
     classes, size = DATA_SETS[data].num_classes, majority_size(config, data, labels)
     trainings = []
-    axes = (config.majority, config.ratios, config.weight_decays, config.seeds)
+    decays = [float(decay) for decay in chosen_for(data, config.weight_decays)]
+    axes = (config.majority, config.ratios, decays, config.seeds)
     for majority, ratio, decay, seed in itertools.product(*axes):
         sizes = step_sizes(classes, majority, size, ratio)
         subset = choose_subset(labels, sizes, seed)
@@ -299,14 +319,14 @@ def _over_ratios(panel: Axes, ends: pd.DataFrame) -> None:
 def draw_overlay(ends: pd.DataFrame) -> Figure:
     """Minority cosines against R: networks solid, the model dotted (Fig. 2 of the paper)."""
     pairs: Any = list(ends.groupby(["data", "network"], sort=False))
-    majorities = sorted(set(ends["majority"]))
+    majorities, decays = (sorted(set(ends[name])) for name in ("majority", "weight_decay"))
     size = len(majorities)
     figure, axes = report.new_figure(len(pairs), size, 2.6 * size + 0.6, 2.3 * len(pairs) + 0.8)
     for row, ((data, network), own) in enumerate(pairs):
         for column, majority in enumerate(majorities):
             panel = axes[row, column]
-            groups = own[own["majority"] == majority].groupby("weight_decay")
-            for colour, (decay, part) in zip(report.PALETTE, groups, strict=False):
+            for decay, part in own[own["majority"] == majority].groupby("weight_decay"):
+                colour = report.PALETTE[decays.index(decay) % len(report.PALETTE)]
                 mean: Any = part.groupby("ratio")[["minority_cosine", "predicted_cosine"]].mean()
                 label = rf"$\lambda$ = {decay:g}"
                 panel.plot(part["ratio"], part["minority_cosine"], ".", color=colour, markersize=4)
@@ -319,7 +339,7 @@ def draw_overlay(ends: pd.DataFrame) -> Figure:
             if row == len(pairs) - 1:
                 panel.set_xlabel("imbalance ratio $R$")
         axes[row, 0].set_ylabel(f"{network}, {data}\nminority cosine")
-    report.legend_outside(figure, axes[0, 0], columns=4)
+    report.legend_outside(figure, max(axes.flat, key=lambda panel: len(panel.lines)), columns=4)
     return figure
 
 
@@ -327,11 +347,10 @@ def draw_collapse(ends: pd.DataFrame) -> Figure:
     """Minority cosines of each network against R, by K_A (Fig. 4 of the paper)."""
     pairs: Any = list(ends.groupby(["data", "network"], sort=False))
     figure, axes = report.new_figure(1, len(pairs), 2.8 * len(pairs) + 0.8, 3.0)
-    strongest = ends["weight_decay"].max()
     for panel, ((data, network), own) in zip(axes[0], pairs, strict=True):
         for colour, (majority, part) in zip(
             report.PALETTE,
-            own[own["weight_decay"] == strongest].groupby("majority"),
+            own[own["weight_decay"] == own["weight_decay"].max()].groupby("majority"),
             strict=False,
         ):
             spread: Any = part.groupby("ratio")["minority_cosine"].agg(["mean", "min", "max"])
@@ -342,7 +361,7 @@ def draw_collapse(ends: pd.DataFrame) -> Figure:
                 spread.index, spread["min"], spread["max"], color=colour, alpha=0.2, linewidth=0
             )
         _over_ratios(panel, ends)
-        panel.set_title(f"{network}, {data}")
+        panel.set_title(rf"{network}, {data}, $\lambda$ = {own['weight_decay'].max():g}")
         panel.set_xlabel("imbalance ratio $R$")
     axes[0, 0].set_ylabel("minority cosine")
     report.legend_outside(figure, axes[0, 0], columns=4)
@@ -366,7 +385,8 @@ def main(config: Config) -> None:
     report.save_figure(draw_overlay(stored), config.out, "overlay")
     report.save_figure(draw_collapse(stored), config.out, "collapse")
     wall_time = time.perf_counter() - start
-    report.write_provenance(config.out, config, wall_time)
+    digests = {data: digest_of(load_images(data, "train", config.data_dir)) for data in config.data}
+    report.write_provenance(config.out, config, wall_time, digests)
     report.print_table(summary, "Cosines of minority classifiers")
     compared = ends["difference"].abs().dropna()
     print(f"mean |model − seen| over {len(compared)} of {len(ends)} runs: {compared.mean():.3f}")

@@ -7,6 +7,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from nc_jax.report.files import write_atomically
 PACKAGES = ("nc-jax", "jax", "jaxlib", "numpy", "optax", "optimistix")
 
 
-def write_provenance(folder: Path, config: Any, wall_time: float) -> None:
+def write_provenance(
+    folder: Path, config: Any, wall_time: float, data: Mapping[str, str] | None = None
+) -> None:
     """Writes ``folder/provenance.json``.
 
     Holds the command, the config (which holds seed and dtype), versions,
-    device, wall time in seconds, git revision and date; no path of the machine.
+    device, wall time in seconds, git revision and date; no path of the machine
+    but what the command names. ``data`` tells digests of data sets by name.
 
     Raises:
         OSError: the folder cannot be written.
@@ -33,6 +37,7 @@ def write_provenance(folder: Path, config: Any, wall_time: float) -> None:
         "device": _device(),
         "x64": bool(jax.config.read("jax_enable_x64")),
         "wall_time_s": round(wall_time, 3),
+        **({"data": dict(data)} if data else {}),
         "git": _git(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -1,6 +1,6 @@
 """Data, recipes and the training of networks."""
 
-from nc_jax.training.data import DATA_SETS, DataSet, ImageData, load_images, resized
+from nc_jax.training.data import DATA_SETS, DataSet, ImageData, digest_of, load_images, resized
 from nc_jax.training.inputs import balanced_features, gaussian_classes
 from nc_jax.training.recipe import Recipe
 from nc_jax.training.subsets import choose_subset, long_tailed_sizes, oversampled, step_sizes
@@ -12,6 +12,7 @@ __all__ = [
     "Recipe",
     "balanced_features",
     "choose_subset",
+    "digest_of",
     "gaussian_classes",
     "load_images",
     "long_tailed_sizes",

@@ -1,5 +1,6 @@
 """Image data sets, read from their official files; the 8×8 digits come with scikit-learn."""
 
+import hashlib
 from typing import Any, NamedTuple
 
 import jax
@@ -187,3 +188,10 @@ def resized(data: ImageData, size: int) -> ImageData:
 
     parts = [np.asarray(scale(images[i : i + 4096])) for i in range(0, len(images), 4096)]
     return ImageData(np.concatenate(parts), data.labels)
+
+
+def digest_of(data: ImageData) -> str:
+    """SHA-256 of a split's pixels and labels, which tells copies from the original."""
+    digest = hashlib.sha256(np.ascontiguousarray(data.images))
+    digest.update(np.ascontiguousarray(data.labels, np.int64))
+    return digest.hexdigest()

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from studies.minority_collapse import PRESETS, Config, check, pairs_of, predict
+from studies.minority_collapse import PRESETS, Config, check, chosen_for, pairs_of, predict
 from tests.studies.test_factored_studies import run_study
 
 SMALL = ["--networks", "mlp", "--majority", 5, "--majority-size", 12, "--ratios", 1, 6]
@@ -51,6 +51,7 @@ def test_presets_make_sense():
         ("cifar10", "vgg13"),
         ("cifar10", "resnet18"),
     ]
+    assert chosen_for("cifar10", PRESETS["cpu"].weight_decays) == ["0.01"]
     assert len(PRESETS["cpu"].ratios) >= 8 and len(PRESETS["cpu"].seeds) == 2
 
 
@@ -64,7 +65,9 @@ def test_presets_make_sense():
         ({"ratios": (0, 1)}, "--ratios"),
         ({"width": 0.0}, "--width"),
         ({"learning_rate": float("nan")}, "--learning-rate"),
-        ({"weight_decays": (-1.0,)}, "--weight-decays"),
+        ({"weight_decays": ("-1",)}, "--weight-decays"),
+        ({"weight_decays": ("much",)}, "--weight-decays"),
+        ({"weight_decays": ("mnist:0.1",)}, "--weight-decays mnist:0.1"),
         ({"epochs": 0}, "--epochs"),
         ({"seeds": (-1,)}, "--seeds"),
     ],

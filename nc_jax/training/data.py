@@ -192,6 +192,6 @@ def resized(data: ImageData, size: int) -> ImageData:
 
 def digest_of(data: ImageData) -> str:
     """SHA-256 of a split's pixels and labels, which tells copies from the original."""
-    digest = hashlib.sha256(np.ascontiguousarray(data.images))
-    digest.update(np.ascontiguousarray(data.labels, np.int64))
+    digest = hashlib.sha256(data.images.tobytes())
+    digest.update(data.labels.astype(np.int64).tobytes())
     return digest.hexdigest()

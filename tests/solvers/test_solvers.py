@@ -143,7 +143,7 @@ def test_jitted_and_not_agree(solver):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("counts", [(5, 5), (2, 3, 4, 1), (1,) * 6], ids=str)
+@pytest.mark.parametrize("counts", [(2, 3, 4, 1), (1,) * 6], ids=str)
 @given(seed=seeds)
 def test_float32_follows_its_inputs_and_stays_accurate(counts, loss, seed):
     double = random_model(seed, counts, loss, largest_ratio=1e3, budgets=(0.1, 4))

@@ -41,7 +41,13 @@ def fastest_trainer(make: Callable[[int], Trainer], runs: Sequence[Run]) -> Trai
         if count > len(runs):
             break
         trainer = best if each == 1 else make(count)
-        speed = _images_per_second(trainer, runs[:count])
+        try:
+            speed = _images_per_second(trainer, runs[:count])
+        except jax.errors.JaxRuntimeError:
+            # Out of memory: fewer it is, unless one a device is too much already.
+            if each == 1:
+                raise
+            break
         if speed < GAIN * fastest:
             break
         best, fastest = trainer, speed

@@ -158,6 +158,22 @@ def test_the_number_together_is_measured_where_there_is_a_choice(digits, trainer
     assert chosen.together in made[1:] and made[1:3] == [devices, 4 * devices]
 
 
+def test_as_many_together_as_memory_takes(digits, trainers, monkeypatch):
+    runs = [training.run for training in trainings(digits, (1, 2, 4, 8, 16))] * 8
+    most = 4 * len(jax.local_devices())
+
+    def speed(trainer, runs):
+        if trainer.together > most:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return float(trainer.together)
+
+    monkeypatch.setattr("nc_jax.campaigns.together._images_per_second", speed)
+    assert fastest_trainer(trainers, runs).together == most
+    most = 0
+    with pytest.raises(jax.errors.JaxRuntimeError, match="memory"):
+        fastest_trainer(trainers, runs)
+
+
 SPREAD = """
 import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"

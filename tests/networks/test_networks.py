@@ -9,6 +9,7 @@ from flax import nnx
 from nc_jax.networks import MLP, NETWORKS, VGG, DenseResNet, ResNet, build_network
 from nc_jax.networks.convolution import as_patches, convolve, native, tiled
 from nc_jax.networks.winograd import convolve_by_tiles, kernel_gradient
+from tests.networks.filled import filled
 
 
 def count(module):
@@ -86,9 +87,14 @@ def test_every_network_names_the_classifier_s_features(name):
 def test_logits_are_the_classifier_of_the_last_features(name):
     side = NETWORKS[name].side or 8
 
+    def build():
+        return build_network(name, (side, side, 1), 4, jax.random.key(1), width=1 / 32)
+
+    state = filled(build)
+
     @jax.jit
     def run(x):
-        network = build_network(name, (side, side, 1), 4, jax.random.key(1), width=1 / 32)
+        network = nnx.merge(*state)
         logits, features = network(x)
         last = features[NETWORKS[name].features]
         return logits, last, network.classifier(last)
@@ -115,11 +121,13 @@ def test_padding_touches_nothing(name):
     x, rows = normal((8, side, side, 1)), 5
     weights = jnp.where(jnp.arange(8) < rows, 1 / rows, 0.0)
 
+    def build():
+        return build_network(name, (side, side, 1), 3, jax.random.key(0), width=1 / 16)
+
+    graph, params, stats = filled(build)
+
     @jax.jit
     def run(x, weights):
-        network = build_network(name, (side, side, 1), 3, jax.random.key(0), width=1 / 16)
-        graph, params, stats = nnx.split(network, nnx.Param, nnx.BatchStat)
-
         def loss(params):
             module = nnx.merge(graph, params, stats, copy=True)
             logits, _ = module(x, True, weights)
@@ -144,10 +152,16 @@ def test_bias_free_networks_are_homogeneous():
 
 
 def test_half_precision_keeps_statistics_in_single():
-    network = ResNet((1, 1), 1, 3, jax.random.key(0), width=1 / 8)
-    logits, _ = network(normal((4, 16, 16, 1)).astype(jnp.bfloat16), True)
+    state = filled(lambda: ResNet((1, 1), 1, 3, jax.random.key(0), width=1 / 8))
+
+    @jax.jit
+    def run(x):
+        network = nnx.merge(*state, copy=True)
+        return network(x, True)[0], nnx.state(network)
+
+    logits, after = run(normal((4, 8, 8, 1)).astype(jnp.bfloat16))
     assert logits.dtype == jnp.bfloat16
-    for leaf in jax.tree.leaves(nnx.state(network)):
+    for leaf in jax.tree.leaves(after):
         assert leaf.dtype == jnp.float32
 
 

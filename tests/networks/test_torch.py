@@ -13,6 +13,7 @@ from nc_jax.training.steps import sgd_step
 torch = pytest.importorskip("torch", reason="compares with PyTorch (extra peers)")
 
 from benchmarks.torch_networks import copied, torch_resnet, torch_vgg  # noqa: E402
+from tests.networks.filled import filled  # noqa: E402
 
 # At larger steps both float32 runs leave the float64 one after two of them, at a ReLU's kink.
 RECIPE = Recipe(learning_rate=0.01, weight_decay=5e-3)
@@ -23,11 +24,13 @@ def test_steps_equal_those_of_pytorch(kind):
     rng = np.random.default_rng(0)
     key = jax.random.key(3)
     if kind == "vgg":
-        network, peer = VGG(11, 1, 10, key, 1 / 8), torch_vgg(11, 1, 1 / 8)
+        state, peer = filled(lambda: VGG(11, 1, 10, key, 1 / 8)), torch_vgg(11, 1, 1 / 8)
         shape = (32, 32, 32, 1)
     else:
-        network, peer = ResNet((1, 2), 3, 10, key, 1 / 4), torch_resnet((1, 2), 3, 1 / 4)
+        state = filled(lambda: ResNet((1, 2), 3, 10, key, 1 / 4))
+        peer = torch_resnet((1, 2), 3, 1 / 4)
         shape = (32, 16, 16, 3)
+    network = nnx.merge(*state)
     copied(network, peer)
     optimiser = torch.optim.SGD(
         peer.parameters(),

@@ -1,9 +1,21 @@
 """The study of networks on imbalanced data, run as a user runs it, on a few images."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from studies.minority_collapse import PRESETS, Config, check, chosen_for, pairs_of, predict
+from studies.minority_collapse import (
+    PRESETS,
+    Config,
+    check,
+    chosen_for,
+    draw_collapse,
+    draw_overlay,
+    majority_size,
+    pairs_of,
+    predict,
+    summarise,
+)
 from tests.studies.test_factored_studies import run_study
 
 SMALL = ["--networks", "mlp", "--majority", 5, "--majority-size", 12, "--ratios", 1, 6]
@@ -21,10 +33,17 @@ def test_networks_are_laid_beside_the_model(tmp_path):
     assert pd.read_parquet(tmp_path / "training.parquet")["epoch"].tolist() == [3, 6, 3, 6]
     for figure in ("overlay", "collapse"):
         assert (tmp_path / f"{figure}.png").stat().st_size > 10_000
-    broken = run_study(*arguments, "--learning-rate", 1e9)
-    assert broken.returncode == 0, broken.stderr
-    table = pd.read_parquet(tmp_path / "table.parquet")
-    assert (table["status"] == "broke down").all() and table["predicted_cosine"].isna().all()
+
+
+def test_runs_that_all_broke_down_are_drawn_and_summed_up():
+    row = {"data": "x", "network": "y", "majority": 5, "ratio": 1, "weight_decay": 0.1, "seed": 0}
+    row |= {"minority_size": 12, "majority_size": 12, "num_classes": 10, "epoch": 1}
+    row |= {"status": "broke down", "loss": np.nan, "test_accuracy_minority": 0.1}
+    table = predict(pd.DataFrame([row, row | {"ratio": 6}]))
+    assert table["predicted_cosine"].isna().all() and (table["predicted_phase"] == "none").all()
+    assert summarise(table)["broke down"].tolist() == [2]
+    for draw in (draw_overlay, draw_collapse):
+        draw(table).canvas.draw()
 
 
 def test_the_model_where_minority_classifiers_vanish_is_at_its_limit():
@@ -52,6 +71,8 @@ def test_presets_make_sense():
         ("cifar10", "resnet18"),
     ]
     assert chosen_for("cifar10", PRESETS["cpu"].weight_decays) == ["0.01"]
+    with pytest.raises(ValueError, match="--majority-size must be from 1 to 3 on digits"):
+        majority_size(Config(majority_size=4), "digits", np.repeat(np.arange(10), 3))
     assert len(PRESETS["cpu"].ratios) >= 8 and len(PRESETS["cpu"].seeds) == 2
 
 
@@ -80,7 +101,6 @@ def test_options_that_make_no_sense_are_named(choice, named):
 def test_bad_options_are_one_line(tmp_path):
     for arguments, named in [
         (["--ratios", 1, 1000], "--ratios"),
-        (["--majority-size", 1000], "--majority-size"),
         (["--data", "mnist", "--data-dir", tmp_path / "nowhere"], "nowhere is not a folder"),
     ]:
         done = run_study("minority_collapse", "--out", tmp_path, *arguments)

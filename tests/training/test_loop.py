@@ -41,7 +41,7 @@ def subset(digits, sizes, seed=0):
 def test_digits_reach_95_percent(digits):
     recipe = Recipe(epochs=12, milestones=(6, 9), batch_size=64, learning_rate=0.1)
     images = on_device(digits, DATA_SETS["digits"])
-    trainer = Trainer("small-resnet", images, 10, recipe, len(digits.labels), width=1 / 4)
+    trainer = Trainer("small-resnet", images, 10, recipe, len(digits.labels), width=1 / 8)
     (end,) = train(trainer, [Run(np.arange(len(digits.labels)), recipe)])
     test = load_images("digits", "test")
     held = on_device(test, DATA_SETS["digits"])

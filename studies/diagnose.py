@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 
 from nc_jax import report
 from nc_jax.diagnosis import (
+    MERGED,
     FeatureArchive,
     Measured,
     Predicted,
@@ -37,8 +38,8 @@ from nc_jax.diagnosis import (
 
 # Rows of the report's table of classes, from the smallest.
 SHOWN = 20
-# A cosine from which on, and a share of the longest classifier below which.
-MERGED, VANISHED = 0.95, 0.01
+# A share of the longest classifier below which one counts as vanished.
+VANISHED = 0.01
 # The example: a small ResNet on digits, five classes of 100 and five of 2 images.
 EXAMPLE = {"majority": 5, "size": 100, "ratio": 50, "epochs": 40, "decay": 0.02}
 
@@ -89,9 +90,14 @@ def classes_table(archive: FeatureArchive, seen: Measured, model: Predicted | No
             "length": [f"{length:.3f}" for length in seen.norms],
         }
     )
-    nearest = np.where(np.eye(len(archive.names), dtype=bool), -np.inf, seen.cosines)
-    table["nearest class"] = archive.names[np.nanargmax(nearest, axis=1)]
-    table["its cosine"] = [f"{value:.3f}" for value in np.nanmax(nearest, axis=1)]
+    # A classifier of zero has no cosine with any.
+    others = np.nan_to_num(seen.cosines, nan=-np.inf)
+    np.fill_diagonal(others, -np.inf)
+    best = others.max(axis=1)
+    table["nearest class"] = np.where(
+        np.isfinite(best), archive.names[others.argmax(axis=1)].astype(str), "none"
+    )
+    table["its cosine"] = [f"{value:.3f}" if np.isfinite(value) else "" for value in best]
     if model is not None:
         table["repeat"] = [f"{rate:.3g}" for rate in model.oversampling]
     return table.sort_values("samples", kind="stable").head(SHOWN)

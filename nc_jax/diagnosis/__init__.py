@@ -2,9 +2,10 @@
 
 from nc_jax.diagnosis.archive import FeatureArchive
 from nc_jax.diagnosis.measured import Measured, measure_archive
-from nc_jax.diagnosis.predicted import Predicted, clusters, predict_collapse
+from nc_jax.diagnosis.predicted import MERGED, Predicted, clusters, predict_collapse
 
 __all__ = [
+    "MERGED",
     "FeatureArchive",
     "Measured",
     "Predicted",

@@ -140,7 +140,7 @@ def _grouped(counts: np.ndarray) -> np.ndarray:
 
 
 def _path(here: ClassSizes, budgets: tuple[float, float]) -> tuple[np.ndarray, float]:
-    """Ratios and cosines along n_k^s, and the first s at which classes merge or vanish."""
+    """Ratios and cosines along n_k^s, and the first s at which a direction is lost."""
     sizes = np.asarray(here.group_sizes)
     relative = np.log(sizes / sizes.max())
     smallest = np.argsort(np.asarray(here.class_sizes), kind="stable")[:2]

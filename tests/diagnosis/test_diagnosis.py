@@ -68,6 +68,15 @@ def test_without_classifiers_the_means_are_looked_at(tmp_path):
     assert (seen.accuracy == 1).all() and seen.collapse["nc1_quotient"] < 0.1
 
 
+def test_a_classifier_of_zero_is_reported(tmp_path):
+    arrays = network()
+    arrays["classifiers"][3] = 0
+    done = run_study("diagnose", saved(tmp_path, arrays), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "Vanished: the classifiers of classes 3" in text and "inf |" not in text
+
+
 def _changed(**changes):
     arrays = network() | changes
     return {name: value for name, value in arrays.items() if value is not None}
@@ -167,7 +176,9 @@ def test_the_report_of_a_collapsed_layer(tmp_path):
     done = run_study("diagnose", saved(tmp_path, arrays), "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "| E_H | 2.8495 |" in text and "| E_W | 1 |" in text
+    means = np.asarray(solution.features)
+    energy = np.mean(np.sum((means - means.mean(axis=0)) ** 2, axis=1))
+    assert f"| E_H | {energy:.5g} |" in text and "| E_W | 1 |" in text
     assert "Merged: the classifiers of classes 3, 4, 5" in text
     assert "merges classes 3, 4, 5" in text and "repeat the samples" in text
     assert (tmp_path / "out" / "diagnosis.png").stat().st_size > 10_000

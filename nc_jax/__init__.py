@@ -11,6 +11,7 @@ from nc_jax.geometry import (
     two_groups,
 )
 from nc_jax.losses import (
+    CentredSquaredError,
     CrossEntropy,
     Loss,
     MeanSquaredError,
@@ -47,6 +48,7 @@ from nc_jax.surrogates import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "CentredSquaredError",
     "ClassSizes",
     "CrossEntropy",
     "DeepLayerPeeled",

@@ -104,6 +104,25 @@ class MeanSquaredError:
         return 0.5 * (residual + jnp.sum(others * jnp.square(logits), axis=-1))
 
 
+@immutable()
+class CentredSquaredError:
+    """Squared distance to the target less its mean, ½‖z − (e_label − 1/K)‖².
+
+    Without a bias its optima are those of :class:`MeanSquaredError` with an
+    unregularised one (Rangamani, Banburski-Fahey 2022, whose theorem needs either).
+    """
+
+    convex = True
+    shift_invariant = False
+
+    def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        own_logit, _, others = _split(logits, label, multiplicity)
+        shift = 1 / (1 + jnp.sum(others, axis=-1, keepdims=True))
+        residual = jnp.square(own_logit - 1 + shift)[..., 0]
+        return 0.5 * (residual + jnp.sum(others * jnp.square(logits + shift), axis=-1))
+
+
 @immutable(static=("g1", "g2"))
 class SoftmaxBased:
     """Loss of the softmax probabilities S, g1(S_label) + Σ_{j≠label} g2(S_j).

@@ -16,10 +16,9 @@ that was killed goes on from its newest checkpoints when it is started again.
 
 import dataclasses
 import itertools
-import math
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,66 +26,42 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import nc_jax as nc
 from nc_jax import report
-from nc_jax.campaigns import Campaign, Training, train_all
-from nc_jax.networks import NETWORKS
-from nc_jax.sweeps import use_every_core
-from nc_jax.training import (
-    DATA_SETS,
-    ImageData,
-    Recipe,
-    choose_subset,
-    digest_of,
-    load_images,
-    resized,
-    step_sizes,
+from nc_jax.campaigns import (
+    Plan,
+    Training,
+    TrainingOptions,
+    check_options,
+    decays_of,
+    digests_of,
+    ends_of,
+    load_splits,
+    majority_size_of,
+    pairs_of,
+    predict_minority,
+    recipe_of,
+    require_distinct,
+    train_plans,
 )
-from nc_jax.training.images import on_device
-from nc_jax.training.loop import Run, Trainer
+from nc_jax.sweeps import use_every_core
+from nc_jax.training import DATA_SETS, choose_subset, step_sizes
+from nc_jax.training.loop import Run
 
-Data = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "stl10"]
-RUNS = "runs"
 # A cosine from which on classifiers count as one.
 COLLAPSED = 0.95
+KEYS = ["data", "network", "majority", "ratio", "weight_decay", "seed"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(TrainingOptions):
     """What to train and where to look for data."""
 
-    data: tuple[Data, ...] = ("digits",)
-    """The sets of images; the first K_A labels are the large classes."""
-    data_dir: Path | None = None
-    """Folder of the data; then $NC_JAX_DATA, a cache and the network are tried."""
-    networks: tuple[str, ...] = ("small-resnet",)
-    """Of nc_jax.networks.NETWORKS, on all sets, or on one as in cifar10:vgg13."""
-    width: float = 0.125
-    """Multiplies the networks' numbers of channels."""
     majority: tuple[int, ...] = (3, 5, 7)
-    """K_A, how many classes are large; one panel each."""
+    """K_A: the first labels are the large classes; one panel each."""
     majority_size: int | None = 100
     """n_A, images of a large class; none for as many as every class has."""
     ratios: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
     """R; a small class has n_A // R images."""
-    weight_decays: tuple[str, ...] = ("0.02",)
-    """λ on every parameter, on all sets, or on one as in cifar10:0.01; one colour each."""
-    seeds: tuple[int, ...] = (0,)
-    """Of weights, orders and the choice of images; one run each."""
-    epochs: int = 60
-    """Of each run; the rate falls by ten after a third and two thirds."""
-    learning_rate: float = 0.2
-    """At the start."""
-    batch: int = 64
-    """Images of a step."""
-    test_size: int = 2000
-    """Images held out, at most, that accuracies are taken over."""
-    measures: int = 4
-    """How often a run is measured, evenly through training; at its end always."""
-    checkpoint: int = 25
-    """Epochs between checkpoints."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the networks' computations."""
     out: Path = Path("results/minority_collapse/digits")
     """Folder of the results."""
 
@@ -125,76 +100,23 @@ PRESETS = {
 
 def check(config: Config) -> None:
     """Raises ValueError naming the option that makes no sense."""
-    for name in ("data", "networks", "majority", "ratios", "weight_decays", "seeds"):
-        values = getattr(config, name)
-        if not values or len(set(values)) < len(values):
-            raise ValueError(f"--{name.replace('_', '-')} must be distinct values, got {values}")
-    for option in ("networks", "weight_decays"):
-        for choice in getattr(config, option):
-            data = choice.rpartition(":")[0]
-            if data and data not in config.data:
-                shown = option.replace("_", "-")
-                raise ValueError(f"--{shown} {choice} is on a set that --data does not name")
-    for network in map(_bare, config.networks):
-        if network not in NETWORKS:
-            raise ValueError(f"--networks must be of {', '.join(NETWORKS)}, got {network}")
-    for data in config.data:
-        for option in ("networks", "weight_decays"):
-            if not chosen_for(data, getattr(config, option)):
-                raise ValueError(f"--{option.replace('_', '-')} has nothing for {data}")
+    check_options(config)
+    for name in ("majority", "ratios"):
+        require_distinct(config, name)
     classes = min(DATA_SETS[data].num_classes for data in config.data)
     if not all(1 <= k <= classes - 2 for k in config.majority):
         raise ValueError(f"--majority must be from 1 to {classes - 2}, got {config.majority}")
-    for name in ("measures", "checkpoint", "epochs", "batch", "test_size"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
-    for name in ("width", "learning_rate"):
-        if not 0 < getattr(config, name) < math.inf:
-            raise ValueError(f"--{name.replace('_', '-')} must be positive and finite")
-    try:
-        decays = [float(_bare(decay)) for decay in config.weight_decays]
-    except ValueError:
-        decays = [math.nan]
-    if not all(0 <= decay < math.inf for decay in decays):
-        raise ValueError(f"--weight-decays must be zero or positive, got {config.weight_decays}")
-    if min(config.seeds) < 0 or min(config.ratios) < 1:
-        raise ValueError("--seeds must be zero or positive, --ratios at least 1")
+    if min(config.ratios) < 1:
+        raise ValueError(f"--ratios must be at least 1, got {config.ratios}")
 
 
-def _bare(choice: str) -> str:
-    """A choice without the set of images that it is for."""
-    return choice.rpartition(":")[2]
-
-
-def chosen_for(data: Data, choices: tuple[str, ...]) -> list[str]:
-    """The choices for all sets of images, or for this one."""
-    return [_bare(choice) for choice in choices if choice.rpartition(":")[0] in ("", data)]
-
-
-def pairs_of(config: Config) -> list[tuple[Data, str]]:
-    """Every set of images with every network that is to be trained on it."""
-    return [
-        (data, network) for data in config.data for network in chosen_for(data, config.networks)
-    ]
-
-
-def majority_size(config: Config, data: Data, labels: np.ndarray) -> int:
-    """n_A on a set of images."""
-    fewest = int(np.bincount(labels, minlength=DATA_SETS[data].num_classes).min())
-    size = fewest if config.majority_size is None else config.majority_size
-    if not 1 <= size <= fewest:
-        raise ValueError(f"--majority-size must be from 1 to {fewest} on {data}, got {size}")
-    if max(config.ratios) > size:
-        raise ValueError(f"--ratios must be at most n_A = {size} on {data}, got {config.ratios}")
-    return size
-
-
-def trainings_of(config: Config, data: Data, network: str, labels: np.ndarray) -> list[Training]:
+def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan:
     """All trainings of a network on a set of images."""
-    classes, size = DATA_SETS[data].num_classes, majority_size(config, data, labels)
+    classes = DATA_SETS[data].num_classes
+    counts = np.bincount(labels, minlength=classes).tolist()
+    size = majority_size_of(config.majority_size, config.ratios, data, counts)
     trainings = []
-    decays = [float(decay) for decay in chosen_for(data, config.weight_decays)]
-    axes = (config.majority, config.ratios, decays, config.seeds)
+    axes = (config.majority, config.ratios, decays_of(config, data), config.seeds)
     for majority, ratio, decay, seed in itertools.product(*axes):
         sizes = step_sizes(classes, majority, size, ratio)
         subset = choose_subset(labels, sizes, seed)
@@ -203,79 +125,14 @@ def trainings_of(config: Config, data: Data, network: str, labels: np.ndarray) -
         about |= {"majority_size": size, "num_classes": classes}
         run = Run(subset, recipe_of(config, decay), seed)
         trainings.append(Training(about, run, subset, tuple(range(majority, classes))))
-    return trainings
-
-
-def recipe_of(config: Config, weight_decay: float) -> Recipe:
-    """The paper's, over as many epochs as asked for."""
-    recipe = Recipe(
-        learning_rate=config.learning_rate,
-        weight_decay=weight_decay,
-        batch_size=config.batch,
-        precision=config.precision,
-    )
-    return recipe.shortened(config.epochs)
-
-
-def train_networks(config: Config) -> pd.DataFrame:
-    """Measures through all trainings."""
-    splits = {
-        data: [load_images(data, split, config.data_dir) for split in ("train", "test")]
-        for data in config.data
-    }
-    pairs = pairs_of(config)
-    plans = [trainings_of(config, *pair, splits[pair[0]][0].labels) for pair in pairs]
-    images = sum(len(t.run.indices) for plan in plans for t in plan) * config.epochs
-    when = {math.ceil(config.epochs * (i + 1) / config.measures) for i in range(config.measures)}
-    tables = []
-    with report.points_bar(images, "images", "runs broke down") as watch:
-        for (data, network), plan in zip(pairs, plans, strict=True):
-            trained, held = splits[data]
-            chosen = np.random.default_rng(0).permutation(len(held.labels))[: config.test_size]
-            held = ImageData(held.images[chosen], held.labels[chosen])
-            side = NETWORKS[network].side or trained.images.shape[1]
-            known = DATA_SETS[data]
-            pixels, test = (on_device(resized(split, side), known) for split in (trained, held))
-            longest = max(len(training.run.indices) for training in plan)
-
-            def make(together: int, network=network, pixels=pixels, plan=plan, longest=longest):
-                classes, recipe = plan[0].about["num_classes"], plan[0].run.recipe
-                return Trainer(network, pixels, classes, recipe, longest, config.width, together)
-
-            about = {"data": data, "network": network, "width": config.width}
-            about |= {"test_size": config.test_size}
-            campaign = Campaign(
-                about, make, config.out / RUNS, test, frozenset(when), config.checkpoint
-            )
-            tables.append(train_all(campaign, plan, watch))
-    return pd.concat(tables, ignore_index=True)
+    return Plan(data, network, trainings)
 
 
 def predict(through: pd.DataFrame) -> pd.DataFrame:
     """The end of every run beside the Layer-Peeled Model at its own sizes and budgets."""
-    keys = ["data", "network", "majority", "ratio", "weight_decay", "seed"]
-    table = through.groupby(keys, sort=False).tail(1).reset_index(drop=True)
-    table["true_ratio"] = table["majority_size"] / table["minority_size"]
-    names = ["minority_cosine", "minority_norm_variation", "weight_energy", "feature_energy"]
-    names += ["budget", "predicted_cosine", "predicted_R0"]
-    for name in names:
-        table[name] = table[name] if name in table else np.nan
-    table["predicted_phase"] = "none"
-    whole = (table["status"] == "trained") & (table["budget"] > 0)
-    groups: Any = table[whole].groupby(["majority", "num_classes"])
-    for (majority, classes), part in groups:
-        rows, minority = part.index, int(classes) - int(majority)
-        sizes = nc.two_groups(int(majority), minority, part["true_ratio"].to_numpy())
-        weight, feature = (part[f"{name}_energy"].to_numpy() for name in ("weight", "feature"))
-        solution = nc.solve_batch(nc.LayerPeeled(sizes, weight, feature))
-        threshold = nc.theory.collapse_ratio(int(majority), minority, part["budget"].to_numpy())
-        phase = np.asarray(nc.phase(solution))
-        cosine = np.where(phase == "vanished", 1, np.asarray(solution.within_cosines)[:, 1])
-        table.loc[rows, "predicted_cosine"] = cosine
-        table.loc[rows, "predicted_phase"] = phase
-        table.loc[rows, "predicted_R0"] = np.asarray(threshold)
-    table["difference"] = table["predicted_cosine"] - table["minority_cosine"]
-    return table
+    table = ends_of(through, KEYS)
+    table["effective_ratio"] = table["majority_size"] / table["minority_size"]
+    return predict_minority(table)
 
 
 def summarise(ends: pd.DataFrame) -> pd.DataFrame:
@@ -375,7 +232,9 @@ def main(config: Config) -> None:
     report.prepare_folder(config.out)
     use_every_core()
     jax.config.update("jax_enable_x64", True)
-    through = train_networks(config)
+    splits = load_splits(config)
+    plans = [plan_of(config, *pair, splits[pair[0]][0].labels) for pair in pairs_of(config)]
+    through = train_plans(config, splits, plans)
     ends = predict(through)
     summary = summarise(ends)
     report.write_table(ends, config.out)
@@ -385,8 +244,7 @@ def main(config: Config) -> None:
     report.save_figure(draw_overlay(stored), config.out, "overlay")
     report.save_figure(draw_collapse(stored), config.out, "collapse")
     wall_time = time.perf_counter() - start
-    digests = {data: digest_of(load_images(data, "train", config.data_dir)) for data in config.data}
-    report.write_provenance(config.out, config, wall_time, digests)
+    report.write_provenance(config.out, config, wall_time, digests_of(splits))
     report.print_table(summary, "Cosines of minority classifiers")
     compared = ends["difference"].abs().dropna()
     print(f"mean |model − seen| over {len(compared)} of {len(ends)} runs: {compared.mean():.3f}")

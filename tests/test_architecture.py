@@ -24,7 +24,16 @@ ROOMS = {
     "networks": set(),
     "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
     "specs": {"experiments", "sweeps"},
-    "campaigns": {"training", "report"},
+    "campaigns": {
+        "training",
+        "report",
+        "networks",
+        "theory",
+        "solvers",
+        "surrogates",
+        "losses",
+        "geometry",
+    },
     "diagnosis": BASE | {"solvers", "surrogates", "metrics", "geometry"},
     "training": BASE | {"networks", "losses", "metrics", "geometry"},
 }

@@ -1,6 +1,38 @@
-"""The trainings of a study, from their list to a table of measures."""
+"""The trainings of a study, from their list to a table of measures beside the model."""
 
-from nc_jax.campaigns.campaign import Campaign, Training, train_all
+from nc_jax.campaigns.campaign import Campaign, Training, measure_collapse, train_all
+from nc_jax.campaigns.options import (
+    TrainingOptions,
+    check_options,
+    chosen_for,
+    decays_of,
+    majority_size_of,
+    pairs_of,
+    recipe_of,
+    require_distinct,
+)
+from nc_jax.campaigns.plans import Plan, digests_of, load_splits, train_plans
+from nc_jax.campaigns.predicted import ends_of, predict_minority
 from nc_jax.campaigns.together import fastest_trainer
 
-__all__ = ["Campaign", "Training", "fastest_trainer", "train_all"]
+__all__ = [
+    "Campaign",
+    "Plan",
+    "Training",
+    "TrainingOptions",
+    "check_options",
+    "chosen_for",
+    "decays_of",
+    "digests_of",
+    "ends_of",
+    "fastest_trainer",
+    "load_splits",
+    "majority_size_of",
+    "measure_collapse",
+    "pairs_of",
+    "predict_minority",
+    "recipe_of",
+    "require_distinct",
+    "train_all",
+    "train_plans",
+]

@@ -49,6 +49,17 @@ class Training:
     minority: tuple[int, ...] = ()
 
 
+Measure = Callable[[Trainer, Progress, Training, Images], list[dict[str, Any]]]
+
+
+def measure_collapse(
+    trainer: Trainer, state: Progress, training: Training, test: Images
+) -> list[dict[str, Any]]:
+    """One row of :func:`nc_jax.training.measures.measure`."""
+    minority = np.asarray(training.minority, int)
+    return [measure(trainer, state.fetch(), training.subset, test, minority)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Campaign:
     """What trainings share.
@@ -61,6 +72,8 @@ class Campaign:
         test: images held out.
         when: epochs after which a run is measured; at its end it always is.
         checkpoint: epochs between checkpoints.
+        measure: rows of a run, of its trainer, state, training and ``test``; a
+            function of a module, by whose name its rows are found again.
     """
 
     settings: Mapping[str, Any]
@@ -69,6 +82,7 @@ class Campaign:
     test: Images
     when: frozenset[int]
     checkpoint: int
+    measure: Measure = measure_collapse
 
 
 def train_all(
@@ -83,8 +97,8 @@ def train_all(
 
     Returns:
         For every training, in the order given, its rows by epoch: ``about``,
-        ``epoch``, ``status`` ('trained' or 'broke down'), ``loss``, and what
-        :func:`nc_jax.training.measures.measure` gives. A run that broke down ends with
+        ``epoch``, ``status`` ('trained' or 'broke down'), ``loss``, and what the
+        campaign's ``measure`` gives. A run that broke down ends with
         the epoch that broke it.
 
     Raises:
@@ -118,6 +132,7 @@ def _name(campaign: Campaign, training: Training) -> str:
         dict(campaign.settings),
         sorted(campaign.when),
         repr(run.recipe),
+        campaign.measure.__qualname__,
     ]
     text += [dict(training.about), training.minority, run.seed, weights]
     digest = hashlib.sha256(json.dumps(text, sort_keys=True, default=str).encode())
@@ -187,9 +202,8 @@ def _train_group(
         status = TRAINED if math.isfinite(state.loss) else BROKEN
         row = {"run": name, **training.about, "epoch": state.epoch, "status": status}
         row |= {"loss": state.loss}
-        minority = np.asarray(training.minority, int)
-        row |= measure(trainer, state.fetch(), training.subset, campaign.test, minority)
-        rows.append(row)
+        measured = campaign.measure(trainer, state, training, campaign.test)
+        rows.extend(row | own for own in measured)
         report.write_table(pd.DataFrame(rows), folder, MEASURES)
 
     def look(state: Progress) -> None:

@@ -1,15 +1,20 @@
-"""What the Layer-Peeled Model says of somebody's features and classifiers."""
+"""What the models say of somebody's features and classifiers."""
 
 from nc_jax.diagnosis.archive import FeatureArchive
+from nc_jax.diagnosis.feedforward import LayerPath, PriceFit, fit_price, layer_path
 from nc_jax.diagnosis.measured import Measured, measure_archive
 from nc_jax.diagnosis.predicted import MERGED, Predicted, clusters, predict_collapse
 
 __all__ = [
     "MERGED",
     "FeatureArchive",
+    "LayerPath",
     "Measured",
     "Predicted",
+    "PriceFit",
     "clusters",
+    "fit_price",
+    "layer_path",
     "measure_archive",
     "predict_collapse",
 ]

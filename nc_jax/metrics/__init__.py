@@ -28,6 +28,7 @@ from nc_jax.metrics.neural_collapse import (
     within_between_pinv,
     within_between_quotient,
 )
+from nc_jax.metrics.quasi_interpolation import QuasiInterpolation, quasi_interpolation
 from nc_jax.metrics.summary import (
     CollapseMetrics,
     LastLayer,
@@ -46,6 +47,7 @@ __all__ = [
     "LastLayer",
     "MinorityMetrics",
     "NetworkLayer",
+    "QuasiInterpolation",
     "accumulate_moments",
     "centred_means",
     "class_distance_variance",
@@ -73,6 +75,7 @@ __all__ = [
     "nearest_centre_accuracy",
     "nearest_centre_disagreement",
     "norm_variation",
+    "quasi_interpolation",
     "separation",
     "stream_class_moments",
     "within_between_pinv",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
+from nc_jax.networks.convnet import ConvNet
 from nc_jax.networks.layers import scaled
 from nc_jax.networks.mlp import MLP, DenseResNet
 from nc_jax.networks.resnet import DEPTHS, ResNet
@@ -13,6 +14,10 @@ from nc_jax.networks.vgg import STAGES, VGG
 
 # Blocks of two stages, for images of 8×8.
 SMALL = (2, 2)
+# Blocks of the stages on FashionMNIST, CIFAR-10, CIFAR-100, STL-10 (Wang, Gai, Zhang 2024).
+STAGED = ((5, 4), (2, 3, 4), (3, 3, 4, 4), (5, 5, 5, 5))
+# Biases of the hidden layers and of the classifier.
+BIASES = {"": (True, True), "-bias-free": (False, False), "-head-bias": (False, True)}
 HIDDEN = (512, 512, 512)
 DENSE_RESNET = (1000, 10)
 
@@ -41,12 +46,18 @@ def _resnet(blocks: tuple[int, ...], bottleneck: bool = False) -> Network:
     )
 
 
-def _mlp(bias: bool) -> Network:
+def _mlp(bias: bool, head_bias: bool) -> Network:
     def make(shape: tuple[int, ...], classes: int, key: Array, width: float) -> MLP:
         widths = [scaled(hidden, width) for hidden in HIDDEN]
-        return MLP(math.prod(shape), widths, classes, key, bias)
+        return MLP(math.prod(shape), widths, classes, key, bias, head_bias)
 
     return Network(make, f"layer{len(HIDDEN)}", None)
+
+
+def _convnet(bias: bool, head_bias: bool) -> Network:
+    return Network(
+        lambda s, k, key, width: ConvNet(s[-1], k, key, width, bias, head_bias), "pooled", None
+    )
 
 
 def _dense_resnet(shape: tuple[int, ...], classes: int, key: Array, width: float) -> DenseResNet:
@@ -58,8 +69,9 @@ NETWORKS: dict[str, Network] = {
     **{f"vgg{depth}": _vgg(depth) for depth in STAGES},
     **{f"resnet{depth}": _resnet(*DEPTHS[depth]) for depth in DEPTHS},
     "small-resnet": _resnet(SMALL),
-    "mlp": _mlp(True),
-    "mlp-bias-free": _mlp(False),
+    **{f"resnet-{'-'.join(map(str, blocks))}": _resnet(blocks) for blocks in STAGED},
+    **{f"mlp{suffix}": _mlp(*biases) for suffix, biases in BIASES.items()},
+    **{f"convnet{suffix}": _convnet(*biases) for suffix, biases in BIASES.items()},
     "dense-resnet": Network(_dense_resnet, f"block{DENSE_RESNET[1]}", None),
 }
 

@@ -7,6 +7,7 @@ from nc_jax.theory.balanced import (
     softmax_condition,
 )
 from nc_jax.theory.deep_linear import DeepLinearOptimum, deep_linear_optimum
+from nc_jax.theory.homogeneous import collapsed_loss, quasi_interpolation_norm
 from nc_jax.theory.limits import SeliCosines, seli_cosines
 from nc_jax.theory.regularised import (
     UnconstrainedOptimum,
@@ -31,9 +32,11 @@ __all__ = [
     "balanced_optimum",
     "balanced_squared_error_optimum",
     "collapse_ratio",
+    "collapsed_loss",
     "contrastive_optimum",
     "deep_linear_optimum",
     "log_collapse_ratio",
+    "quasi_interpolation_norm",
     "seli_cosines",
     "softmax_condition",
     "squared_error_optimum",

@@ -241,26 +241,51 @@ class Trainer:
         self, weights: Weights, images: Images, indices: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Logits [M, K], last features [M, p] and labels [M], by the running statistics."""
+        logits, last, labels = self.layers(weights, images, indices, (self.features,))
+        return logits, last[0], labels
+
+    def layers(
+        self, weights: Weights, images: Images, indices: Any, names: tuple[str, ...]
+    ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        """The same with the features [M, p_l] of any layers, by name."""
         indices = np.asarray(indices, np.int32)
         parts = []
         for first in range(0, len(indices), TOGETHER):
             own = indices[first : first + TOGETHER]
             # The last part is filled up, so that all share a program.
             filled = np.resize(own, TOGETHER)
-            outputs = self._forward(weights[:2], images, filled)
+            outputs = jax.tree.leaves(self._forward(weights[:2], images, filled, names))
             parts.append([np.asarray(array)[: len(own)] for array in outputs])
-        logits, features, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+        logits, *features, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
         return logits, features, labels
 
-    @partial(jax.jit, static_argnums=0)
+    @partial(jax.jit, static_argnums=(0, 4))
     def _forward(
-        self, weights: tuple[Any, Any], images: Images, indices: Array
-    ) -> tuple[Array, Array, Array]:
+        self, weights: tuple[Any, Any], images: Images, indices: Array, names: tuple[str, ...]
+    ) -> tuple[Array, list[Array], Array]:
         x, labels = images.batch(indices)
         network = nnx.merge(self.graph, *weights)
         logits, features = network(x.astype(self.recipe.precision))
-        last = features[self.features]
-        return logits.astype(jnp.float32), last.astype(jnp.float32), labels
+        chosen = [features[name].astype(jnp.float32).reshape(len(indices), -1) for name in names]
+        return logits.astype(jnp.float32), chosen, labels
+
+    def last_stage(self) -> tuple[str, ...]:
+        """Names of the layers, in their order, that have the shape of the last block's.
+
+        What is pooled for the classifier is none of them.
+        """
+        shapes = {}
+
+        def look() -> Array:
+            # Noted here, as what comes out of a transformation is sorted by name.
+            network = self._build(key=jax.random.key(0))
+            logits, features = network(jnp.zeros((1, *self.images.pixels.shape[1:])))
+            shapes.update({name: leaf.shape for name, leaf in features.items()})
+            return logits
+
+        jax.eval_shape(look)
+        shapes.pop("pooled", None)
+        return tuple(name for name in shapes if shapes[name] == [*shapes.values()][-1])
 
     def classifier(self, weights: Weights) -> tuple[Array, Array | None]:
         """W [K, p] and b [K] of the last layer."""

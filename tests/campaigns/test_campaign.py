@@ -121,6 +121,31 @@ def test_stopped_at_any_moment_the_table_is_the_same(digits, campaign, trainers,
     pd.testing.assert_frame_equal(train_all(campaign, plan, ignore), whole, **EXACT)
 
 
+def measure_twice(trainer, state, training, test):
+    """Two rows at every epoch."""
+    kernel, _ = trainer.classifier(state.fetch())
+    size = float(np.linalg.norm(kernel))
+    return [{"layer": 0, "size": size}, {"layer": 1, "size": 2 * size}]
+
+
+def test_a_measure_of_several_rows_is_kept_through_a_stop(digits, campaign, trainers, tmp_path):
+    campaign = dataclasses.replace(together(campaign, trainers, 2), measure=measure_twice)
+    plan = trainings(digits, (4, 1))
+    whole = train_all(dataclasses.replace(campaign, folder=tmp_path / "whole"), plan, ignore)
+    assert whole["layer"].tolist() == [0, 1] * 4 and whole["epoch"].tolist() == [2, 2, 4, 4] * 2
+    calls = 0
+
+    def interrupt(*_):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_all(campaign, plan, interrupt)
+    pd.testing.assert_frame_equal(train_all(campaign, plan, ignore), whole, **EXACT)
+
+
 def test_a_run_that_breaks_down_stops_alone(digits, campaign, trainers):
     plan = trainings(digits, (2, 4), (0.05, 1e9))
     failures = []

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from nc_jax.networks import MLP, NETWORKS, VGG, DenseResNet, ResNet, build_network
+from nc_jax.networks import NETWORKS, VGG, DenseResNet, ResNet, build_network
 from nc_jax.networks.convolution import as_patches, convolve, native, tiled
 from nc_jax.networks.winograd import convolve_by_tiles, kernel_gradient
 from tests.networks.filled import filled
+
+KEY = jax.random.key(0)
 
 
 def count(module):
@@ -141,14 +143,30 @@ def test_padding_touches_nothing(name):
         np.testing.assert_allclose(one, other, atol=2e-5 * max(1, float(jnp.max(jnp.abs(other)))))
 
 
-def test_bias_free_networks_are_homogeneous():
-    network = MLP(12, (7, 6), 3, jax.random.key(0), bias=False)
-    x = normal((4, 12))
-    np.testing.assert_allclose(network(3.0 * x)[0], 3.0 * network(x)[0], rtol=1e-5)
-    graph, params = nnx.split(network)
-    double = nnx.merge(graph, jax.tree.map(lambda leaf: 2 * leaf, params))
-    np.testing.assert_allclose(double(x)[0], 8 * network(x)[0], rtol=1e-5)
-    assert count(MLP(12, (7,), 3, jax.random.key(0), bias=False, head_bias=True)) == 84 + 21 + 3
+@pytest.mark.parametrize(("name", "layers"), [("mlp-bias-free", 4), ("convnet-bias-free", 5)])
+def test_bias_free_networks_are_homogeneous(name, layers):
+    shape = (8, 8, 2)
+    state = filled(lambda: build_network(name, shape, 3, jax.random.key(0), width=1 / 16))
+
+    @jax.jit
+    def run(params, x):
+        return nnx.merge(state[0], params, state[2])(x)[0]
+
+    x = normal((4, *shape))
+    known = run(state[1], x)
+    np.testing.assert_allclose(run(state[1], 3.0 * x), 3.0 * known, rtol=1e-4, atol=1e-6)
+    double = jax.tree.map(lambda leaf: 2 * leaf, state[1])
+    np.testing.assert_allclose(run(double, x), 2.0**layers * known, rtol=1e-4, atol=1e-6)
+    assert all(leaf.ndim > 1 for leaf in jax.tree.leaves(state[1]))
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet"])
+def test_a_bias_of_the_head_alone(name):
+    own = [
+        nnx.eval_shape(lambda suffix=suffix: build_network(name + suffix, (8, 8, 1), 3, KEY, 1 / 4))
+        for suffix in ("-bias-free", "-head-bias", "")
+    ]
+    assert count(own[1]) == count(own[0]) + 3 and count(own[2]) > count(own[1])
 
 
 def test_half_precision_keeps_statistics_in_single():

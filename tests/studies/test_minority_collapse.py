@@ -4,15 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nc_jax.campaigns import chosen_for, pairs_of
 from studies.minority_collapse import (
     PRESETS,
     Config,
     check,
-    chosen_for,
     draw_collapse,
     draw_overlay,
-    majority_size,
-    pairs_of,
+    plan_of,
     predict,
     summarise,
 )
@@ -72,7 +71,7 @@ def test_presets_make_sense():
     ]
     assert chosen_for("cifar10", PRESETS["cpu"].weight_decays) == ["0.01"]
     with pytest.raises(ValueError, match="--majority-size must be from 1 to 3 on digits"):
-        majority_size(Config(majority_size=4), "digits", np.repeat(np.arange(10), 3))
+        plan_of(Config(majority_size=4), "digits", "mlp", np.repeat(np.arange(10), 3))
     assert len(PRESETS["cpu"].ratios) >= 8 and len(PRESETS["cpu"].seeds) == 2
 
 

@@ -1,0 +1,155 @@
+"""What every study that trains networks lets its user choose."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Literal
+
+from nc_jax.losses import CrossEntropy, Loss
+from nc_jax.networks import NETWORKS
+from nc_jax.training import Recipe
+
+Data = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "stl10"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """What to train, how, and where to look for data."""
+
+    data: tuple[Data, ...] = ("digits",)
+    """The sets of images."""
+    data_dir: Path | None = None
+    """Folder of the data; then $NC_JAX_DATA, a cache and the network are tried."""
+    networks: tuple[str, ...] = ("small-resnet",)
+    """Of nc_jax.networks.NETWORKS, on all sets, or on one as in cifar10:vgg13."""
+    width: float = 0.125
+    """Multiplies the networks' numbers of channels."""
+    weight_decays: tuple[str, ...] = ("0.02",)
+    """λ, on all sets, or on one as in cifar10:0.01."""
+    seeds: tuple[int, ...] = (0,)
+    """Of weights, orders and the choice of images; one run each."""
+    epochs: int = 60
+    """Of each run; the rate falls by ten after a third and two thirds."""
+    learning_rate: float = 0.2
+    """At the start."""
+    batch: int = 64
+    """Images of a step."""
+    test_size: int = 2000
+    """Images held out, at most, that accuracies are taken over."""
+    measures: int = 4
+    """How often a run is measured, evenly through training; at its end always."""
+    checkpoint: int = 25
+    """Epochs between checkpoints."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the networks' computations."""
+    out: Path = Path("results")
+    """Folder of the results."""
+
+
+def check_options(options: TrainingOptions) -> None:
+    """Looks at them before anything is read.
+
+    Raises:
+        ValueError: naming the option that makes no sense.
+    """
+    for name in ("data", "networks", "weight_decays", "seeds"):
+        require_distinct(options, name)
+    for name in ("networks", "weight_decays"):
+        for choice in getattr(options, name):
+            data = choice.rpartition(":")[0]
+            if data and data not in options.data:
+                raise ValueError(f"{_flag(name)} {choice} is on a set that --data does not name")
+        for data in options.data:
+            if not chosen_for(data, getattr(options, name)):
+                raise ValueError(f"{_flag(name)} has nothing for {data}")
+    for network in map(_bare, options.networks):
+        if network not in NETWORKS:
+            raise ValueError(f"--networks must be of {', '.join(NETWORKS)}, got {network}")
+    for name in ("measures", "checkpoint", "epochs", "batch", "test_size"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"{_flag(name)} must be at least 1")
+    for name in ("width", "learning_rate"):
+        if not 0 < getattr(options, name) < math.inf:
+            raise ValueError(f"{_flag(name)} must be positive and finite")
+    try:
+        decays = [float(_bare(decay)) for decay in options.weight_decays]
+    except ValueError:
+        decays = [math.nan]
+    if not all(0 <= decay < math.inf for decay in decays):
+        raise ValueError(f"--weight-decays must be zero or positive, got {options.weight_decays}")
+    if min(options.seeds) < 0:
+        raise ValueError(f"--seeds must be zero or positive, got {options.seeds}")
+
+
+def require_distinct(options: TrainingOptions, name: str) -> None:
+    """ValueError unless an option has values, and each once."""
+    values = getattr(options, name)
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"{_flag(name)} must be distinct values, got {values}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _bare(choice: str) -> str:
+    """A choice without the set of images that it is for."""
+    return choice.rpartition(":")[2]
+
+
+def chosen_for(data: str, choices: tuple[str, ...]) -> list[str]:
+    """The choices for all sets of images, or for this one."""
+    return [_bare(choice) for choice in choices if choice.rpartition(":")[0] in ("", data)]
+
+
+def pairs_of(options: TrainingOptions) -> list[tuple[Data, str]]:
+    """Every set of images with every network that is to be trained on it."""
+    return [
+        (data, network) for data in options.data for network in chosen_for(data, options.networks)
+    ]
+
+
+def decays_of(options: TrainingOptions, data: str) -> list[float]:
+    """The weight decays for a set of images."""
+    return [float(decay) for decay in chosen_for(data, options.weight_decays)]
+
+
+def recipe_of(
+    options: TrainingOptions,
+    weight_decay: float,
+    loss: Loss | None = None,
+    decayed: Literal["all", "kernels"] = "all",
+) -> Recipe:
+    """The recipe of Fang et al. 2021, over as many epochs as asked for."""
+    recipe = Recipe(
+        learning_rate=options.learning_rate,
+        weight_decay=weight_decay,
+        decayed=decayed,
+        batch_size=options.batch,
+        loss=CrossEntropy() if loss is None else loss,
+        precision=options.precision,
+    )
+    return recipe.shortened(options.epochs)
+
+
+def majority_size_of(
+    asked: int | None, ratios: tuple[int, ...], data: str, counts: list[int]
+) -> int:
+    """n_A on a set of images whose classes have so many.
+
+    Args:
+        asked: --majority-size; None for as many as every class has.
+        ratios: --ratios, which must leave no class empty.
+        data: the set.
+        counts: images of each class.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    fewest = min(counts)
+    size = fewest if asked is None else asked
+    if not 1 <= size <= fewest:
+        raise ValueError(f"--majority-size must be from 1 to {fewest} on {data}, got {size}")
+    if max(ratios) > size:
+        raise ValueError(f"--ratios must be at most n_A = {size} on {data}, got {ratios}")
+    return size

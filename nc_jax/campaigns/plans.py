@@ -1,0 +1,106 @@
+"""The trainings of a study: its data, one campaign for each network on each set of images."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nc_jax import report
+from nc_jax.campaigns.campaign import Campaign, Measure, Training, measure_collapse, train_all
+from nc_jax.campaigns.options import TrainingOptions
+from nc_jax.networks import NETWORKS
+from nc_jax.training import DATA_SETS, ImageData, digest_of, load_images, resized
+from nc_jax.training.images import on_device
+from nc_jax.training.loop import Trainer
+
+RUNS = "runs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Trainings that share a network and a set of images.
+
+    Attributes:
+        data: the set of images.
+        network: of :data:`nc_jax.networks.NETWORKS`.
+        trainings: whose recipes agree up to learning rate, weight decay and milestones.
+    """
+
+    data: str
+    network: str
+    trainings: Sequence[Training]
+
+
+def load_splits(options: TrainingOptions) -> dict[str, tuple[ImageData, ImageData]]:
+    """Training images, and at most ``test_size`` of those held out, by set.
+
+    Raises:
+        OSError, ValueError: a file that is missing or damaged, named.
+    """
+    splits = {}
+    for data in options.data:
+        trained, held = (load_images(data, split, options.data_dir) for split in ("train", "test"))
+        chosen = np.random.default_rng(0).permutation(len(held.labels))[: options.test_size]
+        splits[data] = trained, ImageData(held.images[chosen], held.labels[chosen])
+    return splits
+
+
+def digests_of(splits: dict[str, tuple[ImageData, ImageData]]) -> dict[str, str]:
+    """For the provenance."""
+    return {data: digest_of(trained) for data, (trained, _) in splits.items()}
+
+
+def train_plans(
+    options: TrainingOptions,
+    splits: dict[str, tuple[ImageData, ImageData]],
+    plans: Sequence[Plan],
+    measure: Measure = measure_collapse,
+) -> pd.DataFrame:
+    """Measures through all trainings, under one progress bar.
+
+    Args:
+        options: of the study.
+        splits: what :func:`load_splits` gave.
+        plans: what to train.
+        measure: rows of a run at the epochs it is measured.
+
+    Returns:
+        What :func:`nc_jax.campaigns.train_all` gives, of all plans.
+    """
+    images = sum(len(t.run.indices) for plan in plans for t in plan.trainings) * options.epochs
+    tables = []
+    with report.points_bar(images, "images", "runs broke down") as watch:
+        for plan in plans:
+            campaign = _campaign(options, splits[plan.data], plan, measure)
+            tables.append(train_all(campaign, plan.trainings, watch))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _campaign(
+    options: TrainingOptions, splits: tuple[ImageData, ImageData], plan: Plan, measure: Measure
+) -> Campaign:
+    known, recipe = DATA_SETS[plan.data], plan.trainings[0].run.recipe
+    side = NETWORKS[plan.network].side or splits[0].images.shape[1]
+    pixels, test = (on_device(resized(split, side), known) for split in splits)
+    longest = max(len(training.run.indices) for training in plan.trainings)
+
+    def make(together: int) -> Trainer:
+        return Trainer(
+            plan.network, pixels, known.num_classes, recipe, longest, options.width, together
+        )
+
+    settings = {"data": plan.data, "network": plan.network, "width": options.width}
+    settings |= {"test_size": options.test_size}
+    folder = Path(options.out) / RUNS
+    return Campaign(
+        settings, make, folder, test, _epochs_measured(options), options.checkpoint, measure
+    )
+
+
+def _epochs_measured(options: TrainingOptions) -> frozenset[int]:
+    """Evenly through training."""
+    times = range(1, options.measures + 1)
+    return frozenset(math.ceil(options.epochs * time / options.measures) for time in times)

@@ -1,0 +1,297 @@
+"""Do residual networks collapse layer by layer, along a straight line?
+
+Repeats Figs. 2 and 3 and Table I of Wang, Gai, Zhang (2024): residual networks are trained
+on balanced data, and progressive feedforward collapse is measured at each block of the
+last stage: PFC1 (within over between variance), PFC2 (class means from a simplex ETF),
+PFC3 (nearest-class-centre accuracy). Beside them: the geodesic prediction, layers on the
+straight line between the first and the last; the multilayer unconstrained feature model
+that starts from the first layer, its price of moving λ_H fitted to PFC1 of the last; how
+straight the path is and what its transport costs; the ε-effective depth.
+
+    python studies/feedforward_collapse.py
+    python studies/feedforward_collapse.py --preset cpu --data-dir DATA
+    python studies/feedforward_collapse.py --data mnist --networks dense-resnet --width 0.25
+
+A study that was killed goes on from its newest checkpoints when it is started again.
+"""
+
+import dataclasses
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+import nc_jax as nc
+from nc_jax import report
+from nc_jax.campaigns import (
+    Plan,
+    Training,
+    TrainingOptions,
+    check_options,
+    decays_of,
+    digests_of,
+    ends_of,
+    load_splits,
+    measure_collapse,
+    pairs_of,
+    recipe_of,
+    train_plans,
+)
+from nc_jax.diagnosis import fit_price, layer_path
+from nc_jax.sweeps import use_every_core
+from nc_jax.training import DATA_SETS, choose_subset
+from nc_jax.training.images import Images
+from nc_jax.training.loop import Progress, Run, Trainer
+
+RUN = ["data", "network", "weight_decay", "seed"]
+MEASURES = {"pfc1": "PFC1", "pfc2": "PFC2", "pfc3": "1 − PFC3"}
+# Samples of a class that layers are measured on, and that the multilayer model is given.
+MEASURED, MODELLED = 200, 40
+# λ_W of the multilayer model for a network without weight decay.
+LEAST_DECAY = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(TrainingOptions):
+    """What to train and where to look for data."""
+
+    networks: tuple[str, ...] = ("dense-resnet", "resnet-5-4")
+    """Residual networks, on all sets, or on one as in cifar10:resnet-2-3-4."""
+    per_class: int | None = 100
+    """Images of a class; none for as many as every class has."""
+    weight_decays: tuple[str, ...] = ("0.01",)
+    """λ on every parameter, on all sets, or on one as in cifar10:0.001."""
+    epochs: int = 80
+    """Of each run; the rate falls by ten after a third and two thirds."""
+    learning_rate: float = 0.05
+    """At the start."""
+    tolerance: float = 0.02
+    """ε of the effective depth: the error of the nearest class centre."""
+    measures: int = 6
+    """How often a run is measured, evenly through training; at its end always."""
+    out: Path = Path("results/feedforward_collapse/digits")
+    """Folder of the results."""
+
+
+PRESETS = {
+    "quick": Config(),
+    "cpu": Config(
+        data=("mnist", "fashion_mnist", "cifar10"),
+        networks=(
+            "mnist:dense-resnet",
+            "fashion_mnist:resnet-5-4",
+            "cifar10:resnet-2-3-4",
+        ),
+        per_class=500,
+        epochs=40,
+        checkpoint=10,
+        out=Path("results/feedforward_collapse/cpu"),
+    ),
+    "paper": Config(
+        data=("mnist", "fashion_mnist", "cifar10", "cifar100", "stl10"),
+        networks=(
+            "mnist:dense-resnet",
+            "fashion_mnist:resnet-5-4",
+            "cifar10:resnet-2-3-4",
+            "cifar100:resnet-3-3-4-4",
+            "stl10:resnet-5-5-5-5",
+        ),
+        width=1.0,
+        per_class=None,
+        weight_decays=("5e-4",),
+        epochs=350,
+        learning_rate=0.1,
+        batch=128,
+        test_size=10_000,
+        measures=10,
+        checkpoint=10,
+        out=Path("results/feedforward_collapse/paper"),
+    ),
+}
+
+
+def check(config: Config) -> None:
+    """Raises ValueError naming the option that makes no sense."""
+    check_options(config)
+    for network in config.networks:
+        if "resnet" not in network:
+            raise ValueError(f"--networks must be residual ones, got {network}")
+    if config.per_class is not None and config.per_class < 2:
+        raise ValueError(f"--per-class must be at least 2, got {config.per_class}")
+    if not 0 <= config.tolerance <= 1:
+        raise ValueError(f"--tolerance must be in [0, 1], got {config.tolerance}")
+
+
+def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan:
+    """All trainings of a network on a set of images."""
+    classes = DATA_SETS[data].num_classes
+    fewest = int(np.bincount(labels, minlength=classes).min())
+    size = fewest if config.per_class is None else config.per_class
+    if size > fewest:
+        raise ValueError(f"--per-class must be at most {fewest} on {data}, got {size}")
+    trainings = []
+    for decay, seed in itertools.product(decays_of(config, data), config.seeds):
+        about = {"data": data, "network": network, "weight_decay": decay, "seed": seed}
+        about |= {"per_class": size, "num_classes": classes}
+        subset = choose_subset(labels, np.full(classes, size), seed)
+        run = Run(subset, recipe_of(config, decay), seed)
+        trainings.append(Training(about, run, subset))
+    return Plan(data, network, trainings)
+
+
+def measure_layers(
+    trainer: Trainer, state: Progress, training: Training, test: Images
+) -> list[dict[str, Any]]:
+    """One row a layer of the last stage; the multilayer model at the end of training alone."""
+    (row,) = measure_collapse(trainer, state, training, test)
+    if not np.isfinite(state.loss):
+        return [row]
+    classes, size = trainer.num_classes, training.about["per_class"]
+    subset = training.subset.reshape(classes, size)[:, :MEASURED]
+    weights, names = state.fetch(), trainer.last_stage()
+    _, layers, labels = trainer.layers(weights, trainer.images, subset.ravel(), names)
+    path = layer_path(layers, labels, classes)
+    row |= {"straightness": path.straightness, "transport": path.transport}
+    row |= {"line_falls": bool(path.traces.decreasing)}
+    row |= {"line_cross": float(path.traces.between_cross)}
+    kinds = {"": path.seen, "line_": path.line}
+    if state.epoch == training.run.recipe.epochs:
+        few = np.arange(subset.size).reshape(subset.shape)[:, :MODELLED].ravel()
+        decay = max(training.run.recipe.weight_decay, LEAST_DECAY)
+        ends = (layers[0][few], layers[-1][few], labels[few])
+        fit = fit_price(*ends, classes, decay, np.minimum(path.positions, 1))
+        row |= {"lambda_h": fit.lambda_h, "model_gap": fit.gap, "alignment": fit.alignment}
+        kinds |= {"model_": fit.predicted}
+    rows = []
+    for place, name in enumerate(names):
+        own = {"layer": place, "name": name, "position": float(path.positions[place])}
+        for kind, metrics in kinds.items():
+            own |= {kind + key: float(values[place]) for key, values in metrics._asdict().items()}
+        rows.append(row | own)
+    return rows
+
+
+def summarise(config: Config, ends: pd.DataFrame) -> pd.DataFrame:
+    """Table I: one row a run, its first and last layer, and how well it was predicted."""
+    rows = []
+    groups: Any = ends.groupby(RUN, sort=False)
+    for (data, network, decay, seed), part in groups:
+        row = {"data": data, "network": network, "λ": decay, "seed": seed}
+        row |= {"status": part["status"].iloc[0]}
+        if "pfc1" in part and part["pfc1"].notna().all():
+            one = part.iloc[-1]
+            row |= {"test": f"{one['test_accuracy_all']:.3f}", "blocks": len(part) - 1}
+            for name, title in MEASURES.items():
+                shown = _shown(part, name)
+                row[title] = f"{shown[0]:.3g} to {shown[-1]:.3g}"
+            row |= {"falls": _falls(part)}
+            depth = int(nc.metrics.effective_depth(part["pfc3"].to_numpy(), config.tolerance))
+            row |= {f"depth, ε = {config.tolerance:g}": depth if depth < len(part) else "none"}
+            row |= {"straight": f"{one['straightness']:.3f}", "cost": f"{one['transport']:.2f}"}
+            row |= {"line off": _off(part, "line_"), "MUFM off": _off(part, "model_")}
+            row |= {"λ_H": f"{one['lambda_h']:.2g}"}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _shown(part: pd.DataFrame, name: str, kind: str = "") -> np.ndarray:
+    """PFC3 is shown as an error."""
+    values = part[kind + name].to_numpy(float)
+    return 1 - values if name == "pfc3" else values
+
+
+def _falls(part: pd.DataFrame) -> str:
+    """Of how many steps from block to block each measure fell, or stayed."""
+    steps = [np.diff(_shown(part, name)) for name in MEASURES]
+    return ", ".join(f"{np.sum(step <= 0)}" for step in steps) + f" of {len(part) - 1}"
+
+
+def _off(part: pd.DataFrame, kind: str) -> str:
+    """Mean factor between predicted and seen PFC1 of the layers between the ends."""
+    between = part.iloc[1:-1]
+    seen, predicted = between["pfc1"].to_numpy(float), between[f"{kind}pfc1"].to_numpy(float)
+    if not len(between) or not (seen > 0).all() or not (predicted > 0).all():
+        return "–"
+    return f"× {np.exp(np.mean(np.abs(np.log(predicted / seen)))):.2f}"
+
+
+def draw_layers(through: pd.DataFrame) -> Figure:
+    """PFC1–PFC3 of each block through training, from light to dark, one run a row."""
+    groups: Any = list(through.groupby(RUN, sort=False))
+    figure, axes = report.new_figure(len(groups), 3, 8.2, 2.0 * len(groups) + 0.9, "row", False)
+    for row, ((data, network, *_), own) in enumerate(groups):
+        epochs = sorted(set(own["epoch"]))
+        for panel, (name, title) in zip(axes[row], MEASURES.items(), strict=True):
+            for place, epoch in enumerate(epochs):
+                part = own[own["epoch"] == epoch]
+                shade = str(0.85 * (1 - (place + 1) / len(epochs)))
+                panel.plot(part["layer"], _shown(part, name), "o-", color=shade, markersize=2.5,
+                           label=f"epoch {epoch}")  # fmt: skip
+            panel.set_yscale("symlog" if name == "pfc3" else "log", **_fine(name))
+            if row == 0:
+                panel.set_title(title)
+            panel.set_xlabel("block of the last stage")
+            panel.xaxis.get_major_locator().set_params(integer=True)
+        axes[row, 0].set_ylabel(f"{network}, {data}")
+    report.legend_outside(figure, axes[0, 0], columns=6)
+    return figure
+
+
+def draw_predictions(ends: pd.DataFrame) -> Figure:
+    """At the end of training: blocks, the straight line, the multilayer model."""
+    groups: Any = list(ends.groupby(RUN, sort=False))
+    figure, axes = report.new_figure(len(groups), 3, 8.2, 2.0 * len(groups) + 0.9, "row", False)
+    kinds = {"": ("network", "o-"), "line_": ("geodesic", "--"), "model_": ("MUFM", ":")}
+    for row, ((data, network, *_), own) in enumerate(groups):
+        for panel, (name, title) in zip(axes[row], MEASURES.items(), strict=True):
+            for colour, (kind, (label, line)) in zip(report.PALETTE, kinds.items(), strict=False):
+                values = _shown(own, name, kind)
+                panel.plot(own["position"], values, line, color=colour, markersize=3, label=label)
+            panel.set_yscale("symlog" if name == "pfc3" else "log", **_fine(name))
+            if row == 0:
+                panel.set_title(title)
+            panel.set_xlabel("position on the path")
+        axes[row, 0].set_ylabel(f"{network}, {data}")
+    report.legend_outside(figure, axes[0, 0], columns=3)
+    return figure
+
+
+def _fine(name: str) -> dict[str, float]:
+    """An error of zero has a place on the axis."""
+    return {"linthresh": 1e-3} if name == "pfc3" else {}
+
+
+def main(config: Config) -> None:
+    """Trains, stores, and draws from what was stored."""
+    start = time.perf_counter()
+    check(config)
+    report.prepare_folder(config.out)
+    use_every_core()
+    jax.config.update("jax_enable_x64", True)
+    splits = load_splits(config)
+    plans = [plan_of(config, *pair, splits[pair[0]][0].labels) for pair in pairs_of(config)]
+    through = train_plans(config, splits, plans, measure_layers)
+    last = ends_of(through, RUN)[[*RUN, "epoch"]]
+    ends = through.merge(last, on=[*RUN, "epoch"])
+    summary = summarise(config, ends)
+    report.write_table(ends, config.out)
+    report.write_table(through, config.out, "training")
+    report.write_summary(summary, config.out)
+    stored = [report.read_table(config.out, name) for name in ("training", "table")]
+    if "pfc1" in stored[1]:
+        report.save_figure(draw_layers(stored[0].dropna(subset="pfc1")), config.out, "layers")
+        whole = stored[1].dropna(subset="model_pfc1")
+        report.save_figure(draw_predictions(whole), config.out, "predictions")
+    wall_time = time.perf_counter() - start
+    report.write_provenance(config.out, config, wall_time, digests_of(splits))
+    report.print_table(summary, "Progressive feedforward collapse, first to last layer")
+    print(f"{len(summary)} runs, {wall_time:.1f} s; results in {config.out}/")
+
+
+if __name__ == "__main__":
+    report.run_command(PRESETS, main, __doc__ or "")

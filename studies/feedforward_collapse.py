@@ -50,8 +50,9 @@ from nc_jax.training.loop import Progress, Run, Trainer
 
 RUN = ["data", "network", "weight_decay", "seed"]
 MEASURES = {"pfc1": "PFC1", "pfc2": "PFC2", "pfc3": "1 − PFC3"}
-# Samples of a class that layers are measured on, and that the multilayer model is given.
-MEASURED, MODELLED = 200, 40
+COLUMNS = [kind + name for kind in ("", "line_", "model_") for name in MEASURES]
+# Samples of a class that layers are measured on, and all that the multilayer model is given.
+MEASURED, MODELLED = 200, 400
 # λ_W of the multilayer model for a network without weight decay.
 LEAST_DECAY = 1e-6
 
@@ -161,7 +162,7 @@ def measure_layers(
     row |= {"line_cross": float(path.traces.between_cross)}
     kinds = {"": path.seen, "line_": path.line}
     if state.epoch == training.run.recipe.epochs:
-        few = np.arange(subset.size).reshape(subset.shape)[:, :MODELLED].ravel()
+        few = np.arange(subset.size).reshape(subset.shape)[:, : max(MODELLED // classes, 2)].ravel()
         decay = max(training.run.recipe.weight_decay, LEAST_DECAY)
         ends = (layers[0][few], layers[-1][few], labels[few])
         fit = fit_price(*ends, classes, decay, np.minimum(path.positions, 1))
@@ -183,7 +184,7 @@ def summarise(config: Config, ends: pd.DataFrame) -> pd.DataFrame:
     for (data, network, decay, seed), part in groups:
         row = {"data": data, "network": network, "λ": decay, "seed": seed}
         row |= {"status": part["status"].iloc[0]}
-        if "pfc1" in part and part["pfc1"].notna().all():
+        if part["pfc1"].notna().all():
             one = part.iloc[-1]
             row |= {"test": f"{one['test_accuracy_all']:.3f}", "blocks": len(part) - 1}
             for name, title in MEASURES.items():
@@ -275,7 +276,7 @@ def main(config: Config) -> None:
     jax.config.update("jax_enable_x64", True)
     splits = load_splits(config)
     plans = [plan_of(config, *pair, splits[pair[0]][0].labels) for pair in pairs_of(config)]
-    through = train_plans(config, splits, plans, measure_layers)
+    through = train_plans(config, splits, plans, measure_layers, COLUMNS)
     last = ends_of(through, RUN)[[*RUN, "epoch"]]
     ends = through.merge(last, on=[*RUN, "epoch"])
     summary = summarise(config, ends)
@@ -283,9 +284,10 @@ def main(config: Config) -> None:
     report.write_table(through, config.out, "training")
     report.write_summary(summary, config.out)
     stored = [report.read_table(config.out, name) for name in ("training", "table")]
-    if "pfc1" in stored[1]:
-        report.save_figure(draw_layers(stored[0].dropna(subset="pfc1")), config.out, "layers")
-        whole = stored[1].dropna(subset="model_pfc1")
+    # Runs that broke down have nothing to draw.
+    seen, whole = stored[0].dropna(subset="pfc1"), stored[1].dropna(subset="model_pfc1")
+    if len(whole):
+        report.save_figure(draw_layers(seen), config.out, "layers")
         report.save_figure(draw_predictions(whole), config.out, "predictions")
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time, digests_of(splits))

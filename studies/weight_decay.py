@@ -73,6 +73,7 @@ THROUGH = {
     "nc3_product": "NC3: duality",
     "simplex": "classifiers: |cos + 1/(C−1)|",
 }
+MEASURED = (*nc.metrics.QuasiInterpolation._fields, *THROUGH, "nc4", "layer_norm_spread")
 IDENTITIES = {
     "stationarity": "stationarity",
     "direction": "direction",
@@ -114,8 +115,8 @@ PRESETS = {
     "quick": Config(),
     "cpu": Config(
         data=("mnist", "cifar10"),
-        per_class=200,
-        epochs=300,
+        per_class=100,
+        epochs=200,
         checkpoint=50,
         out=Path("results/weight_decay/cpu"),
     ),
@@ -336,7 +337,7 @@ def main(config: Config) -> None:
     small = small_networks(config)
     pairs = pairs_of(config)
     plans = [plan for pair in pairs for plan in plans_of(config, *pair, splits[pair[0]][0].labels)]
-    through = train_plans(config, splits, plans, measure_identities)
+    through = train_plans(config, splits, plans, measure_identities, MEASURED)
     ends = ends_of(through, KEYS)
     summary, checked = summarise(ends), lemmas(ends)
     report.write_table(ends, config.out)

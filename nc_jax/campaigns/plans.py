@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,7 @@ def train_plans(
     splits: dict[str, tuple[ImageData, ImageData]],
     plans: Sequence[Plan],
     measure: Measure = measure_collapse,
+    columns: Iterable[str] = (),
 ) -> pd.DataFrame:
     """Measures through all trainings, under one progress bar.
 
@@ -66,6 +67,7 @@ def train_plans(
         splits: what :func:`load_splits` gave.
         plans: what to train.
         measure: rows of a run at the epochs it is measured.
+        columns: that the table has even where every run broke down.
 
     Returns:
         What :func:`nc_jax.campaigns.train_all` gives, of all plans.
@@ -76,7 +78,8 @@ def train_plans(
         for plan in plans:
             campaign = _campaign(options, splits[plan.data], plan, measure)
             tables.append(train_all(campaign, plan.trainings, watch))
-    return pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(**{name: np.nan for name in columns if name not in table})
 
 
 def _campaign(

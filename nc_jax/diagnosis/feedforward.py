@@ -81,17 +81,30 @@ def layer_path(layers: Sequence[np.ndarray], labels: np.ndarray, num_classes: in
     positions = np.asarray(layer_positions(layers))
     if not np.isfinite(positions).all():
         raise ValueError("layers must be finite and not all the same")
-    first, last = layers[0], layers[-1]
     steps = np.array([np.linalg.norm(b - a) for a, b in zip(layers, layers[1:], strict=False)])
-    direct = float(np.linalg.norm(last - first))
+    direct = float(np.linalg.norm(layers[-1] - layers[0]))
+    first, last = _coordinates(layers[0], layers[-1])
     return LayerPath(
         positions,
-        feedforward_metrics(layers, labels, num_classes),
+        feedforward_metrics([_coordinates(x)[0] for x in layers], labels, num_classes),
         geodesic_metrics(first, last, labels, num_classes, np.minimum(positions, 1).tolist()),
         geodesic(first, last, labels, num_classes),
         direct / float(steps.sum()),
         len(steps) * float(np.sum(steps**2)) / direct**2 if direct > 0 else float("inf"),
     )
+
+
+def _coordinates(*layers: np.ndarray) -> list[np.ndarray]:
+    """The same points in a basis of the space they span, where that is of fewer dimensions.
+
+    Distances and inner products are kept, and covariances become small.
+    """
+    rows = [np.asarray(layer, float) for layer in layers]
+    total = sum(map(len, rows))
+    if rows[0].shape[1] <= total:
+        return rows
+    triangle = np.asarray(np.linalg.qr(np.concatenate(rows).T, mode="r"))
+    return np.split(triangle.T, np.cumsum([len(x) for x in rows])[:-1])
 
 
 def fit_price(

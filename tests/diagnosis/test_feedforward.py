@@ -51,11 +51,15 @@ def test_the_price_of_a_model_is_found_again(price):
     assert fit.alignment > 0.999 and fit.gap < (1e-12 if price < 1e-5 else 0.01)
 
 
-def test_rotated_layers_of_any_width_have_the_same_fit():
+def test_rotated_layers_of_any_width_are_the_same():
     layers, labels = line_of()
     rng = np.random.default_rng(2)
-    # Wider than there are samples, where the model works in their span.
-    turn = np.linalg.qr(rng.normal(size=(60, 8)))[0].T
+    # Wider than there are samples, where their span is worked in.
+    turn = np.linalg.qr(rng.normal(size=(120, 8)))[0].T
+    path = layer_path(layers, labels, CLASSES)
+    wide = layer_path([layer @ turn for layer in layers], labels, CLASSES)
+    for one, other in zip(path.seen + path.line, wide.seen + wide.line, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
     spots = np.linspace(0, 1, 3)
     one = fit_price(layers[0], layers[-1], labels, CLASSES, 1e-3, spots)
     other = fit_price(layers[0] @ turn, layers[-1] @ turn, labels, CLASSES, 1e-3, spots)

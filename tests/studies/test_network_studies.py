@@ -111,5 +111,13 @@ def test_runs_that_broke_down_are_drawn_and_summed_up():
     ends = oversampling.predict(pd.DataFrame(rows))
     assert oversampling.summarise(ends)["cosine, plain"].tolist() == ["nan"]
     oversampling.draw_networks(ends).canvas.draw()
-    summary = feedforward_collapse.summarise(feedforward_collapse.Config(), pd.DataFrame([about]))
+    names = {name: np.nan for name in weight_decay.MEASURED}
+    own = about | names | {"head": "bias", "nc2_etf": np.nan}
+    broken = pd.DataFrame([own])
+    assert weight_decay.summarise(broken)["cosine"].tolist() == ["nan"]
+    assert len(weight_decay.lemmas(broken)) == 1
+    weight_decay.draw_training(broken).canvas.draw()
+    weight_decay.draw_identities(broken, broken).canvas.draw()
+    broken = pd.DataFrame([about | {"pfc1": np.nan}])
+    summary = feedforward_collapse.summarise(feedforward_collapse.Config(), broken)
     assert summary["status"].tolist() == ["broke down"]

@@ -156,6 +156,10 @@ def measure_layers(
     subset = training.subset.reshape(classes, size)[:, :MEASURED]
     weights, names = state.fetch(), trainer.last_stage()
     _, layers, labels = trainer.layers(weights, trainer.images, subset.ravel(), names)
+    ends = [np.linalg.norm(layers[0]), np.linalg.norm(layers[-1] - layers[0])]
+    if not np.isfinite(ends).all() or min(ends) == 0:
+        # A network that weight decay has put out.
+        return [row]
     path = layer_path(layers, labels, classes)
     row |= {"straightness": path.straightness, "transport": path.transport}
     row |= {"line_falls": bool(path.traces.decreasing)}
@@ -164,8 +168,8 @@ def measure_layers(
     if state.epoch == training.run.recipe.epochs:
         few = np.arange(subset.size).reshape(subset.shape)[:, : max(MODELLED // classes, 2)].ravel()
         decay = max(training.run.recipe.weight_decay, LEAST_DECAY)
-        ends = (layers[0][few], layers[-1][few], labels[few])
-        fit = fit_price(*ends, classes, decay, np.minimum(path.positions, 1))
+        first, last, own = layers[0][few], layers[-1][few], labels[few]
+        fit = fit_price(first, last, own, classes, decay, np.minimum(path.positions, 1))
         row |= {"lambda_h": fit.lambda_h, "model_gap": fit.gap, "alignment": fit.alignment}
         kinds |= {"model_": fit.predicted}
     rows = []

@@ -310,7 +310,7 @@ def draw_identities(ends: pd.DataFrame, small: pd.DataFrame) -> Figure:
     """At the end with weight decay: how far from each identity, by head."""
     groups: Any = ends[ends["weight_decay"] > 0].groupby(["network", "data"], sort=False)
     pairs = [(("small", "orthogonal inputs"), small), *groups]
-    figure, axes = report.new_figure(1, len(pairs), 2.4 * len(pairs) + 1.2, 3.4)
+    figure, axes = report.new_figure(1, len(pairs), 2.4 * len(pairs) + 1.2, 3.4, True, False)
     for panel, ((network, data), own) in zip(axes[0], pairs, strict=True):
         for place, (head, part) in enumerate(own.groupby("head", sort=False)):
             values = part[list(IDENTITIES)].abs().to_numpy()

@@ -114,7 +114,7 @@ def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan
     """All trainings of a network on a set of images."""
     classes = DATA_SETS[data].num_classes
     counts = np.bincount(labels, minlength=classes).tolist()
-    size = majority_size_of(config.majority_size, config.ratios, data, counts)
+    size = majority_size_of(config.majority_size, max(config.ratios), data, counts)
     trainings = []
     axes = (config.majority, config.ratios, decays_of(config, data), config.seeds)
     for majority, ratio, decay, seed in itertools.product(*axes):

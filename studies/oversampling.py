@@ -180,7 +180,7 @@ def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan
     """All trainings of a network on a set of images."""
     classes = DATA_SETS[data].num_classes
     counts = np.bincount(labels, minlength=classes).tolist()
-    size = majority_size_of(config.majority_size, (config.ratio,), data, counts)
+    size = majority_size_of(config.majority_size, config.ratio, data, counts)
     trainings = []
     axes = (config.majority, decays_of(config, data), config.seeds)
     for majority, decay, seed in itertools.product(*axes):

@@ -132,14 +132,12 @@ def recipe_of(
     return recipe.shortened(options.epochs)
 
 
-def majority_size_of(
-    asked: int | None, ratios: tuple[int, ...], data: str, counts: list[int]
-) -> int:
+def majority_size_of(asked: int | None, ratio: int, data: str, counts: list[int]) -> int:
     """n_A on a set of images whose classes have so many.
 
     Args:
         asked: --majority-size; None for as many as every class has.
-        ratios: --ratios, which must leave no class empty.
+        ratio: the largest asked for, which must leave no class empty.
         data: the set.
         counts: images of each class.
 
@@ -150,6 +148,6 @@ def majority_size_of(
     size = fewest if asked is None else asked
     if not 1 <= size <= fewest:
         raise ValueError(f"--majority-size must be from 1 to {fewest} on {data}, got {size}")
-    if max(ratios) > size:
-        raise ValueError(f"--ratios must be at most n_A = {size} on {data}, got {ratios}")
+    if ratio > size:
+        raise ValueError(f"a ratio must be at most n_A = {size} on {data}, got {ratio}")
     return size

@@ -3,8 +3,8 @@
 Repeats the experiments of Rangamani, Banburski-Fahey (ICASSP 2022): deep homogeneous
 networks, dense and convolutional ones without biases, are trained with the square loss
 with and without weight decay λ, under three heads. 'bias-free' is the paper's own;
-without a bias no stationary point has the paper's symmetry, and the classifiers end as
-an orthogonal frame. 'bias' has an unregularised bias in the last layer, 'centred'
+without a bias no stationary point has the paper's symmetry, and the best classifiers
+are an orthogonal frame. 'bias' has an unregularised bias in the last layer, 'centred'
 targets e_y − 1/C: with either the published identities hold. NC1–NC4 are measured
 through training; at its end ε, the exact stationarity of the last layer, the identities
 of symmetric quasi-interpolation (direction, norm, cosine), and Lemmas 1 and 2. Before

@@ -32,6 +32,7 @@ from nc_jax.campaigns import (
     Plan,
     Training,
     TrainingOptions,
+    balanced_training,
     check_options,
     decays_of,
     digests_of,
@@ -44,9 +45,8 @@ from nc_jax.campaigns import (
 )
 from nc_jax.diagnosis import fit_price, layer_path
 from nc_jax.sweeps import use_every_core
-from nc_jax.training import DATA_SETS, choose_subset
 from nc_jax.training.images import Images
-from nc_jax.training.loop import Progress, Run, Trainer
+from nc_jax.training.loop import Progress, Trainer
 
 RUN = ["data", "network", "weight_decay", "seed"]
 MEASURES = {"pfc1": "PFC1", "pfc2": "PFC2", "pfc3": "1 − PFC3"}
@@ -130,18 +130,11 @@ def check(config: Config) -> None:
 
 def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan:
     """All trainings of a network on a set of images."""
-    classes = DATA_SETS[data].num_classes
-    fewest = int(np.bincount(labels, minlength=classes).min())
-    size = fewest if config.per_class is None else config.per_class
-    if size > fewest:
-        raise ValueError(f"--per-class must be at most {fewest} on {data}, got {size}")
-    trainings = []
-    for decay, seed in itertools.product(decays_of(config, data), config.seeds):
-        about = {"data": data, "network": network, "weight_decay": decay, "seed": seed}
-        about |= {"per_class": size, "num_classes": classes}
-        subset = choose_subset(labels, np.full(classes, size), seed)
-        run = Run(subset, recipe_of(config, decay), seed)
-        trainings.append(Training(about, run, subset))
+    place, size = (data, network), config.per_class
+    trainings = [
+        balanced_training(place, labels, size, recipe_of(config, decay), seed, {})
+        for decay, seed in itertools.product(decays_of(config, data), config.seeds)
+    ]
     return Plan(data, network, trainings)
 
 

@@ -29,8 +29,8 @@ from matplotlib.figure import Figure
 from nc_jax import report
 from nc_jax.campaigns import (
     Plan,
-    Training,
     TrainingOptions,
+    check_majority,
     check_options,
     decays_of,
     digests_of,
@@ -39,13 +39,11 @@ from nc_jax.campaigns import (
     majority_size_of,
     pairs_of,
     predict_minority,
-    recipe_of,
     require_distinct,
+    step_training,
     train_plans,
 )
 from nc_jax.sweeps import use_every_core
-from nc_jax.training import DATA_SETS, choose_subset, step_sizes
-from nc_jax.training.loop import Run
 
 # A cosine from which on classifiers count as one.
 COLLAPSED = 0.95
@@ -103,28 +101,19 @@ def check(config: Config) -> None:
     check_options(config)
     for name in ("majority", "ratios"):
         require_distinct(config, name)
-    classes = min(DATA_SETS[data].num_classes for data in config.data)
-    if not all(1 <= k <= classes - 2 for k in config.majority):
-        raise ValueError(f"--majority must be from 1 to {classes - 2}, got {config.majority}")
+    check_majority(config, config.majority)
     if min(config.ratios) < 1:
         raise ValueError(f"--ratios must be at least 1, got {config.ratios}")
 
 
 def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan:
     """All trainings of a network on a set of images."""
-    classes = DATA_SETS[data].num_classes
-    counts = np.bincount(labels, minlength=classes).tolist()
-    size = majority_size_of(config.majority_size, max(config.ratios), data, counts)
-    trainings = []
+    size = majority_size_of(config.majority_size, max(config.ratios), data, labels)
     axes = (config.majority, config.ratios, decays_of(config, data), config.seeds)
-    for majority, ratio, decay, seed in itertools.product(*axes):
-        sizes = step_sizes(classes, majority, size, ratio)
-        subset = choose_subset(labels, sizes, seed)
-        about = {"data": data, "network": network, "majority": majority, "ratio": ratio}
-        about |= {"weight_decay": decay, "seed": seed, "minority_size": int(sizes[-1])}
-        about |= {"majority_size": size, "num_classes": classes}
-        run = Run(subset, recipe_of(config, decay), seed)
-        trainings.append(Training(about, run, subset, tuple(range(majority, classes))))
+    place = data, network
+    trainings = [
+        step_training(config, place, labels, size, chosen) for chosen in itertools.product(*axes)
+    ]
     return Plan(data, network, trainings)
 
 

@@ -29,8 +29,8 @@ import nc_jax as nc
 from nc_jax import report
 from nc_jax.campaigns import (
     Plan,
-    Training,
     TrainingOptions,
+    check_majority,
     check_options,
     decays_of,
     digests_of,
@@ -39,13 +39,12 @@ from nc_jax.campaigns import (
     majority_size_of,
     pairs_of,
     predict_minority,
-    recipe_of,
     require_distinct,
+    step_training,
     train_plans,
 )
 from nc_jax.sweeps import use_every_core
-from nc_jax.training import DATA_SETS, choose_subset, oversampled, step_sizes
-from nc_jax.training.loop import Run
+from nc_jax.training import DATA_SETS, oversampled
 
 # K of the model's own curves, and the budgets E_H of them at E_W = 1.
 CLASSES = 10
@@ -117,9 +116,7 @@ def check(config: Config) -> None:
     check_options(config)
     for name in ("majority", "rates"):
         require_distinct(config, name)
-    classes = min([CLASSES, *(DATA_SETS[data].num_classes for data in config.data)])
-    if not all(1 <= k <= classes - 2 for k in config.majority):
-        raise ValueError(f"--majority must be from 1 to {classes - 2}, got {config.majority}")
+    check_majority(config, config.majority, CLASSES)
     if min(config.rates) != 1:
         raise ValueError(f"--rates must be at least 1, and 1 among them, got {config.rates}")
     if config.ratio < 2:
@@ -178,29 +175,24 @@ def by_class_weights(curves: pd.DataFrame, config: Config) -> float:
 
 def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan:
     """All trainings of a network on a set of images."""
-    classes = DATA_SETS[data].num_classes
-    counts = np.bincount(labels, minlength=classes).tolist()
-    size = majority_size_of(config.majority_size, config.ratio, data, counts)
+    size = majority_size_of(config.majority_size, config.ratio, data, labels)
     trainings = []
     axes = (config.majority, decays_of(config, data), config.seeds)
     for majority, decay, seed in itertools.product(*axes):
-        small = tuple(range(majority, classes))
         kinds = [(1, 1, "none"), (config.ratio, 1, "none")]
         kinds += [(config.ratio, rate, "oversampling") for rate in config.rates if rate > 1]
         if config.class_weights:
             kinds += [(config.ratio, rate, "class weights") for rate in config.rates if rate > 1]
         for ratio, rate, cure in kinds:
-            sizes = step_sizes(classes, majority, size, ratio)
-            subset = choose_subset(labels, sizes, seed)
-            about = {"data": data, "network": network, "majority": majority, "ratio": ratio}
-            about |= {"rate": rate, "cure": cure, "weight_decay": decay, "seed": seed}
-            about |= {"majority_size": size, "minority_size": int(sizes[-1])}
-            about |= {"num_classes": classes}
+            chosen = majority, ratio, decay, seed
+            plain = step_training(config, (data, network), labels, size, chosen)
             weighed = cure == "class weights"
-            shown = oversampled(subset, labels, small, 1 if weighed else rate)
-            weights = np.where(np.arange(classes) < majority, 1.0, rate) if weighed else None
-            run = Run(shown, recipe_of(config, decay), seed, weights)
-            trainings.append(Training(about, run, subset, small))
+            shown = oversampled(plain.subset, labels, plain.minority, 1 if weighed else rate)
+            classes = np.arange(DATA_SETS[data].num_classes)
+            weights = np.where(classes < majority, 1.0, rate) if weighed else None
+            run = dataclasses.replace(plain.run, indices=shown, class_weights=weights)
+            about = {**plain.about, "rate": rate, "cure": cure}
+            trainings.append(dataclasses.replace(plain, about=about, run=run))
     return Plan(data, network, trainings)
 
 

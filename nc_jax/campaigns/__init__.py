@@ -6,13 +6,18 @@ from nc_jax.campaigns.options import (
     check_options,
     chosen_for,
     decays_of,
-    majority_size_of,
     pairs_of,
     recipe_of,
     require_distinct,
 )
 from nc_jax.campaigns.plans import Plan, digests_of, load_splits, train_plans
 from nc_jax.campaigns.predicted import ends_of, predict_minority
+from nc_jax.campaigns.subsets import (
+    balanced_training,
+    check_majority,
+    majority_size_of,
+    step_training,
+)
 from nc_jax.campaigns.together import fastest_trainer
 
 __all__ = [
@@ -20,6 +25,8 @@ __all__ = [
     "Plan",
     "Training",
     "TrainingOptions",
+    "balanced_training",
+    "check_majority",
     "check_options",
     "chosen_for",
     "decays_of",
@@ -33,6 +40,7 @@ __all__ = [
     "predict_minority",
     "recipe_of",
     "require_distinct",
+    "step_training",
     "train_all",
     "train_plans",
 ]

@@ -130,24 +130,3 @@ def recipe_of(
         precision=options.precision,
     )
     return recipe.shortened(options.epochs)
-
-
-def majority_size_of(asked: int | None, ratio: int, data: str, counts: list[int]) -> int:
-    """n_A on a set of images whose classes have so many.
-
-    Args:
-        asked: --majority-size; None for as many as every class has.
-        ratio: the largest asked for, which must leave no class empty.
-        data: the set.
-        counts: images of each class.
-
-    Raises:
-        ValueError: naming the option.
-    """
-    fewest = min(counts)
-    size = fewest if asked is None else asked
-    if not 1 <= size <= fewest:
-        raise ValueError(f"--majority-size must be from 1 to {fewest} on {data}, got {size}")
-    if ratio > size:
-        raise ValueError(f"a ratio must be at most n_A = {size} on {data}, got {ratio}")
-    return size

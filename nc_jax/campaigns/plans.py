@@ -96,7 +96,7 @@ def _campaign(
         )
 
     settings = {"data": plan.data, "network": plan.network, "width": options.width}
-    settings |= {"test_size": options.test_size}
+    settings |= {"test_size": options.test_size, "pixels": [digest_of(split) for split in splits]}
     folder = Path(options.out) / RUNS
     return Campaign(
         settings, make, folder, test, _epochs_measured(options), options.checkpoint, measure

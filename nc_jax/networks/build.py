@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
-from nc_jax.networks.convnet import ConvNet
+from nc_jax.networks.convnet import DENSE, ConvNet
 from nc_jax.networks.layers import scaled
 from nc_jax.networks.mlp import MLP, DenseResNet
 from nc_jax.networks.resnet import DEPTHS, ResNet
@@ -55,9 +55,10 @@ def _mlp(bias: bool, head_bias: bool) -> Network:
 
 
 def _convnet(bias: bool, head_bias: bool) -> Network:
-    return Network(
-        lambda s, k, key, width: ConvNet(s[-1], k, key, width, bias, head_bias), "pooled", None
-    )
+    def make(shape: tuple[int, ...], classes: int, key: Array, width: float) -> ConvNet:
+        return ConvNet(shape, classes, key, width, bias, head_bias)
+
+    return Network(make, f"layer{len(DENSE)}", None)
 
 
 def _dense_resnet(shape: tuple[int, ...], classes: int, key: Array, width: float) -> DenseResNet:

@@ -7,25 +7,27 @@ from jax import Array
 
 from nc_jax.networks.layers import Convolution, Dense, keys_of, scaled
 
-# Channels and stride of each layer.
-LAYERS = ((64, 1), (128, 2), (256, 2), (256, 1))
+# Channels of the layers, each of which halves the image's sides.
+CHANNELS = (64, 128, 256)
+# Units of the dense layers that follow.
+DENSE = (512, 512)
 
 
 class ConvNet(nnx.Module):
-    """3×3 convolutions with ReLU, pooled, a classifier; no normalisation.
+    """3×3 convolutions of stride 2, dense layers, each with ReLU, and a classifier.
 
     Args:
-        channels: of the images.
+        shape: [height, width, channels] of the images.
         num_classes: K.
         key: of the initial weights.
         width: multiplies all numbers of channels.
-        bias: of the convolutions.
+        bias: of all layers but the classifier.
         head_bias: of the classifier; as ``bias`` by default.
     """
 
     def __init__(
         self,
-        channels: int,
+        shape: tuple[int, ...],
         num_classes: int,
         key: Array,
         width: float = 1.0,
@@ -33,19 +35,25 @@ class ConvNet(nnx.Module):
         head_bias: bool | None = None,
     ):
         keys = keys_of(key)
-        layers = []
-        for base, stride in LAYERS:
+        height, breadth, channels = shape
+        convolutions, layers = [], []
+        for base in CHANNELS:
             outputs = scaled(base, width)
-            layers.append(Convolution(channels, outputs, next(keys), stride=stride, bias=bias))
-            channels = outputs
+            convolutions.append(Convolution(channels, outputs, next(keys), stride=2, bias=bias))
+            height, breadth, channels = (height + 1) // 2, (breadth + 1) // 2, outputs
+        self.convolutions = nnx.List(convolutions)
+        inputs = height * breadth * channels
+        for base in DENSE:
+            layers.append(Dense(inputs, scaled(base, width), next(keys), bias))
+            inputs = scaled(base, width)
         self.layers = nnx.List(layers)
         own = bias if head_bias is None else head_bias
-        self.classifier = Dense(channels, num_classes, next(keys), own)
+        self.classifier = Dense(inputs, num_classes, next(keys), own)
 
     def __call__(
         self, x: Array, train: bool = False, weights: Array | None = None
     ) -> tuple[Array, dict[str, Array]]:
-        """Logits [B, K], and features by name: each layer, and ``pooled``.
+        """Logits [B, K], and features by name: each convolution and dense layer.
 
         Args:
             x: images [B, h, w, channels].
@@ -53,7 +61,9 @@ class ConvNet(nnx.Module):
             weights: of the samples [B]; make no difference here.
         """
         features = {}
+        for place, layer in enumerate(self.convolutions, 1):
+            x = features[f"convolution{place}"] = jax.nn.relu(layer(x))
+        x = jnp.reshape(x, (x.shape[0], -1))
         for place, layer in enumerate(self.layers, 1):
             x = features[f"layer{place}"] = jax.nn.relu(layer(x))
-        x = features["pooled"] = jnp.mean(x, axis=(1, 2))
         return self.classifier(x), features

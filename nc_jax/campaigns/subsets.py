@@ -1,0 +1,101 @@
+"""Trainings on subsets that studies share: classes in two sizes, or all of one size."""
+
+from typing import Any
+
+import numpy as np
+
+from nc_jax.campaigns.campaign import Training
+from nc_jax.campaigns.options import TrainingOptions, recipe_of
+from nc_jax.training import DATA_SETS, choose_subset, step_sizes
+from nc_jax.training.loop import Recipe, Run
+
+
+def check_majority(options: TrainingOptions, majority: tuple[int, ...], most: int = 10**9) -> None:
+    """ValueError unless every K_A leaves two small classes on all sets, K at most ``most``."""
+    classes = min([most, *(DATA_SETS[data].num_classes for data in options.data)])
+    if not all(1 <= k <= classes - 2 for k in majority):
+        raise ValueError(f"--majority must be from 1 to {classes - 2}, got {majority}")
+
+
+def majority_size_of(asked: int | None, ratio: int, data: str, labels: np.ndarray) -> int:
+    """n_A on a set of images.
+
+    Args:
+        asked: --majority-size; None for as many as every class has.
+        ratio: the largest asked for, which must leave no class empty.
+        data: the set.
+        labels: of its images.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    size = _size_of("--majority-size", asked, data, labels)
+    if ratio > size:
+        raise ValueError(f"a ratio must be at most n_A = {size} on {data}, got {ratio}")
+    return size
+
+
+def step_training(
+    options: TrainingOptions,
+    place: tuple[str, str],
+    labels: np.ndarray,
+    size: int,
+    chosen: tuple[int, int, float, int],
+) -> Training:
+    """A training whose first K_A classes have n_A images and the others n_A // R.
+
+    Args:
+        options: of the study.
+        place: the set of images and the network.
+        labels: of the images.
+        size: n_A.
+        chosen: K_A, R, weight decay and seed.
+    """
+    (data, network), (majority, ratio, decay, seed) = place, chosen
+    classes = DATA_SETS[data].num_classes
+    sizes = step_sizes(classes, majority, size, ratio)
+    subset = choose_subset(labels, sizes, seed)
+    about = {"data": data, "network": network, "majority": majority, "ratio": ratio}
+    about |= {"weight_decay": decay, "seed": seed, "majority_size": size}
+    about |= {"minority_size": int(sizes[-1]), "num_classes": classes}
+    run = Run(subset, recipe_of(options, decay), seed)
+    return Training(about, run, subset, tuple(range(majority, classes)))
+
+
+def balanced_training(
+    place: tuple[str, str],
+    labels: np.ndarray,
+    per_class: int | None,
+    recipe: Recipe,
+    seed: int,
+    about: dict[str, Any],
+) -> Training:
+    """A training on as many images of each class.
+
+    Args:
+        place: the set of images and the network.
+        labels: of the images.
+        per_class: --per-class; None for as many as every class has.
+        recipe: of the training.
+        seed: of weights, orders and the choice of images.
+        about: what its rows say besides.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    data, network = place
+    classes = DATA_SETS[data].num_classes
+    size = _size_of("--per-class", per_class, data, labels)
+    subset = choose_subset(labels, np.full(classes, size), seed)
+    about = {"data": data, "network": network, "weight_decay": recipe.weight_decay, **about}
+    about |= {"seed": seed, "per_class": size, "num_classes": classes}
+    return Training(about, Run(subset, recipe, seed), subset)
+
+
+def _size_of(option: str, asked: int | None, data: str, labels: np.ndarray) -> int:
+    """How many of each class, at most as many as every class has."""
+    fewest = int(np.bincount(labels, minlength=DATA_SETS[data].num_classes).min())
+    size = fewest if asked is None else asked
+    if not 1 <= size <= fewest:
+        raise ValueError(f"{option} must be from 1 to {fewest} on {data}, got {size}")
+    return size

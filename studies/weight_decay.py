@@ -70,7 +70,7 @@ STEPS, RATE = 60_000, 0.3
 THROUGH = {
     "nc1_quotient": "NC1: within / between",
     "nc2_etf": "NC2: means from an ETF",
-    "nc3_product": "NC3: duality",
+    "nc3_difference": "NC3: classifiers from means",
     "simplex": "classifiers: |cos + 1/(C−1)|",
 }
 MEASURED = (*nc.metrics.QuasiInterpolation._fields, *THROUGH, "nc4", "layer_norm_spread")
@@ -246,7 +246,7 @@ def summarise(ends: pd.DataFrame) -> pd.DataFrame:
         shown |= {"train": f"{mean['train_accuracy_all']:.3f}"}
         shown |= {"test": f"{mean['test_accuracy_all']:.3f}"}
         shown |= {"NC1": f"{mean['nc1_quotient']:.2g}", "NC2": f"{mean['nc2_etf']:.2g}"}
-        shown |= {"NC3": f"{mean['nc3_product']:.2g}", "NC4": f"{mean['nc4']:.2g}"}
+        shown |= {"NC3": f"{mean['nc3_difference']:.2g}", "NC4": f"{mean['nc4']:.2g}"}
         shown |= {"cosine": f"{mean['cosine']:.3f}", "ε": f"{mean['epsilon']:.3g}"}
         shown |= {"asymmetry": f"{mean['asymmetry']:.2g}"}
         for name in ("stationarity", "direction", "norm"):
@@ -294,6 +294,7 @@ def draw_training(through: pd.DataFrame) -> Figure:
                 colour = report.PALETTE[heads.index(head)]
                 panel.plot(mean.index, mean, line, color=colour, label=label)
             panel.set_yscale("log")
+            report.plain_ticks(panel)
             if row == 0:
                 panel.set_title(title)
             if row == len(pairs) - 1:
@@ -316,6 +317,8 @@ def draw_identities(ends: pd.DataFrame, small: pd.DataFrame) -> Figure:
             colour = report.PALETTE[place]
             panel.plot(x, values.ravel(), "o", color=colour, markersize=5, label=head)
         panel.set_yscale("log")
+        if network != "small":
+            report.plain_ticks(panel)
         panel.set_xticks(range(len(IDENTITIES)), list(IDENTITIES.values()), rotation=40, ha="right")
         panel.set_title(f"{network}, {data}")
     axes[0, 0].set_ylabel("relative deviation")

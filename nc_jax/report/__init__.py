@@ -1,7 +1,7 @@
 """Tables, figures and provenance: what a study leaves behind."""
 
 from nc_jax.report.commands import run_command
-from nc_jax.report.figures import PALETTE, legend_outside, new_figure, save_figure
+from nc_jax.report.figures import PALETTE, legend_outside, new_figure, plain_ticks, save_figure
 from nc_jax.report.files import prepare_folder, write_atomically
 from nc_jax.report.grids import draw_lines, draw_maps, export_dataset
 from nc_jax.report.progress import points_bar
@@ -16,6 +16,7 @@ __all__ = [
     "legend_outside",
     "markdown",
     "new_figure",
+    "plain_ticks",
     "points_bar",
     "prepare_folder",
     "print_table",

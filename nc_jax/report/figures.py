@@ -17,6 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402 (the backend is chosen first)
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import LogFormatterMathtext  # noqa: E402
 
 # Okabe and Ito's colours, which the common forms of colour blindness keep apart.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -62,6 +63,19 @@ def legend_outside(figure: Figure, axes: Axes, columns: int) -> None:
     """One legend for the whole figure, below its panels."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+class _PlainLogarithm(LogFormatterMathtext):
+    """Labels the ticks that its parent would, in plain numbers."""
+
+    def __call__(self, x: float, pos: Any = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def plain_ticks(axes: Axes) -> None:
+    """Labels a logarithmic vertical axis 0.2, 0.3 in place of 2×10⁻¹, 3×10⁻¹."""
+    axes.yaxis.set_major_formatter(_PlainLogarithm())
+    axes.yaxis.set_minor_formatter(_PlainLogarithm(labelOnlyBase=False))
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:

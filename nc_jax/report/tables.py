@@ -7,6 +7,7 @@ from nc_jax.report.files import write_atomically
 try:
     import pandas as pd
     import pyarrow  # noqa: F401 (pandas needs it to write Parquet)
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
 except ImportError as error:
@@ -59,15 +60,45 @@ def markdown(summary: pd.DataFrame) -> str:
 
 
 def print_table(summary: pd.DataFrame, title: str) -> None:
-    """Prints a table to the terminal."""
-    table = Table(title=title, title_justify="left")
-    for column in summary.columns:
-        table.add_column(column, justify="right", overflow="fold")
-    for row in _cells(summary):
-        table.add_row(*row)
+    """Prints a table to the terminal; one that is too wide in parts, its first columns repeated."""
     console = Console()
     # A pipe has no width of its own; a log should not fold the numbers.
-    Console(width=console.width if console.is_terminal else 160).print(table)
+    console = Console(width=console.width if console.is_terminal else 160)
+    names, cells = [str(name) for name in summary.columns], _cells(summary)
+    for number, part in enumerate(_parts(names, cells, console.width)):
+        table = Table(title=f"{title}, continued" if number else title, title_justify="left")
+        for place in part:
+            table.add_column(names[place], justify="right", overflow="fold")
+        for row in cells:
+            table.add_row(*(row[place] for place in part))
+        console.print(table)
+
+
+def _parts(names: list[str], cells: list[list[str]], width: int) -> list[list[int]]:
+    """Columns of each part: those that tell the rows apart, and as many more as fit."""
+    # A header folds at its spaces, a cell does not; borders take three characters.
+    needs = [
+        3 + max(cell_len(text) for text in [*name.split(), *(row[place] for row in cells), ""])
+        for place, name in enumerate(names)
+    ]
+    keys = list(range(_prefix(cells, len(names))))
+    parts, room = [list(keys)], width - 1 - sum(needs[place] for place in keys)
+    left = room
+    for place in range(len(keys), len(names)):
+        if needs[place] > left and len(parts[-1]) > len(keys):
+            parts.append(list(keys))
+            left = room
+        parts[-1].append(place)
+        left -= needs[place]
+    return parts
+
+
+def _prefix(cells: list[list[str]], columns: int) -> int:
+    """How many of the first columns tell all rows apart, or one where many would be needed."""
+    for size in range(1, columns // 2 + 1):
+        if len({tuple(row[:size]) for row in cells}) == len(cells):
+            return size
+    return 1
 
 
 def _cells(summary: pd.DataFrame) -> list[list[str]]:

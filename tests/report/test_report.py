@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from nc_jax import report
 from nc_jax.report.files import write_atomically
@@ -24,6 +26,24 @@ def test_summaries_are_readable(tmp_path):
     assert (tmp_path / "table.md").read_text() == markdown(TABLE)
     assert "| never | collapsed | 2 |" in markdown(TABLE)
     assert (tmp_path / "table.csv").read_text().splitlines()[0] == "R,phase,n"
+
+
+def test_a_table_too_wide_for_the_terminal_is_printed_in_parts(monkeypatch, capsys):
+    columns = {
+        f"a measure {place}": [f"{row}.{place:04}" for row in range(4)] for place in range(9)
+    }
+    table = pd.DataFrame({"data": ["x", "x", "y", "y"], "K_A": [1, 2, 1, 2], **columns})
+    monkeypatch.setattr(Console, "is_terminal", True)
+    for width in (40, 61, 200):
+        monkeypatch.setenv("COLUMNS", str(width))
+        report.print_table(table, "Wide")
+        printed = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+        parts = printed.count("Wide")
+        assert max(map(len, printed.splitlines())) <= width
+        assert (parts == 1) == (width == 200) and printed.count("continued") == parts - 1
+        # No number is folded, and each part names its rows.
+        assert all(printed.count(f" {cell} ") == 1 for cell in table["a measure 7"])
+        assert printed.count("K_A") == parts
 
 
 def test_a_failing_write_leaves_the_old_file_and_no_litter(tmp_path):

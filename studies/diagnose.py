@@ -17,7 +17,7 @@ parts: a million of 2,048 dimensions take less than 4 GB.
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -48,7 +48,9 @@ EXAMPLE = {"majority": 5, "size": 100, "ratio": 50, "epochs": 40, "decay": 0.02}
 class Config:
     """What to look at."""
 
-    features: tyro.conf.Positional[Path | None] = None
+    features: Annotated[
+        tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[FEATURES.npz]")
+    ] = None
     """The archive (.npz); none for an example."""
     weight_energy: float | None = None
     """E_W where the archive has no classifiers; none leaves the prediction out then."""

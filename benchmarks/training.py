@@ -1,11 +1,12 @@
 """Images a second of training, beside PyTorch on the same machine, in one run.
 
 Forward, backward and update of VGG11 and ResNet18 at two widths on random images of
-32×32, float32, in turns: an epoch of one run alone, of as many runs at once as there are
-devices (cores of a CPU), as a study trains them, then as many steps of PyTorch, once in
-its default memory format and once in its channels-last one. PyTorch has all cores for
-one network. On an accelerator PyTorch is left out, the computations are bfloat16, and
-the share of the measured rate of bfloat16 matrix products stands beside.
+32×32, float32, in turns: an epoch of one run alone, of a run on each core at once, as a
+study trains them, then as many steps of PyTorch, once in its default memory format and
+once in its channels-last one, on all cores. Each has a process of its own, so that no
+one's threads stand in another's way. On an accelerator our run alone is timed, its
+computations are bfloat16, and the share of the measured rate of bfloat16 matrix products
+stands beside.
 
     python -m benchmarks.training
     python -m benchmarks.training --preset quick
@@ -13,15 +14,20 @@ the share of the measured rate of bfloat16 matrix products stands beside.
 
 import dataclasses
 import importlib.util
+import itertools
+import multiprocessing
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from rich.progress import track
 
 from nc_jax import report
 from nc_jax.sweeps import use_every_core
@@ -32,7 +38,10 @@ from nc_jax.training.steps import sgd_step
 
 CHANNELS = {"vgg11": 1, "resnet18": 3}
 DATA = {1: "fashion_mnist", 3: "cifar10"}
-MANY = "ours, one a device"
+OURS = "ours", "ours, one a core"
+MANY = OURS[1]
+PEERS = "torch", "torch, channels last"
+LAST = PEERS[1]
 # Widths from which on an epoch of few steps is long enough.
 WIDE = 0.5
 
@@ -61,10 +70,23 @@ PRESETS = {
 }
 
 
-def our_epoch(
-    config: Config, name: str, width: float, steps: int, together: int = 1
-) -> tuple[Any, float, float]:
-    """A timed epoch of runs, the seconds that its first call took, and a run's operations."""
+class Timed(NamedTuple):
+    """Something to time."""
+
+    run: Callable[[], Any]
+    images: int
+    """That a call trains on."""
+    first: float
+    """Seconds of its first call."""
+    operations: float
+    """Of a call, in floating point."""
+
+
+def our_epoch(config: Config, name: str, width: float, steps: int, every_core: bool) -> Timed:
+    """An epoch of a run alone, or of one on each core."""
+    if every_core:
+        use_every_core()
+    together = len(jax.local_devices()) if every_core else 1
     channels = CHANNELS[name]
     count = steps * config.batch
     rng = np.random.default_rng(0)
@@ -81,7 +103,8 @@ def our_epoch(
     start = time.perf_counter()
     next(epochs)
     first = time.perf_counter() - start
-    return lambda: next(epochs), first, operations(trainer, config.batch)
+    work = together * steps * operations(trainer, config.batch)
+    return Timed(lambda: next(epochs), together * count, first, work)
 
 
 def operations(trainer: Trainer, batch: int) -> float:
@@ -95,7 +118,7 @@ def operations(trainer: Trainer, batch: int) -> float:
     return float((cost or {}).get("flops", np.nan))
 
 
-def torch_steps(config: Config, name: str, width: float, steps: int, last: bool) -> Callable:
+def torch_steps(config: Config, name: str, width: float, steps: int, last: bool) -> Timed:
     """As many steps of PyTorch, its images channels-last or not."""
     import torch
 
@@ -116,19 +139,44 @@ def torch_steps(config: Config, name: str, width: float, steps: int, last: bool)
             torch.nn.functional.cross_entropy(network(x), labels).backward()
             optimiser.step()
 
+    start = time.perf_counter()
     run()
-    return run
+    return Timed(run, steps * config.batch, time.perf_counter() - start, np.nan)
 
 
-def seconds_of(runs: dict[str, Callable], repeats: int) -> dict[str, float]:
-    """The median of each, in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            taken[name].append(time.perf_counter() - start)
-    return {name: float(np.median(values)) for name, values in taken.items()}
+# What a process of its own has ready.
+_ready: list[Timed] = []
+
+
+def _prepare(make: Callable[..., Timed], arguments: tuple) -> tuple[int, float]:
+    _ready.append(make(*arguments))
+    return _ready[-1].images, _ready[-1].first
+
+
+def _seconds() -> float:
+    return seconds_of(_ready[-1].run)
+
+
+def seconds_of(run: Callable[[], Any]) -> float:
+    """Of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def in_turns(
+    sides: dict[str, tuple[Callable[..., Timed], tuple]], repeats: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Images a second of each, by the median of its turns, and its first call's seconds."""
+    spawn, taken = multiprocessing.get_context("spawn"), {name: [] for name in sides}
+    with ExitStack() as stack:
+        pools = {name: stack.enter_context(ProcessPoolExecutor(1, spawn)) for name in sides}
+        told = {name: pools[name].submit(_prepare, *side).result() for name, side in sides.items()}
+        for _ in range(repeats):
+            for name, pool in pools.items():
+                taken[name].append(pool.submit(_seconds).result())
+    speeds = {name: images / np.median(taken[name]) for name, (images, _) in told.items()}
+    return speeds, {name: first for name, (_, first) in told.items()}
 
 
 def matrix_rate() -> float:
@@ -142,33 +190,27 @@ def matrix_rate() -> float:
     return 20 * size**3 / (time.perf_counter() - start)
 
 
-def time_network(config: Config, name: str, width: float) -> dict[str, Any]:
-    """One row."""
+def beside_torch(config: Config, name: str, width: float) -> dict[str, Any]:
+    """A row of a CPU."""
+    given = config, name, width, config.steps[0] if width >= WIDE else config.steps[1]
+    sides = {own: (our_epoch, (*given, own == MANY)) for own in OURS}
+    if importlib.util.find_spec("torch"):
+        sides |= {peer: (torch_steps, (*given, peer == LAST)) for peer in PEERS}
+    speeds, first = in_turns(sides, config.repeats)
+    row: dict[str, Any] = {"network": name, "width": width, "first epoch, s": first[OURS[0]]}
+    row |= {f"{side}, images/s": speed for side, speed in speeds.items()}
+    pairs = itertools.product(PEERS, OURS) if PEERS[0] in speeds else []
+    return row | {f"{own} over {peer}": speeds[own] / speeds[peer] for peer, own in pairs}
+
+
+def beside_products(config: Config, name: str, width: float) -> dict[str, Any]:
+    """A row of an accelerator."""
     steps = config.steps[0] if width >= WIDE else config.steps[1]
-    ours, first, work = our_epoch(config, name, width, steps)
-    runs, devices = {"ours": ours}, len(jax.local_devices())
-    if devices > 1:
-        runs[MANY], *_ = our_epoch(config, name, width, steps, devices)
-    on_cpu = jax.default_backend() == "cpu"
-    if on_cpu and importlib.util.find_spec("torch"):
-        runs["torch"] = torch_steps(config, name, width, steps, last=False)
-        runs["torch, channels last"] = torch_steps(config, name, width, steps, last=True)
-    taken = seconds_of(runs, config.repeats)
-    images = steps * config.batch
-    speed = {
-        run: images * (devices if run == MANY else 1) / seconds for run, seconds in taken.items()
-    }
-    row: dict[str, Any] = {"network": name, "width": width, "first epoch, s": first}
-    row |= {f"{run}, images/s": value for run, value in speed.items()}
-    row |= {
-        f"{own} over {peer}": speed[own] / speed[peer]
-        for peer in speed
-        if "torch" in peer
-        for own in speed
-        if "ours" in own
-    }
-    if not on_cpu:
-        row["share of the matrix rate"] = work * steps / taken["ours"] / matrix_rate()
+    ours = our_epoch(config, name, width, steps, every_core=False)
+    seconds = float(np.median([seconds_of(ours.run) for _ in range(config.repeats)]))
+    row: dict[str, Any] = {"network": name, "width": width, "first epoch, s": ours.first}
+    row["ours, images/s"] = ours.images / seconds
+    row["share of the matrix rate"] = ours.operations / seconds / matrix_rate()
     return row
 
 
@@ -180,9 +222,9 @@ def main(config: Config) -> None:
     if min(config.batch, config.repeats, *config.steps) < 1:
         raise ValueError("--batch, --steps and --repeats must be positive")
     report.prepare_folder(config.out)
-    use_every_core()
-    rows = [time_network(config, name, w) for name in config.networks for w in config.widths]
-    table = pd.DataFrame(rows)
+    row = beside_torch if jax.default_backend() == "cpu" else beside_products
+    pairs = list(itertools.product(config.networks, config.widths))
+    table = pd.DataFrame([row(config, *pair) for pair in track(pairs, "networks")])
     report.write_table(table, config.out)
     shown = table.copy()
     for name in shown.columns[1:]:

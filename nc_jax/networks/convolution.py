@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.networks.winograd import convolve_by_tiles, kernel_gradient
+from nc_jax.networks.winograd import LARGE, convolve_by_tiles, kernel_gradient
 
 # Images of this side or less, and fewer channels, go as patches.
 SMALL_SIDE = 2
@@ -58,20 +58,35 @@ def native(x: Array, kernel: Array, stride: int = 1) -> Array:
 
 
 def as_patches(x: Array, kernel: Array, stride: int = 1) -> Array:
-    """Shifted copies side by side, times a matrix."""
-    size, _, channels, outputs = kernel.shape
+    """Shifted copies side by side, times a matrix.
+
+    A few large images at a time, and made anew for the gradient: the copies stay in a
+    processor's cache.
+    """
+    height, width = (-(-length // stride) for length in x.shape[1:3])
+
+    def of(part: Array) -> Array:
+        return _patches(part, kernel.shape[0], stride) @ kernel.reshape(-1, kernel.shape[-1])
+
+    if height * width < LARGE:
+        return of(x)
+    parts = x.reshape(-1, math.gcd(x.shape[0], TOGETHER), *x.shape[1:])
+    y = jax.lax.map(jax.checkpoint(of), parts)
+    return y.reshape(x.shape[0], height, width, -1)
+
+
+def _patches(x: Array, size: int, stride: int) -> Array:
+    """[B, h, w, c] to [B, ⌈h/stride⌉, ⌈w/stride⌉, k²c]."""
+    batch, _, _, channels = x.shape
     side = size // 2
     padded = jnp.pad(x, ((0, 0), (side, side), (side, side), (0, 0)))
     height, width = (-(-length // stride) for length in x.shape[1:3])
 
     def shifted(i: int, j: int) -> Array:
         ends = (i + stride * (height - 1) + 1, j + stride * (width - 1) + 1)
-        stop = (x.shape[0], *ends, channels)
-        return jax.lax.slice(padded, (0, i, j, 0), stop, (1, stride, stride, 1))
+        return jax.lax.slice(padded, (0, i, j, 0), (batch, *ends, channels), (1, stride, stride, 1))
 
-    columns = [shifted(i, j) for i in range(size) for j in range(size)]
-    matrix = kernel.reshape(-1, outputs)
-    return jnp.matmul(jnp.concatenate(columns, axis=-1), matrix)
+    return jnp.concatenate([shifted(i, j) for i in range(size) for j in range(size)], axis=-1)
 
 
 def _tileable(x: Array) -> bool:

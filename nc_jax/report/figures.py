@@ -60,9 +60,14 @@ def new_figure(
 
 
 def legend_outside(figure: Figure, axes: Axes, columns: int) -> None:
-    """One legend for the whole figure, below its panels."""
+    """One legend for the whole figure, below its panels, of as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    while True:
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
+        columns -= 1
 
 
 class _PlainLogarithm(LogFormatterMathtext):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,3 +99,17 @@ def test_provenance_says_how_to_repeat(tmp_path):
     assert record["config"] == {"seed": 3} and record["wall_time_s"] == 1.25
     assert record["versions"]["jax"] and record["device"] and record["date"]
     assert {"command", "git", "x64"} <= record.keys()
+
+
+@pytest.mark.parametrize(("width", "columns"), [(12, 3), (4, 2), (2, 1)])
+def test_legends_keep_inside_the_figure(width, columns):
+    figure, axes = report.new_figure(1, 1, width, 2)
+    for place in range(3):
+        axes[0, 0].plot([0, 1], label=f"a label of some length {place}")
+    report.legend_outside(figure, axes[0, 0], columns=3)
+    (legend,) = figure.legends
+    figure.canvas.draw()
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == columns
+    plt.close(figure)

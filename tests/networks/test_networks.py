@@ -59,6 +59,15 @@ def test_other_kernels_agree(size, stride, side):
     np.testing.assert_allclose(convolve(x, kernel, stride), other, atol=1e-4)
 
 
+@pytest.mark.parametrize(("batch", "side", "stride"), [(12, 32, 2), (5, 33, 2), (12, 17, 1)])
+def test_patches_of_large_images_in_several_parts_agree(batch, side, stride):
+    x, kernel = normal((batch, side, side, 3)), normal((3, 3, 3, 4), 1)
+    known = value_and_slopes(lambda x, kernel: native(x, kernel, stride), x, kernel)
+    own = value_and_slopes(lambda x, kernel: as_patches(x, kernel, stride), x, kernel)
+    for one, other in zip(own, known, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 * float(jnp.max(jnp.abs(other))))
+
+
 # Counts of the published networks in this form, worked out layer by layer.
 @pytest.mark.parametrize(
     ("name", "channels", "parameters"),

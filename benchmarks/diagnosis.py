@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.lib import format as npy
-from rich.progress import track
 
 from nc_jax import report
 
@@ -134,23 +133,19 @@ def _measured(work: Callable[[Path], dict[str, float]], path: Path) -> dict[str,
     }
 
 
-def compare(config: Config, folder: Path) -> list[dict[str, Any]]:
-    """Both sides on files of every size."""
-    rows = []
-    for size in track(config.sizes, "files"):
-        path = folder / f"{size}.npz"
-        write_archive(path, size, config)
-        own, peer = (timed(work, path) for work in (streamed, in_memory))
-        for name in MEASURES:
-            if abs(own[name] - peer[name]) > TOLERANCE * max(abs(peer[name]), 1):
-                raise RuntimeError(f"{name} of {size} features: {own[name]} against {peer[name]}")
-        row = {"features": size, "file, GB": path.stat().st_size / 1e9}
-        row |= {"seconds": own["seconds"], "peak, GB": own["GB"]}
-        row |= {"NumPy, seconds": peer["seconds"], "NumPy, peak, GB": peer["GB"]}
-        row |= {"times as fast": peer["seconds"] / own["seconds"]}
-        rows.append(row)
-        path.unlink()
-    return rows
+def compare(config: Config, folder: Path, size: int) -> dict[str, Any]:
+    """Both sides on a file of so many features."""
+    path = folder / f"{size}.npz"
+    write_archive(path, size, config)
+    own, peer = (timed(work, path) for work in (streamed, in_memory))
+    for name in MEASURES:
+        if abs(own[name] - peer[name]) > TOLERANCE * max(abs(peer[name]), 1):
+            raise RuntimeError(f"{name} of {size} features: {own[name]} against {peer[name]}")
+    row = {"features": size, "file, GB": path.stat().st_size / 1e9}
+    row |= {"seconds": own["seconds"], "peak, GB": own["GB"]}
+    row |= {"NumPy, seconds": peer["seconds"], "NumPy, peak, GB": peer["GB"]}
+    path.unlink()
+    return row | {"times as fast": peer["seconds"] / own["seconds"]}
 
 
 def main(config: Config) -> None:
@@ -160,7 +155,10 @@ def main(config: Config) -> None:
         raise ValueError("--sizes must be at least --num-classes, which must be 2 or more")
     report.prepare_folder(config.out)
     with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
-        table = pd.DataFrame(compare(config, Path(folder)))
+        rows = report.map_with_bar(
+            lambda size: compare(config, Path(folder), size), config.sizes, "files"
+        )
+    table = pd.DataFrame(rows)
     report.write_table(table, config.out)
     shown = table.map(lambda value: f"{value:,.3g}").assign(
         features=[f"{size:,}" for size in table["features"]]

@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from rich.progress import track
 
 import nc_jax as nc
 from nc_jax import report
@@ -230,12 +229,15 @@ def main(config: Config) -> None:
         raise ValueError("--sizes must be multiples of --batch")
     report.prepare_folder(config.out)
     jax.config.update("jax_enable_x64", True)
-    numbers = track(range(config.problems), description="problems beside scipy")
     parts = {
         "sizes": (time_sizes(config), f"one pass, then a solve; d = {config.dimension}"),
         "descent": (time_descent(config), "K = 4, n = 50, d = 20, λ_W = 5e-3, λ_H = 0.1"),
         "scipy": (
-            [beside_scipy(config, number) for number in numbers],
+            report.map_with_bar(
+                lambda number: beside_scipy(config, number),
+                range(config.problems),
+                "problems beside scipy",
+            ),
             f"random problems beside {config.peer_restarts} runs of scipy",
         ),
     }

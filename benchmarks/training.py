@@ -16,6 +16,7 @@ import dataclasses
 import importlib.util
 import itertools
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -27,7 +28,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from rich.progress import track
 
 from nc_jax import report
 from nc_jax.sweeps import use_every_core
@@ -169,8 +169,13 @@ def in_turns(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Images a second of each, by the median of its turns, and its first call's seconds."""
     spawn, taken = multiprocessing.get_context("spawn"), {name: [] for name in sides}
+    # On Ctrl-C a process dies at once and tells nothing.
+    end_on_interrupt = signal.signal, (signal.SIGINT, signal.SIG_DFL)
     with ExitStack() as stack:
-        pools = {name: stack.enter_context(ProcessPoolExecutor(1, spawn)) for name in sides}
+        pools = {
+            name: stack.enter_context(ProcessPoolExecutor(1, spawn, *end_on_interrupt))
+            for name in sides
+        }
         told = {name: pools[name].submit(_prepare, *side).result() for name, side in sides.items()}
         for _ in range(repeats):
             for name, pool in pools.items():
@@ -224,7 +229,8 @@ def main(config: Config) -> None:
     report.prepare_folder(config.out)
     row = beside_torch if jax.default_backend() == "cpu" else beside_products
     pairs = list(itertools.product(config.networks, config.widths))
-    table = pd.DataFrame([row(config, *pair) for pair in track(pairs, "networks")])
+    rows = report.map_with_bar(lambda pair: row(config, *pair), pairs, "networks")
+    table = pd.DataFrame(rows)
     report.write_table(table, config.out)
     shown = table.copy()
     for name in shown.columns[1:]:

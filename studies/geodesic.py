@@ -24,7 +24,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.progress import track
 
 import nc_jax as nc
 from nc_jax import report
@@ -189,11 +188,16 @@ def line_rows(
         return row, jnp.stack([predicted, pfc1, pfc2, pfc3], axis=-1)
 
     compiled = jax.jit(lambda keys: jax.lax.map(measure, keys, batch_size=10))
-    rows, curves = [], []
-    for start in track(range(0, len(keys), CHUNK), description=f"lines, {CHUNK} at a time"):
+
+    def measured(start: int) -> tuple[pd.DataFrame, np.ndarray]:
         part, curve = compiled(keys[start : start + CHUNK])
-        rows.append(pd.DataFrame({name: np.asarray(value) for name, value in part.items()}))
-        curves.append(np.asarray(curve))
+        rows = {name: np.asarray(value) for name, value in part.items()}
+        return pd.DataFrame(rows), np.asarray(curve)
+
+    starts = range(0, len(keys), CHUNK)
+    rows, curves = zip(
+        *report.map_with_bar(measured, starts, f"lines, {CHUNK} at a time"), strict=True
+    )
     return pd.concat(rows, ignore_index=True), np.concatenate(curves)
 
 

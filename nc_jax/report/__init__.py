@@ -4,7 +4,7 @@ from nc_jax.report.commands import run_command
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, plain_ticks, save_figure
 from nc_jax.report.files import prepare_folder, write_atomically
 from nc_jax.report.grids import draw_lines, draw_maps, export_dataset
-from nc_jax.report.progress import points_bar
+from nc_jax.report.progress import map_with_bar, points_bar
 from nc_jax.report.provenance import write_provenance
 from nc_jax.report.tables import markdown, print_table, read_table, write_summary, write_table
 
@@ -14,6 +14,7 @@ __all__ = [
     "draw_maps",
     "export_dataset",
     "legend_outside",
+    "map_with_bar",
     "markdown",
     "new_figure",
     "plain_ticks",

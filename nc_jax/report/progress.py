@@ -1,8 +1,9 @@
-"""A progress bar over the points of a sweep, or the images of trainings."""
+"""Progress bars: over the points of a sweep, the images of trainings, or a list."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.progress import (
     BarColumn,
@@ -12,6 +13,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -51,3 +55,25 @@ def points_bar(
             bar.update(task, advance=points, speed=speed, failed=broken)
 
         yield progress
+
+
+def map_with_bar(
+    function: Callable[[Item], Result], items: Collection[Item], unit: str
+) -> list[Result]:
+    """Results of a function for every item, under a bar that counts them.
+
+    Rich's own ``track`` is a generator: an exception in its loop leaves it to
+    the garbage collector, which can run in the bar's thread and wait for itself.
+
+    Args:
+        function: what to do with an item.
+        items: what to go through.
+        unit: what is counted.
+    """
+    with Progress() as bar:
+        task = bar.add_task(unit, total=len(items))
+        results = []
+        for item in items:
+            results.append(function(item))
+            bar.advance(task)
+        return results

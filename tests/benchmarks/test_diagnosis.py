@@ -21,4 +21,4 @@ def test_another_answer_of_the_peer_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(diagnosis, "timed", lambda work, path: work(path))
     monkeypatch.setattr(diagnosis, "in_memory", lambda path: dict.fromkeys(diagnosis.MEASURES, 1e3))
     with pytest.raises(RuntimeError, match="nc1_pinv of 500 features"):
-        diagnosis.compare(SMALL, tmp_path)
+        diagnosis.compare(SMALL, tmp_path, 500)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import threading
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -113,3 +114,16 @@ def test_legends_keep_inside_the_figure(width, columns):
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width
     assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == columns
     plt.close(figure)
+
+
+def test_a_bar_ends_with_its_work_whatever_becomes_of_it():
+    def inverse(number):
+        return 1 / number
+
+    running = threading.active_count()
+    assert report.map_with_bar(inverse, (1, 2, 4), "numbers") == [1, 0.5, 0.25]
+    assert threading.active_count() == running
+    # A bar that a stored traceback kept alive could wait for itself when collected.
+    with pytest.raises(ZeroDivisionError) as failed:
+        report.map_with_bar(inverse, (1, 0, 4), "numbers")
+    assert failed.tb is not None and threading.active_count() == running

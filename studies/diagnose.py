@@ -124,8 +124,16 @@ def findings(archive: FeatureArchive, seen: Measured, model: Predicted | None) -
     if model is None:
         lines.append("No prediction: the archive has no classifiers; --weight-energy gives E_W.")
         return lines
-    ratio = f"the largest class has {model.ratio:.4g} times the samples of the smallest"
-    if model.rank >= len(names) - 1:
+    least, dimensions = len(names) - 1, archive.shape[1]
+    if dimensions < least:
+        lines.append(
+            f"Take the model with care: it supposes features of at least {least} dimensions, "
+            f"one fewer than classes, and these have {dimensions}."
+        )
+    ratio = "all classes are as large"
+    if model.ratio > 1:
+        ratio = f"the largest class has {model.ratio:.4g} times the samples of the smallest"
+    if model.rank >= least:
         lines.append(f"The model, at these budgets and sizes ({ratio}), keeps all classes apart.")
     for group in model.merged:
         lines.append(f"The model, at these budgets and sizes, merges classes {listed(group)}.")
@@ -187,7 +195,6 @@ def draw(archive: FeatureArchive, seen: Measured, model: Predicted | None) -> Fi
         if np.isfinite(model.collapse_ratio):
             axis.axvline(model.collapse_ratio, color="0.5", linestyle=":", label="$R_0$")
         axis.set_xscale("log")
-        axis.set_xlim(0.8, 10 * max(model.ratio, min(model.collapse_ratio, 1e6)))
         axis.set_ylim(-1.05, 1.05)
         axis.set_xlabel("largest over smallest class")
         axis.set_ylabel("cosine of the two smallest")

@@ -9,15 +9,16 @@ ratio there is R0 for any class sizes; for two groups it is that of the theory.
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from nc_jax.geometry import ClassSizes, class_sizes
-from nc_jax.solvers import solve_batch
+from nc_jax.solvers import Solution, solve_batch
 from nc_jax.surrogates import LayerPeeled
 
-# Points of the path, of which the first collapsed one is refined this often.
-POINTS = 33
+# Points of the path, and how often those around the first collapsed one are refined.
+POINTS = 17
 ROUNDS = 5
 # How far beyond the data the path goes: log-ratios up to this.
 FARTHEST = np.log(1e12)
@@ -43,7 +44,8 @@ class Predicted(NamedTuple):
         vanished: classes whose classifier is zero.
         cosines: [K, K] of the model's classifiers, NaN where one is zero.
         collapse_ratio: R0 along the path, infinite where nothing happens up to 10¹².
-        path: [P, 2] ratios and the cosine of the two smallest classes' classifiers.
+        path: [P, 2] ratios and the cosine of the two smallest classes' classifiers,
+            from balance to ten times beyond the data and R0.
         oversampling: [K] how often to repeat a class's samples so that no direction is
             lost: the least imbalance taken off, ones where none is.
     """
@@ -73,28 +75,19 @@ def predict_collapse(counts: np.ndarray, weight_energy: float, feature_energy: f
     counts = np.asarray(counts, float)
     grouped = _grouped(counts)
     ratio = float(grouped.max() / grouped.min())
-    here = class_sizes(grouped)
-    solution = solve_batch(
-        LayerPeeled(
-            ClassSizes(np.asarray(here.group_sizes)[None], here.membership),
-            np.array([weight_energy]),
-            np.array([feature_energy]),
-        )
-    )
-    classifiers = np.asarray(solution.classifiers)
-    angles, zero = _angles(classifiers)
-    budgets = weight_energy, feature_energy
-    path, exponent = _path(here, budgets) if ratio > 1 else (np.empty((0, 2)), np.inf)
+    along = _Profile(class_sizes(grouped), weight_energy, feature_energy)
+    solution, path, exponent = along.explore()
+    angles, zero = _angles(np.asarray(solution.classifiers))
     # Without a step back from the threshold rounding would decide.
     target = min(1.0, 0.999 * exponent)
-    rank = int(_ranks(classifiers)[0])
+    rank = int(ranks(solution))
     return Predicted(
         grouped,
         ratio,
         rank,
-        clusters(angles[0], MERGED) if rank < len(counts) - 1 else [],
-        np.flatnonzero(zero[0]).tolist(),
-        angles[0],
+        clusters(angles, MERGED) if rank < len(counts) - 1 else [],
+        np.flatnonzero(zero).tolist(),
+        angles,
         float(ratio**exponent) if np.isfinite(exponent) else np.inf,
         path,
         (grouped.max() / grouped) ** (1 - target),
@@ -108,18 +101,24 @@ def clusters(angles: np.ndarray, least: float) -> list[list[int]]:
     return [group for group in groups if len(group) > 1]
 
 
-def _ranks(classifiers: np.ndarray) -> np.ndarray:
-    """Directions [P] that classifiers [P, K, p] span."""
-    values = np.linalg.svd(classifiers, compute_uv=False)
-    return np.sum(values > LOST * values[:, :1], axis=1)
+def ranks(solution: Solution) -> np.ndarray:
+    """Directions [...] that the classifiers of solved models span, from their groups alone.
+
+    Thousands of classes in a dozen groups are then as cheap as a dozen.
+    """
+    others = np.asarray(solution.model.sizes.counts) - 1
+    within = np.sqrt(np.abs(np.asarray(solution.within))) * (others > 0)
+    between = np.sqrt(np.linalg.svd(np.asarray(solution.between), compute_uv=False))
+    least = LOST * np.maximum(within.max(axis=-1), between[..., 0])[..., None]
+    return (within > least) @ others + np.sum(between > least, axis=-1)
 
 
 def _angles(classifiers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines [P, K, K], NaN where a classifier is zero, and which [P, K] are."""
+    """Cosines [K, K], NaN where a classifier is zero, and which [K] are."""
     lengths = np.linalg.norm(classifiers, axis=-1)
-    zero = lengths <= LOST * lengths.max(axis=-1, keepdims=True)
-    unit = classifiers / np.where(zero, np.nan, lengths)[..., None]
-    return np.clip(unit @ unit.swapaxes(-1, -2), -1, 1), zero
+    zero = lengths <= LOST * lengths.max()
+    unit = classifiers / np.where(zero, np.nan, lengths)[:, None]
+    return np.clip(unit @ unit.T, -1, 1), zero
 
 
 def _grouped(counts: np.ndarray) -> np.ndarray:
@@ -139,26 +138,54 @@ def _grouped(counts: np.ndarray) -> np.ndarray:
         alike *= 2
 
 
-def _path(here: ClassSizes, budgets: tuple[float, float]) -> tuple[np.ndarray, float]:
-    """Ratios and cosines along n_k^s, and the first s at which a direction is lost."""
-    sizes = np.asarray(here.group_sizes)
-    relative = np.log(sizes / sizes.max())
-    smallest = np.argsort(np.asarray(here.class_sizes), kind="stable")[:2]
-    low, high = 0.0, FARTHEST / -relative.min()
-    path, first = np.empty((0, 2)), np.inf
-    for turn in range(ROUNDS):
-        exponents = np.linspace(low, high, POINTS)
-        lanes = ClassSizes(np.exp(exponents[:, None] * relative), here.membership)
-        weight, feature = (np.full(POINTS, value) for value in budgets)
-        solution = solve_batch(LayerPeeled(lanes, weight, feature))
-        classifiers = np.asarray(solution.classifiers)
-        lost = _ranks(classifiers) < here.num_classes - 1
-        cosine = _angles(classifiers)[0][:, smallest[0], smallest[1]]
-        points = np.stack([np.exp(-exponents * relative.min()), cosine], axis=1)
-        path = np.unique(np.concatenate([path, points]), axis=0)
-        if not lost.any():
-            return path, np.inf if turn == 0 else high
-        place = int(np.argmax(lost))
-        first = exponents[place]
-        low, high = exponents[max(place - 1, 0)], first
-    return path, float(first)
+class _Profile:
+    """Models at sizes n_k^s, s ≥ 0."""
+
+    def __init__(self, here: ClassSizes, weight_energy: float, feature_energy: float):
+        self._membership = here.membership
+        sizes = np.asarray(here.group_sizes)
+        self._relative = np.log(sizes / sizes.max())
+        self._budgets = weight_energy, feature_energy
+        order = np.argsort(np.asarray(here.class_sizes), kind="stable")
+        self._smallest = np.asarray(here.membership)[order[:2]]
+
+    def explore(self) -> tuple[Solution, np.ndarray, float]:
+        """The solution at s = 1, the path, and the first s at which a direction is lost."""
+        spread = -self._relative.min()
+        low, high = 0.0, FARTHEST / spread if spread > 0 else 1.0
+        exponents = np.sort(np.append(np.linspace(low, high, POINTS - 1), 1.0))
+        batch = self._solved(exponents)
+        place = int(np.searchsorted(exponents, 1.0))
+        solution = jax.tree.map(lambda leaf: leaf[place], batch)
+        if spread == 0:
+            return solution, np.empty((0, 2)), np.inf
+        full, first = len(self._membership) - 1, np.inf
+        path = [self._points(exponents, batch)]
+        for _ in range(ROUNDS):
+            lost = ranks(batch) < full
+            if not lost.any():
+                break
+            place = int(np.argmax(lost))
+            first = float(exponents[place])
+            exponents = np.linspace(exponents[max(place - 1, 0)], first, POINTS)
+            batch = self._solved(exponents)
+            path.append(self._points(exponents, batch))
+        reach = max(1.0, first if np.isfinite(first) else 0.0) + np.log(10) / spread
+        exponents = np.linspace(0, min(high, reach), POINTS)
+        path.append(self._points(exponents, self._solved(exponents)))
+        points = np.unique(np.concatenate(path), axis=0)
+        return solution, points[points[:, 0] <= path[-1][-1, 0]], first
+
+    def _solved(self, exponents: np.ndarray) -> Solution:
+        sizes = ClassSizes(np.exp(exponents[:, None] * self._relative), self._membership)
+        weight_energy, feature_energy = (np.full(POINTS, budget) for budget in self._budgets)
+        return solve_batch(LayerPeeled(sizes, weight_energy, feature_energy))
+
+    def _points(self, exponents: np.ndarray, batch: Solution) -> np.ndarray:
+        """Ratios and cosines [P, 2] of the two smallest, NaN where a classifier is zero."""
+        lengths = np.asarray(batch.classifier_norms)
+        zero = lengths <= LOST * lengths.max(axis=-1, keepdims=True)
+        first, second = self._smallest
+        cosines = np.asarray(batch.between_cosines)[:, first, second]
+        cosines = np.where(zero[:, self._smallest].any(axis=-1), np.nan, cosines)
+        return np.stack([np.exp(-exponents * self._relative.min()), cosines], axis=1)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 import nc_jax as nc
-from nc_jax.diagnosis import FeatureArchive, clusters, measure_archive, predict_collapse
+from nc_jax.diagnosis import (
+    FeatureArchive,
+    clusters,
+    measure_archive,
+    predict_collapse,
+    predicted,
+)
 from tests.studies.test_factored_studies import run_study
 
 
@@ -148,6 +154,35 @@ def test_classes_of_many_sizes():
     turned = predict_collapse(10 * counts[::-1], 1.0, 4.0)
     np.testing.assert_allclose(turned.collapse_ratio, found.collapse_ratio, rtol=1e-6)
     np.testing.assert_allclose(turned.oversampling[::-1], found.oversampling, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ranks_by_groups_are_those_of_the_matrices(seed):
+    rng = np.random.default_rng(seed)
+    groups = int(rng.integers(1, 5))
+    membership = np.concatenate([np.arange(groups), rng.integers(0, groups, 4)])
+    sizes = nc.ClassSizes(np.exp(rng.uniform(0, 7, (6, groups))), tuple(membership))
+    solution = nc.solve_batch(nc.LayerPeeled(sizes, np.ones(6), np.full(6, 3.0)))
+    values = np.linalg.svd(np.asarray(solution.classifiers), compute_uv=False)
+    np.testing.assert_array_equal(
+        predicted.ranks(solution), np.sum(values > predicted.LOST * values[:, :1], axis=1)
+    )
+
+
+def test_a_thousand_classes_take_seconds():
+    counts = np.maximum(1, 500 * 0.994 ** np.arange(1000)).astype(int)
+    found = predict_collapse(counts, 1.44, 20.0)
+    assert found.rank < 999 and 1 < found.collapse_ratio < found.ratio and found.merged
+    assert len(found.path) > 17 and (np.diff(found.path[:, 0]) > 0).all()
+    assert found.path[0, 0] == 1 and found.path[-1, 0] > 10 * found.ratio * (1 - 1e-9)
+
+
+def test_narrow_features_are_taken_with_care(tmp_path):
+    arrays = {name: value for name, value in network(width=2).items() if name != "bias"}
+    done = run_study("diagnose", saved(tmp_path, arrays), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "at least 3 dimensions" in text and "these have 2" in text
 
 
 def test_balanced_classes_never_merge():

@@ -8,6 +8,7 @@ from flax import nnx
 
 from nc_jax.networks import NETWORKS, VGG, DenseResNet, ResNet, build_network
 from nc_jax.networks.convolution import as_patches, convolve, native, tiled
+from nc_jax.networks.pooling import max_pool
 from nc_jax.networks.winograd import convolve_by_tiles, kernel_gradient
 from tests.networks.filled import filled
 
@@ -150,6 +151,26 @@ def test_padding_touches_nothing(name):
     short = jax.tree.leaves(run(x[:rows], jnp.full(rows, 1 / rows)))
     for one, other in zip(padded, short, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5 * max(1, float(jnp.max(jnp.abs(other)))))
+
+
+def test_pooling_takes_the_largest_and_its_gradient_goes_there():
+    x, slope = normal((3, 6, 4, 5)), normal((3, 3, 2, 5), 1)
+
+    def pooled(x):
+        # Made anew by a compiler that likes to.
+        return jnp.sum(slope * max_pool(jnp.tanh(jax.nn.relu(x) * 0.37 + 0.1)))
+
+    squares = np.asarray(x).reshape(3, 3, 2, 2, 2, 5)
+    largest = squares.max(axis=(2, 4), keepdims=True)
+    np.testing.assert_array_equal(max_pool(x), largest[:, :, 0, :, 0])
+    here = np.where(squares == largest, np.asarray(slope)[:, :, None, :, None], 0).reshape(x.shape)
+    inner = np.tanh(np.maximum(x, 0) * 0.37 + 0.1)
+    known = here * (1 - inner**2) * 0.37 * (np.asarray(x) > 0)
+    np.testing.assert_allclose(jax.jit(jax.grad(pooled))(x), known, atol=1e-6)
+    # Of equal ones only one gets it.
+    gradient = jax.grad(lambda x: jnp.sum(slope * max_pool(x)))(jnp.zeros_like(x))
+    np.testing.assert_allclose(jnp.sum(gradient), jnp.sum(slope), rtol=1e-5)
+    assert jnp.sum(gradient != 0) == slope.size
 
 
 @pytest.mark.parametrize(("name", "layers"), [("mlp-bias-free", 4), ("convnet-bias-free", 6)])

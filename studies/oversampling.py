@@ -69,8 +69,6 @@ class Config(TrainingOptions):
     """Also train with the small classes' loss times w_r, which the model takes for the same."""
     model_ratio: float = 1000.0
     """R of the model's own curves."""
-    epochs: int = 40
-    """Of each run; the rate falls by ten after a third and two thirds."""
     measures: int = 2
     """How often a run is measured, evenly through training; at its end always."""
     out: Path = Path("results/oversampling/digits")

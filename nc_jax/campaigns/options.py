@@ -28,7 +28,7 @@ class TrainingOptions:
     """λ, on all sets, or on one as in cifar10:0.01."""
     seeds: tuple[int, ...] = (0,)
     """Of weights, orders and the choice of images; one run each."""
-    epochs: int = 60
+    epochs: int = 40
     """Of each run; the rate falls by ten after a third and two thirds."""
     learning_rate: float = 0.2
     """At the start."""

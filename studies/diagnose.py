@@ -130,7 +130,7 @@ def findings(archive: FeatureArchive, seen: Measured, model: Predicted | None) -
             f"Take the model with care: it supposes features of at least {least} dimensions, "
             f"one fewer than classes, and these have {dimensions}."
         )
-    ratio = "all classes are as large"
+    ratio = "all classes are equally large"
     if model.ratio > 1:
         ratio = f"the largest class has {model.ratio:.4g} times the samples of the smallest"
     if model.rank >= least:

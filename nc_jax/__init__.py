@@ -40,6 +40,7 @@ from nc_jax.solvers import (
 )
 from nc_jax.surrogates import (
     DeepLayerPeeled,
+    DeepUnconstrainedFeatures,
     LayerPeeled,
     MultilayerUnconstrainedFeatures,
     UnconstrainedFeatures,
@@ -52,6 +53,7 @@ __all__ = [
     "ClassSizes",
     "CrossEntropy",
     "DeepLayerPeeled",
+    "DeepUnconstrainedFeatures",
     "EliminatedMultiStart",
     "FactoredMultiStart",
     "FactoredQuasiNewton",

@@ -19,7 +19,27 @@ STAGED = ((5, 4), (2, 3, 4), (3, 3, 4, 4), (5, 5, 5, 5))
 # Biases of the hidden layers and of the classifier.
 BIASES = {"": (True, True), "-bias-free": (False, False), "-head-bias": (False, True)}
 HIDDEN = (512, 512, 512)
+NORMALISED_HIDDEN = (1024, 1024)
 DENSE_RESNET = (1000, 10)
+
+
+class Head(NamedTuple):
+    """A network's last layers, as far as weight decay sees them.
+
+    Attributes:
+        branches: outputs of batch normalisations whose sum is the classifier's input,
+            with nothing between that could change their scale but ReLU and pooling;
+            0 where no layer is normalised.
+        rectified: whether a ReLU is last, so that no feature is negative.
+        layers: dense layers from the last normalisation on, or in a plain network from
+            its first layer's or last convolution's output on; the classifier is one.
+        bias: whether they have biases.
+    """
+
+    branches: int
+    rectified: bool = True
+    layers: int = 1
+    bias: bool = True
 
 
 class Network(NamedTuple):
@@ -29,20 +49,27 @@ class Network(NamedTuple):
         make: (image shape [h, w, c], K, key, width) to a module.
         features: name of the features that the classifier sees.
         side: that images must have, or None for any.
+        head: its last layers.
     """
 
     make: Callable[[tuple[int, ...], int, Array, float], Any]
     features: str
     side: int | None
+    head: Head
 
 
 def _vgg(depth: int) -> Network:
-    return Network(lambda s, k, key, width: VGG(depth, s[-1], k, key, width), "dense2", 32)
+    return Network(lambda s, k, key, width: VGG(depth, s[-1], k, key, width), "dense2", 32, Head(1))
 
 
 def _resnet(blocks: tuple[int, ...], bottleneck: bool = False) -> Network:
+    # Every block of the last stage adds a branch to the one of its projection.
+    head = Head(blocks[-1] + 1)
     return Network(
-        lambda s, k, key, width: ResNet(blocks, s[-1], k, key, width, bottleneck), "pooled", None
+        lambda s, k, key, width: ResNet(blocks, s[-1], k, key, width, bottleneck),
+        "pooled",
+        None,
+        head,
     )
 
 
@@ -51,14 +78,24 @@ def _mlp(bias: bool, head_bias: bool) -> Network:
         widths = [scaled(hidden, width) for hidden in HIDDEN]
         return MLP(math.prod(shape), widths, classes, key, bias, head_bias)
 
-    return Network(make, f"layer{len(HIDDEN)}", None)
+    head = Head(0, layers=len(HIDDEN), bias=head_bias)
+    return Network(make, f"layer{len(HIDDEN)}", None, head)
 
 
-def _convnet(bias: bool, head_bias: bool) -> Network:
+def _normalised_mlp(rectified: bool) -> Network:
+    def make(shape: tuple[int, ...], classes: int, key: Array, width: float) -> MLP:
+        widths = [scaled(hidden, width) for hidden in NORMALISED_HIDDEN]
+        return MLP(math.prod(shape), widths, classes, key, normalise=True, rectify_last=rectified)
+
+    return Network(make, f"layer{len(NORMALISED_HIDDEN)}", None, Head(1, rectified))
+
+
+def _convnet(bias: bool, head_bias: bool, normalise: bool = False) -> Network:
     def make(shape: tuple[int, ...], classes: int, key: Array, width: float) -> ConvNet:
-        return ConvNet(shape, classes, key, width, bias, head_bias)
+        return ConvNet(shape, classes, key, width, bias, head_bias, normalise)
 
-    return Network(make, f"layer{len(DENSE)}", None)
+    head = Head(1) if normalise else Head(0, layers=len(DENSE) + 1, bias=head_bias)
+    return Network(make, f"layer{len(DENSE)}", None, head)
 
 
 def _dense_resnet(shape: tuple[int, ...], classes: int, key: Array, width: float) -> DenseResNet:
@@ -72,8 +109,13 @@ NETWORKS: dict[str, Network] = {
     "small-resnet": _resnet(SMALL),
     **{f"resnet-{'-'.join(map(str, blocks))}": _resnet(blocks) for blocks in STAGED},
     **{f"mlp{suffix}": _mlp(*biases) for suffix, biases in BIASES.items()},
+    "mlp-norm": _normalised_mlp(rectified=True),
+    "mlp-norm-linear": _normalised_mlp(rectified=False),
     **{f"convnet{suffix}": _convnet(*biases) for suffix, biases in BIASES.items()},
-    "dense-resnet": Network(_dense_resnet, f"block{DENSE_RESNET[1]}", None),
+    "convnet-norm": _convnet(True, True, normalise=True),
+    "dense-resnet": Network(
+        _dense_resnet, f"block{DENSE_RESNET[1]}", None, Head(DENSE_RESNET[1] + 1)
+    ),
 }
 
 

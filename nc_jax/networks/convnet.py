@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from nc_jax.networks.layers import Convolution, Dense, keys_of, scaled
+from nc_jax.networks.layers import BatchNorm, Convolution, Dense, keys_of, scaled
 
 # Channels of the layers, each of which halves the image's sides.
 CHANNELS = (64, 128, 256)
@@ -23,6 +23,7 @@ class ConvNet(nnx.Module):
         width: multiplies all numbers of channels.
         bias: of all layers but the classifier.
         head_bias: of the classifier; as ``bias`` by default.
+        normalise: batch normalisation before every ReLU.
     """
 
     def __init__(
@@ -33,20 +34,24 @@ class ConvNet(nnx.Module):
         width: float = 1.0,
         bias: bool = True,
         head_bias: bool | None = None,
+        normalise: bool = False,
     ):
         keys = keys_of(key)
         height, breadth, channels = shape
-        convolutions, layers = [], []
+        convolutions, layers, norms = [], [], []
         for base in CHANNELS:
             outputs = scaled(base, width)
             convolutions.append(Convolution(channels, outputs, next(keys), stride=2, bias=bias))
             height, breadth, channels = (height + 1) // 2, (breadth + 1) // 2, outputs
+            norms.append(BatchNorm(outputs))
         self.convolutions = nnx.List(convolutions)
         inputs = height * breadth * channels
         for base in DENSE:
             layers.append(Dense(inputs, scaled(base, width), next(keys), bias))
             inputs = scaled(base, width)
+            norms.append(BatchNorm(inputs))
         self.layers = nnx.List(layers)
+        self.norms = nnx.List(norms if normalise else [])
         own = bias if head_bias is None else head_bias
         self.classifier = Dense(inputs, num_classes, next(keys), own)
 
@@ -57,13 +62,18 @@ class ConvNet(nnx.Module):
 
         Args:
             x: images [B, h, w, channels].
-            train: makes no difference here.
-            weights: of the samples [B]; make no difference here.
+            train: by the batch's own statistics.
+            weights: of the samples [B]; sum to one.
         """
-        features = {}
+        features, norms = {}, iter(self.norms)
+
+        def rectified(x: Array) -> Array:
+            norm = next(norms, None)
+            return jax.nn.relu(x if norm is None else norm(x, train, weights))
+
         for place, layer in enumerate(self.convolutions, 1):
-            x = features[f"convolution{place}"] = jax.nn.relu(layer(x))
+            x = features[f"convolution{place}"] = rectified(layer(x))
         x = jnp.reshape(x, (x.shape[0], -1))
         for place, layer in enumerate(self.layers, 1):
-            x = features[f"layer{place}"] = jax.nn.relu(layer(x))
+            x = features[f"layer{place}"] = rectified(layer(x))
         return self.classifier(x), features

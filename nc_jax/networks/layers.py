@@ -1,9 +1,9 @@
 """Dense, convolution and batch normalisation with PyTorch's initialisation and statistics.
 
 Parameters are float32; a layer computes in the dtype of its inputs, and batch
-normalisation takes its statistics in float32 whatever that is. ``weights`` [B] of
-the samples, where given, sum to one over a batch: padding has weight zero and
-touches neither statistics nor gradients.
+normalisation takes its statistics in float32, or in float64 where its inputs are.
+``weights`` [B] of the samples, where given, sum to one over a batch: padding has
+weight zero and touches neither statistics nor gradients.
 """
 
 import math
@@ -80,24 +80,33 @@ class BatchNorm(nnx.Module):
             mean, variance = self._statistics(x, weights)
         else:
             mean, variance = self.mean[...], self.variance[...]
-        factor = self.scale[...] * jax.lax.rsqrt(variance + EPSILON)
-        shift = self.offset[...] - mean * factor
-        return (x.astype(jnp.float32) * factor + shift).astype(x.dtype)
+        wide = _wide(x)
+        mean, variance = mean.astype(wide), variance.astype(wide)
+        factor = self.scale[...].astype(wide) * jax.lax.rsqrt(variance + EPSILON)
+        shift = self.offset[...].astype(wide) - mean * factor
+        return (x.astype(wide) * factor + shift).astype(x.dtype)
 
     def _statistics(self, x: Array, weights: Array | None) -> tuple[Array, Array]:
         """Mean and biased variance; the running variance takes the unbiased one."""
-        batch = x.shape[0]
-        weights = jnp.full(batch, 1 / batch, jnp.float32) if weights is None else weights
+        batch, wide = x.shape[0], _wide(x)
+        weights = jnp.full(batch, 1 / batch) if weights is None else weights
+        weights = weights.astype(wide)
         places = x[0, ..., 0].size
         inner = tuple(range(1, x.ndim - 1))
-        values = x.astype(jnp.float32)
+        values = x.astype(wide)
         mean = weights @ jnp.mean(values, axis=inner)
         variance = weights @ jnp.mean((values - mean) ** 2, axis=inner)
-        count = places * jnp.sum(weights > 0, dtype=jnp.float32)
+        count = places * jnp.sum(weights > 0, dtype=wide)
         unbiased = variance * count / jnp.maximum(count - 1, 1)
         for running, own in ((self.mean, mean), (self.variance, unbiased)):
-            running[...] = (1 - MOMENTUM) * running[...] + MOMENTUM * jax.lax.stop_gradient(own)
+            own = jax.lax.stop_gradient(own).astype(running[...].dtype)
+            running[...] = (1 - MOMENTUM) * running[...] + MOMENTUM * own
         return mean, variance
+
+
+def _wide(x: Array) -> Any:
+    """What statistics are taken in."""
+    return jnp.float64 if x.dtype == jnp.float64 else jnp.float32
 
 
 def scaled(channels: int, width: float) -> int:

@@ -20,6 +20,8 @@ class MLP(nnx.Module):
         bias: of the hidden layers.
         head_bias: of the classifier; as ``bias`` by default.
         normalise: batch normalisation after every hidden layer.
+        rectify_last: ReLU on the last hidden layer too; without it the features are
+            what batch normalisation gives.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class MLP(nnx.Module):
         bias: bool = True,
         head_bias: bool | None = None,
         normalise: bool = False,
+        rectify_last: bool = True,
     ):
         keys = keys_of(key)
         layers = []
@@ -41,11 +44,12 @@ class MLP(nnx.Module):
         self.norms = nnx.List([BatchNorm(width) for width in widths] if normalise else [])
         own = bias if head_bias is None else head_bias
         self.classifier = Dense(inputs, num_classes, next(keys), own)
+        self.rectify_last = rectify_last
 
     def __call__(
         self, x: Array, train: bool = False, weights: Array | None = None
     ) -> tuple[Array, dict[str, Array]]:
-        """Logits [B, K], and features by name: each hidden layer after ReLU.
+        """Logits [B, K], and features by name: each hidden layer, after ReLU if it has one.
 
         Args:
             x: images [B, …], flattened here.
@@ -58,7 +62,8 @@ class MLP(nnx.Module):
             x = layer(x)
             if len(self.norms):
                 x = self.norms[place](x, train, weights)
-            x = features[f"layer{place + 1}"] = jax.nn.relu(x)
+            rectified = self.rectify_last or place + 1 < len(self.layers)
+            x = features[f"layer{place + 1}"] = jax.nn.relu(x) if rectified else x
         return self.classifier(x), features
 
 

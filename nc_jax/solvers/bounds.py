@@ -2,10 +2,13 @@
 
 Where the program is convex in the logits, the class means of the point are a
 point of the convex form, whose duality gap bounds the optimum (averaging the
-samples of a class raises no convex cost). The supervised contrastive loss is
-convex in the inner products X of the features, X ⪰ 0 with tr(D X) bounded or
-priced. For balanced softmax-based losses Theorem 4 of Fang et al. 2021 gives the
-value. Elsewhere there is no bound: minus infinity.
+samples of a class raises no convex cost). Where features must not be negative the
+dual norm is max ‖Gᵀa‖ over a ≥ 0, ‖a‖ = 1, at most the root of the largest eigenvalue
+of G Gᵀ without its negative off-diagonal entries; this is exact for an orthogonal
+frame, and where classes share a direction and no other class would join. The
+supervised contrastive loss is convex in the inner products X of the features, X ⪰ 0
+with tr(D X) bounded or priced. For balanced softmax-based losses Theorem 4 of Fang
+et al. 2021 gives the value. Elsewhere there is no bound: minus infinity.
 """
 
 from typing import Any
@@ -19,6 +22,7 @@ from nc_jax.geometry import ClassSizes, gram
 from nc_jax.losses import CrossEntropy, MeanSquaredError, PowerSoftmax, SupervisedContrastive
 from nc_jax.solvers.certificates import certify_with
 from nc_jax.surrogates.deep import DeepLayerPeeled
+from nc_jax.surrogates.deep_unconstrained import DeepUnconstrainedFeatures
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits, value_and_gradient
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 from nc_jax.surrogates.layers import FactoredProgram, TopLayers, copies_of, labels_of
@@ -53,10 +57,12 @@ def _convex_form(model: FactoredProgram) -> Any:
         return LayerPeeled(sizes, model.weight_energy, model.feature_energy, loss)
     if isinstance(model, DeepLayerPeeled) and model.num_layers == 1 and not model.biased:
         return LayerPeeled(sizes, model.weight_energies[0], model.feature_energy, loss)
-    if isinstance(model, UnconstrainedFeatures):
+    one_layer = isinstance(model, DeepUnconstrainedFeatures) and model.num_layers == 1
+    if isinstance(model, UnconstrainedFeatures) or one_layer:
         if model.lambda_b is not None and not isinstance(loss, CrossEntropy | MeanSquaredError):
             return None
-        return UnconstrainedFeatures(sizes, model.lambda_w, model.lambda_h, model.lambda_b, loss)
+        penalties = model.lambda_w, model.lambda_h, model.lambda_b
+        return UnconstrainedFeatures(sizes, *penalties, loss, nonnegative=model.nonnegative)
     return None
 
 
@@ -70,10 +76,21 @@ def _convex_bound(model: GroupedProgram, samples: tuple[int, ...], layers: TopLa
     bias = layers.biases[0] if layers.biases else None
     point = GroupLogits(jnp.zeros(len(samples), dtype), logits / model.row_scale[:, None], bias)
     _, slope = value_and_gradient(model, point)
-    norm = jnp.sum(jnp.sqrt(_squared_singular_values(point.between)))
-    steepest = jnp.sqrt(jnp.max(_squared_singular_values(slope.between)))
+    if getattr(model, "nonnegative", False):
+        rows = jnp.linalg.norm(means / model.row_scale[:, None], axis=0)
+        norm = jnp.sum(rows * jnp.linalg.norm(layers.weights[0], axis=0))
+        # A product of nonnegative vectors gains nothing from a negative entry.
+        steepest = jnp.sqrt(jnp.max(jnp.linalg.eigvalsh(_without_negatives(gram(slope.between)))))
+    else:
+        norm = jnp.sum(jnp.sqrt(_squared_singular_values(point.between)))
+        steepest = jnp.sqrt(jnp.max(_squared_singular_values(slope.between)))
     certificate = certify_with(model, point, steepest, norm)
     return certificate.objective - certificate.gap
+
+
+def _without_negatives(square: Array) -> Array:
+    """The matrix with its negative off-diagonal entries at zero."""
+    return jnp.where(jnp.eye(len(square), dtype=bool), square, jnp.maximum(square, 0))
 
 
 def _squared_singular_values(matrix: Array) -> Array:

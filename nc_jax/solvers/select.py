@@ -23,11 +23,12 @@ from nc_jax.solvers.reduced import ReducedInteriorPoint
 from nc_jax.solvers.solution import Solution
 from nc_jax.solvers.two_groups import TwoGroupRoot
 from nc_jax.surrogates.deep import DeepLayerPeeled
+from nc_jax.surrogates.deep_unconstrained import DeepUnconstrainedFeatures
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 from nc_jax.surrogates.multilayer import LayerInputs, MultilayerUnconstrainedFeatures
 from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
 
-TopLayersModel = LayerPeeled | UnconstrainedFeatures | DeepLayerPeeled
+TopLayersModel = LayerPeeled | UnconstrainedFeatures | DeepLayerPeeled | DeepUnconstrainedFeatures
 Surrogate = TopLayersModel | MultilayerUnconstrainedFeatures
 MultilayerSolver = EliminatedMultiStart | LayerwiseMultiStart
 
@@ -87,10 +88,13 @@ def _choose(model: TopLayersModel) -> Solver:
 
 def _convex(model: TopLayersModel) -> bool:
     """Whether the solvers over group numbers take the model."""
-    if isinstance(model, DeepLayerPeeled) or not model.loss.convex:
+    deep = isinstance(model, DeepLayerPeeled | DeepUnconstrainedFeatures)
+    if deep or not model.loss.convex:
         return False
     if isinstance(model, LayerPeeled):
         return model.feature_power is None
+    if model.nonnegative:
+        return False
     return model.lambda_b is None or isinstance(model.loss, CrossEntropy | MeanSquaredError)
 
 
@@ -248,8 +252,9 @@ def _check(model: Any, solver: Any) -> None:
     """Raises TypeError unless the arguments are a model and a solver (or None)."""
     if not isinstance(model, Surrogate):
         raise TypeError(
-            "model must be a LayerPeeled, UnconstrainedFeatures, DeepLayerPeeled or "
-            f"MultilayerUnconstrainedFeatures model, got {type(model).__name__}"
+            "model must be a LayerPeeled, UnconstrainedFeatures, DeepLayerPeeled, "
+            "DeepUnconstrainedFeatures or MultilayerUnconstrainedFeatures model, "
+            f"got {type(model).__name__}"
         )
     if solver is not None and not callable(solver):
         raise TypeError(f"solver must be a solver such as ReducedInteriorPoint(), got {solver!r}")

@@ -313,6 +313,8 @@ def require_convex(model: GroupedProgram, solver: str) -> None:
         )
     if getattr(model, "feature_power", None) is not None:
         raise ValueError(f"{solver} takes no feature_power; use FactoredMultiStart")
+    if getattr(model, "nonnegative", False):
+        raise ValueError(f"{solver} takes no nonnegative features; use FactoredMultiStart")
     if not model.loss.convex:
         raise ValueError(
             f"{solver} certifies losses that are convex in the logits, which "

@@ -111,7 +111,7 @@ class DeepLayerPeeled:
             weight_energies=energies,
             feature_energy=feature_energy,
             loss=loss,
-            widths=_widths(widths, layers, sizes.num_classes),
+            widths=layer_widths(widths, layers, sizes.num_classes),
             activation=activation,
             biased=bool(biased),
             joint=joint,
@@ -179,7 +179,7 @@ class DeepLayerPeeled:
         return mean_loss(self, layers)
 
 
-def _widths(widths: Any, layers: int, num_classes: int) -> tuple[int, ...]:
+def layer_widths(widths: Any, layers: int, num_classes: int) -> tuple[int, ...]:
     """The input width of each of the m layers."""
     if widths is None:
         widths = 2 * num_classes

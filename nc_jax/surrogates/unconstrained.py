@@ -12,6 +12,14 @@ coincide and this is the convex program
 
 λ_Z = √(λ_W λ_H), D = diag(n_k). Class sizes are absolute here: a class of n_k
 samples pays for n_k features, where the Layer-Peeled Model averages over classes.
+
+Features that leave a ReLU are not negative. With h ≥ 0 the nuclear norm becomes
+the gauge Ω of the products of a nonnegative and a free vector, which is convex too:
+
+    Ω(X) = min Σ_j ‖a_j‖ ‖b_j‖ over X = Σ_j a_j b_jᵀ, a_j ≥ 0;  ‖X‖_* ≤ Ω(X) ≤ Σ_k ‖X_k‖.
+
+The right end is reached by an orthogonal frame of features, a direction for every
+class (Dang et al., arXiv 2401.02058, find it optimal for bias-free cross-entropy).
 """
 
 from typing import Any
@@ -32,7 +40,7 @@ from nc_jax.surrogates.layers import (
 )
 
 
-@immutable(static=("dimension", "samples"))
+@immutable(static=("dimension", "samples", "nonnegative"))
 class UnconstrainedFeatures:
     """An unconstrained feature model, or a batch of them.
 
@@ -46,6 +54,7 @@ class UnconstrainedFeatures:
         dimension: p, static; at least K−1 (K for a loss that is not
             shift-invariant).
         samples: s_k, free features of each class, static.
+        nonnegative: whether no feature may be negative, as behind a ReLU, static.
     """
 
     sizes: ClassSizes
@@ -55,6 +64,7 @@ class UnconstrainedFeatures:
     loss: Loss
     dimension: int
     samples: tuple[int, ...]
+    nonnegative: bool
 
     activation = "identity"
 
@@ -67,6 +77,7 @@ class UnconstrainedFeatures:
         loss: Loss | None = None,
         dimension: int | None = None,
         samples: Any = 1,
+        nonnegative: bool = False,
     ):
         """Checks and converts; see the class for the arguments.
 
@@ -77,8 +88,9 @@ class UnconstrainedFeatures:
             lambda_h: λ_H, a number or an array.
             lambda_b: λ_b, a number or an array; 0 for an unregularised bias.
             loss: cross-entropy by default.
-            dimension: p; K by default.
+            dimension: p; K by default, 2K for nonnegative features.
             samples: a count of free features for every class, or K counts.
+            nonnegative: whether features are held at zero or above.
 
         Raises:
             TypeError, ValueError: naming the argument that is wrong.
@@ -98,12 +110,17 @@ class UnconstrainedFeatures:
             )
         require_broadcast(sizes, numbers, loss)
         least = sizes.num_classes - 1 if loss.shift_invariant else sizes.num_classes
-        dimension = sizes.num_classes if dimension is None else dimension
+        if nonnegative and isinstance(loss, SupervisedContrastive):
+            raise ValueError("nonnegative must be False for a loss on features")
+        # Room for classes to leave a direction that they share with another.
+        usual = sizes.num_classes * (2 if nonnegative else 1)
+        dimension = usual if dimension is None else dimension
         dimension = require_count("dimension", dimension, least)
         sizes = ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership)
         numbers.setdefault("lambda_b", None)
         samples = sample_counts(samples, sizes.num_classes)
-        set_fields(self, sizes=sizes, loss=loss, dimension=dimension, samples=samples, **numbers)
+        numbers |= {"samples": samples, "nonnegative": bool(nonnegative)}
+        set_fields(self, sizes=sizes, loss=loss, dimension=dimension, **numbers)
 
     @property
     def num_classes(self) -> int:
@@ -160,6 +177,8 @@ class UnconstrainedFeatures:
     def objective(self, logits: Array, bias: Array | None = None) -> Array:
         """The convex form of a single model, for W H [K, K] and a bias [K].
 
+        Of features of any sign; nonnegative ones cost at least as much.
+
         Args:
             logits: [K, K] row k are w_j·h_k, without the bias.
             bias: [K]; zero by default.
@@ -188,6 +207,7 @@ class UnconstrainedFeatures:
     def layers(self, parameters: Any) -> TopLayers:
         """Both factors weigh the same in the parameters, which evens out the curvature."""
         features, *weights = parameters["matrices"]
+        features = features**2 if self.nonnegative else features
         copies = copies_of(self.sizes, self.samples)
         # Random parameters of order one are to give logits of order one.
         size = jnp.sqrt(jnp.sqrt(jnp.max(copies)))

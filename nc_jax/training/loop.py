@@ -137,8 +137,13 @@ class Trainer:
         params, stats = zip(*(make(jnp.asarray(seed, jnp.uint32)) for seed in seeds), strict=True)
         params, stats = (jax.tree.map(lambda *own: jnp.stack(own), *all) for all in (params, stats))
         weights = self._on_devices((params, stats, jax.tree.map(jnp.zeros_like, params)))
-        nothing = np.zeros(self.together, np.int32), np.full(self.together, np.nan, np.float32)
-        return Stack(weights, *nothing)
+        return Stack(weights, *self._nothing())
+
+    def continued(self, weights: Sequence[Weights]) -> Stack:
+        """A stack that goes on from given weights [at most ``together``], at rest."""
+        moved = [(params, stats, jax.tree.map(jnp.zeros_like, v)) for params, stats, v in weights]
+        stacked = jax.tree.map(lambda *own: jnp.stack(own), *self._filled(moved))
+        return Stack(self._on_devices(stacked), *self._nothing())
 
     def restored(self, saved: Stack) -> Stack:
         """A stack from arrays that were saved."""
@@ -195,6 +200,10 @@ class Trainer:
             if (stack.ended[: len(runs)] > 0).all():
                 return
 
+    def _nothing(self) -> tuple[np.ndarray, np.ndarray]:
+        """No run broken down, no loss known."""
+        return np.zeros(self.together, np.int32), np.full(self.together, np.nan, np.float32)
+
     def _filled(self, values: list[Any]) -> list[Any]:
         """As many as are trained together, the last one repeated."""
         return [*values, *[values[-1]] * (self.together - len(values))]
@@ -206,6 +215,7 @@ class Trainer:
 
     def _make_epoch(self) -> Callable[..., tuple[Weights, Array]]:
         step, size = sgd_step(self.graph, self.recipe), self.recipe.batch_size
+        even = self.recipe.even_batches
 
         def epoch(
             weights: Weights, images: Images, fixed: Any, varying: Any
@@ -216,13 +226,19 @@ class Trainer:
             scores = jax.random.uniform(key, (self.length,), jnp.float32)
             # What only fills the list up goes to its end.
             order = indices[jnp.argsort(jnp.where(places < count, scores, 2.0))]
+            steps = -(-count // size)
 
             def body(number: Array, carry: tuple[Weights, Array]) -> tuple[Weights, Array]:
                 weights, total = carry
-                own = jax.lax.dynamic_slice(order, (number * size,), (size,))
-                inside = (number * size + jnp.arange(size, dtype=jnp.int32) < count).astype(
-                    jnp.float32
-                )
+                first, last = number * size, jnp.minimum((number + 1) * size, count)
+                if even:
+                    least, larger = count // steps, count % steps
+                    first = number * least + jnp.minimum(number, larger)
+                    last = first + least + (number < larger).astype(jnp.int32)
+                # Even batches can reach beyond the end, where a slice would be moved.
+                taken = jnp.minimum(first + jnp.arange(size, dtype=jnp.int32), self.length - 1)
+                own = order[taken]
+                inside = (first + jnp.arange(size, dtype=jnp.int32) < last).astype(jnp.float32)
                 x, labels = images.batch(own)
                 shares = inside / jnp.sum(inside)
                 *weights, loss = step(
@@ -230,7 +246,6 @@ class Trainer:
                 )
                 return tuple(weights), total + loss * jnp.sum(inside)
 
-            steps = -(-count // size)
             start = (weights, jnp.zeros((), jnp.float32))
             weights, total = jax.lax.fori_loop(0, steps, body, start)
             return weights, total / count.astype(jnp.float32)
@@ -314,6 +329,7 @@ def train(
     folder: Path | None = None,
     every: int = 10,
     watch: Callable[[Progress], None] | None = None,
+    weights: Sequence[Weights] | None = None,
 ) -> list[Progress]:
     """Trains runs together, from their newest checkpoint where there is one.
 
@@ -326,6 +342,8 @@ def train(
         folder: of their checkpoints; none by default.
         every: epochs between checkpoints.
         watch: called after each epoch for every run that had not broken down before.
+        weights: of every run to start from, such as another run's end; its velocity is
+            set to zero. Fresh ones by default.
 
     Returns:
         Every run's end; a broken one's is the epoch that broke it.
@@ -338,6 +356,8 @@ def train(
     saved = load_checkpoint(folder, like) if folder is not None else None
     done = 0 if saved is None else saved.epoch
     stack = trainer.start(runs) if saved is None else trainer.restored(saved.tree)
+    if saved is None and weights is not None:
+        stack = trainer.continued(weights)
     for epoch, after in trainer.epochs(runs, stack, done):
         done, stack = epoch, after
         for state in _states(trainer, len(runs), done, stack):

@@ -6,7 +6,7 @@ import math
 from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive
 
 PRECISIONS = ("float32", "bfloat16")
-DECAYED = ("all", "kernels")
+DECAYED = ("all", "kernels", "effective")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +20,17 @@ class Recipe:
         learning_rate: η at the start.
         momentum: μ.
         weight_decay: λ.
-        decayed: what λ acts on: 'all' parameters, or 'kernels' alone, which leaves out
-            biases and batch normalisation.
+        decayed: what λ acts on: 'all' parameters; 'kernels' alone, which leaves out
+            biases and batch normalisation; or 'effective', which leaves out the layers
+            that a batch normalisation follows: their scale has no effect on outputs, so
+            that their decay changes no stationary point, only the size of their steps.
         epochs: passes over an epoch's list.
         milestones: epochs after which η is multiplied.
         factor: by this.
         batch_size: images of a step; an epoch's last batch may be smaller.
+        even_batches: as many batches of almost the same size in its place. A last batch
+            of a few images has statistics of its own, which can keep a network from
+            learning classes of few samples.
         loss: of logits and label.
         precision: of the computations; parameters and statistics are float32.
     """
@@ -38,6 +43,7 @@ class Recipe:
     milestones: tuple[int, ...] = (116, 233)
     factor: float = 0.1
     batch_size: int = 128
+    even_batches: bool = False
     loss: Loss = CrossEntropy()
     precision: str = "float32"
 

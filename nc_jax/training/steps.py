@@ -65,4 +65,17 @@ def _decayed(recipe: Recipe, params: Any) -> Any:
     """Which parameters weight decay acts on."""
     if recipe.decayed == "all":
         return None
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+    if recipe.decayed == "kernels":
+        return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+    own = {"scale", "offset"}
+    paths = [_names(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    if not any(own & names for names in paths):
+        return None
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: bool((own | {"classifier"}) & _names(path)), params
+    )
+
+
+def _names(path: tuple[Any, ...]) -> set[str]:
+    """Parts of a parameter's path."""
+    return {str(getattr(part, "key", getattr(part, "name", ""))) for part in path}

@@ -1,0 +1,182 @@
+"""Unconstrained features below several layers, every one under weight decay.
+
+Minimise over weights W_1 … W_m, features h_{k,i} and (optionally) biases b_1 … b_m
+
+    (1/N) Σ L(f(h_{k,i}), k) + (λ_W/2) Σ_l ‖W_l‖² + (λ_H/2) Σ ‖h_{k,i}‖² (+ (λ_b/2) Σ_l ‖b_l‖²),
+
+f(h) = b_m + W_m s(b_{m−1} + W_{m−1} s(… W_1 h)) (Súkeník et al. 2023; Dang et al.,
+arXiv 2301.00437, with λ‖·‖² for our (λ/2)‖·‖²). One layer is
+:class:`UnconstrainedFeatures`. Not convex for m ≥ 2: a product of three or more
+decayed factors has a strict local minimum at zero, so a class may stay unlearnt
+although learning it is better. :func:`nc_jax.theory.deep_linear_optimum` has the
+optimum of linear layers under the squared error.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
+from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
+from nc_jax.immutable import immutable, set_fields
+from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, loss_shapes, require_loss
+from nc_jax.surrogates.deep import layer_widths
+from nc_jax.surrogates.layers import (
+    ACTIVATIONS,
+    TopLayers,
+    copies_of,
+    mean_loss,
+    random_matrices,
+    sample_counts,
+)
+
+
+@immutable(static=("widths", "activation", "samples", "nonnegative"))
+class DeepUnconstrainedFeatures:
+    """A deep unconstrained feature model, or a batch of them.
+
+    Attributes:
+        sizes: absolute class sizes n_k; G groups over K classes.
+        lambda_w: λ_W > 0 [...], weight decay of every layer's weights.
+        lambda_h: λ_H > 0 [...], weight decay of every sample's features.
+        lambda_b: λ_b ≥ 0 [...], weight decay of every layer's bias; None for no biases.
+        loss: a loss of logits and label.
+        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static.
+        activation: 'relu' or 'identity' (a deep linear head), static.
+        samples: s_k, free features of each class, static.
+        nonnegative: whether no feature may be negative, static.
+    """
+
+    sizes: ClassSizes
+    lambda_w: Array
+    lambda_h: Array
+    lambda_b: Array | None
+    loss: Loss
+    widths: tuple[int, ...]
+    activation: str
+    samples: tuple[int, ...]
+    nonnegative: bool
+
+    def __init__(
+        self,
+        sizes: Any,
+        num_layers: int,
+        lambda_w: Any,
+        lambda_h: Any,
+        lambda_b: Any = None,
+        loss: Loss | None = None,
+        activation: str = "relu",
+        widths: Any = None,
+        samples: Any = 1,
+        nonnegative: bool = False,
+    ):
+        """Checks and converts; see the class for the arguments.
+
+        Args:
+            sizes: a :class:`ClassSizes` or an array [K]; leading axes make a batch.
+            num_layers: m ≥ 1.
+            lambda_w: λ_W, a number or an array.
+            lambda_h: λ_H, a number or an array.
+            lambda_b: λ_b, a number or an array; 0 for unregularised biases.
+            loss: cross-entropy by default; not a loss on features.
+            activation: 'relu' or 'identity'.
+            widths: p, or the m widths p, d_1 … d_{m−1}; 2K by default.
+            samples: a count of free features for every class, or K counts.
+            nonnegative: whether features are held at zero or above.
+
+        Raises:
+            TypeError, ValueError: naming the argument that is wrong.
+        """
+        loss = require_loss(CrossEntropy() if loss is None else loss)
+        if isinstance(loss, SupervisedContrastive):
+            raise TypeError("loss must be a loss of logits, got SupervisedContrastive")
+        layers = require_count("num_layers", num_layers, 1)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        raw = sizes.group_sizes if isinstance(sizes, ClassSizes) else sizes
+        sizes = class_sizes(sizes)
+        dtype = common_dtype(raw, lambda_w, lambda_h, lambda_b)
+        given = {"lambda_w": lambda_w, "lambda_h": lambda_h}
+        given |= {} if lambda_b is None else {"lambda_b": lambda_b}
+        numbers = {}
+        for name, value in given.items():
+            numbers[name] = float_array(name, value, dtype)
+            zero, lanes = name == "lambda_b", numbers[name].ndim > 0
+            require_positive(name, numbers[name], lanes=lanes, or_zero=zero)
+        require_broadcast(sizes, numbers, loss)
+        numbers.setdefault("lambda_b", None)
+        set_fields(
+            self,
+            sizes=ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership),
+            loss=loss,
+            widths=layer_widths(widths, layers, sizes.num_classes),
+            activation=activation,
+            samples=sample_counts(samples, sizes.num_classes),
+            nonnegative=bool(nonnegative),
+            **numbers,
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.sizes.num_classes
+
+    @property
+    def num_layers(self) -> int:
+        """The number of layers m."""
+        return len(self.widths)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The leading axes; () for a single model."""
+        bias = () if self.lambda_b is None else self.lambda_b.shape
+        return jnp.broadcast_shapes(
+            self.sizes.group_sizes.shape[:-1],
+            self.lambda_w.shape,
+            self.lambda_h.shape,
+            bias,
+            *loss_shapes(self.loss),
+        )
+
+    @property
+    def valid(self) -> Array:
+        """[...] whether sizes and penalties of a lane are what they must be."""
+        good = jnp.all(is_positive(self.sizes.group_sizes), axis=-1)
+        good = good & is_positive(self.lambda_w) & is_positive(self.lambda_h)
+        if self.lambda_b is None:
+            return good
+        return good & jnp.isfinite(self.lambda_b) & (self.lambda_b >= 0)
+
+    def start(self, key: Array) -> dict[str, Any]:
+        """Random factors of order one, features in units of their √(n_k/s_k); zero biases."""
+        dtype = self.sizes.group_sizes.dtype
+        outputs = (*self.widths[1:], self.num_classes)
+        shapes = [(sum(self.samples), self.widths[0])]
+        shapes += list(zip(outputs, self.widths, strict=True))
+        matrices = random_matrices(key, shapes, dtype)
+        biases = () if self.lambda_b is None else tuple(jnp.zeros(d, dtype) for d in outputs)
+        return {"matrices": matrices, "biases": biases}
+
+    def layers(self, parameters: Any) -> TopLayers:
+        """Features in units in which they weigh as much as the weights do."""
+        features, *weights = parameters["matrices"]
+        features = features**2 if self.nonnegative else features
+        copies = copies_of(self.sizes, self.samples)
+        # Random starts are to be large: zero attracts wherever m ≥ 2.
+        size = jnp.max(copies) ** (0.5 / (self.num_layers + 1))
+        ratio = (self.lambda_w / self.lambda_h) ** (0.5 / (self.num_layers + 1))
+        own = size * ratio**self.num_layers / jnp.sqrt(copies)[:, None] * features
+        scaled = tuple(2 * size / ratio * weight for weight in weights)
+        return TopLayers(own, scaled, parameters["biases"])
+
+    def cost(self, layers: TopLayers) -> Array:
+        """Mean loss and weight decay, from the definition."""
+        copies = copies_of(self.sizes, self.samples)
+        decay = self.lambda_h * jnp.sum(copies * jnp.sum(layers.features**2, axis=-1))
+        for weight in layers.weights:
+            decay = decay + self.lambda_w * jnp.sum(weight**2)
+        if self.lambda_b is not None:
+            for bias in layers.biases:
+                decay = decay + self.lambda_b * jnp.sum(bias**2)
+        return mean_loss(self, layers) + 0.5 * decay

@@ -25,6 +25,7 @@ ROOMS = {
     "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
     "specs": {"experiments", "sweeps"},
     "campaigns": {
+        "prediction",
         "training",
         "report",
         "networks",
@@ -35,6 +36,8 @@ ROOMS = {
         "geometry",
     },
     "diagnosis": BASE | {"solvers", "surrogates", "metrics", "geometry"},
+    "prediction": BASE
+    | {"training", "networks", "theory", "solvers", "surrogates", "metrics", "losses", "geometry"},
     "training": BASE | {"networks", "losses", "metrics", "geometry"},
 }
 FOLDERS = ("nc_jax", "studies", "benchmarks", "tests")

@@ -1,6 +1,8 @@
 """The trainings of a study, from their list to a table of measures beside the model."""
 
 from nc_jax.campaigns.campaign import Campaign, Training, measure_collapse, train_all
+from nc_jax.campaigns.chains import train_chains
+from nc_jax.campaigns.layers import measure_rows
 from nc_jax.campaigns.options import (
     TrainingOptions,
     check_options,
@@ -36,11 +38,13 @@ __all__ = [
     "load_splits",
     "majority_size_of",
     "measure_collapse",
+    "measure_rows",
     "pairs_of",
     "predict_minority",
     "recipe_of",
     "require_distinct",
     "step_training",
     "train_all",
+    "train_chains",
     "train_plans",
 ]

@@ -26,6 +26,7 @@ from nc_jax.report.files import write_atomically
 from nc_jax.training.images import Images
 from nc_jax.training.loop import Progress, Run, Trainer, train
 from nc_jax.training.measures import measure
+from nc_jax.training.steps import Weights
 
 MEASURES, TABLE, CHECKPOINTS = "measures", "table", "checkpoints"
 TOGETHER = "together.json"
@@ -104,27 +105,30 @@ def train_all(
     Raises:
         OSError: the folder cannot be written; what was written is whole.
     """
-    names = [_name(campaign, training) for training in trainings]
-    found = _finished(campaign.folder, names)
+    names = [name_of(campaign, training) for training in trainings]
+    found = finished_rows(campaign.folder, names)
     todo = [i for i, name in enumerate(names) if name not in found]
-    watch(sum(_images(trainings[i]) for i, name in enumerate(names) if name in found), 0)
+    watch(sum(images_of(trainings[i]) for i, name in enumerate(names) if name in found), 0)
     # Alike in length, so that none waits long for another.
     todo.sort(key=lambda i: -len(trainings[i].run.indices))
     if todo:
-        trainer = _trainer(campaign, [trainings[i].run for i in todo], len(names))
+        trainer = trainer_of(campaign, [trainings[i].run for i in todo], len(names))
         for first in range(0, len(todo), trainer.together):
             own = todo[first : first + trainer.together]
             group = {names[i]: trainings[i] for i in own}
-            found |= _train_group(campaign, trainer, group, watch)
+            rows, _, checkpoints = train_group(campaign, trainer, group, watch)
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            found |= rows
     return pd.concat([found[name] for name in names], ignore_index=True)
 
 
-def _images(training: Training) -> int:
+def images_of(training: Training) -> int:
+    """Images that a training goes through."""
     return len(training.run.indices) * training.run.recipe.epochs
 
 
-def _name(campaign: Campaign, training: Training) -> str:
-    """A digest of all that a training's rows depend on."""
+def name_of(campaign: Campaign, training: Training, before: str = "") -> str:
+    """A digest of all that a training's rows depend on; ``before`` names what it goes on from."""
     run = training.run
     weights = None if run.class_weights is None else np.asarray(run.class_weights).tolist()
     text = [
@@ -135,13 +139,14 @@ def _name(campaign: Campaign, training: Training) -> str:
         campaign.measure.__qualname__,
     ]
     text += [dict(training.about), training.minority, run.seed, weights]
+    text += [before] if before else []
     digest = hashlib.sha256(json.dumps(text, sort_keys=True, default=str).encode())
     for indices in (run.indices, training.subset):
         digest.update(np.ascontiguousarray(indices, np.int64).tobytes())
     return digest.hexdigest()[:16]
 
 
-def _finished(folder: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]:
+def finished_rows(folder: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Rows of those trainings that are done."""
     wanted, found = set(names), {}
     for path in sorted(folder.glob(f"*/{TABLE}.parquet")):
@@ -163,7 +168,7 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
         return pd.DataFrame()
 
 
-def _trainer(campaign: Campaign, runs: Sequence[Run], wanted: int) -> Trainer:
+def trainer_of(campaign: Campaign, runs: Sequence[Run], wanted: int) -> Trainer:
     """A trainer of the same number of runs at once as before a kill, of all that are wanted."""
     path = campaign.folder / TOGETHER
     machine = f"{jax.default_backend()} {len(jax.local_devices())} {wanted}"
@@ -181,18 +186,33 @@ def _trainer(campaign: Campaign, runs: Sequence[Run], wanted: int) -> Trainer:
     return trainer
 
 
-def _train_group(
+def train_group(
     campaign: Campaign,
     trainer: Trainer,
     group: Mapping[str, Training],
     watch: Callable[[int, int], None],
-) -> dict[str, pd.DataFrame]:
-    """Trains a group to its end, from where it was; rows by the trainings' names."""
+    weights: Sequence[Weights] | None = None,
+) -> tuple[dict[str, pd.DataFrame], list[Weights], Path]:
+    """Trains a group to its end, from where it was.
+
+    Args:
+        campaign: what its trainings share.
+        trainer: of at least as many runs at once.
+        group: trainings by name.
+        watch: see :func:`train_all`.
+        weights: of each to start from; fresh ones by default.
+
+    Returns:
+        Rows by name, the weights at the end, and the folder of the checkpoints, which
+        is left to the caller to remove.
+    """
     digest = hashlib.sha256(" ".join(group).encode()).hexdigest()[:16]
     folder = campaign.folder / digest
     report.prepare_folder(folder)
     names, trainings = list(group), list(group.values())
     rows = _read(folder, MEASURES).to_dict("records")
+    # A chain that was stopped later comes back here for the weights alone.
+    rows = rows or _read(folder, TABLE).to_dict("records")
     seen = [0] * len(names)
 
     def record(state: Progress) -> None:
@@ -215,14 +235,15 @@ def _train_group(
             record(state)
 
     runs = [training.run for training in trainings]
-    ends = train(trainer, runs, folder / CHECKPOINTS, campaign.checkpoint, look)
+    checkpoints = folder / CHECKPOINTS
+    ends = train(trainer, runs, checkpoints, campaign.checkpoint, look, weights)
     for name, end in zip(names, ends, strict=True):
         # Killed between its last checkpoint and its last rows.
         if not any(row["run"] == name and row["epoch"] == end.epoch for row in rows):
             record(end)
     table = pd.DataFrame(rows)
     report.write_table(table, folder, TABLE)
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     (folder / f"{MEASURES}.parquet").unlink(missing_ok=True)
     table = table.sort_values("epoch", kind="stable")
-    return {str(name): own.drop(columns="run") for name, own in table.groupby("run")}
+    found = {str(name): own.drop(columns="run") for name, own in table.groupby("run")}
+    return found, [end.fetch() for end in ends], checkpoints

@@ -29,11 +29,15 @@ class TrainingOptions:
     seeds: tuple[int, ...] = (0,)
     """Of weights, orders and the choice of images; one run each."""
     epochs: int = 40
-    """Of each run; the rate falls by ten after a third and two thirds."""
+    """Of each run."""
     learning_rate: float = 0.2
     """At the start."""
+    lowered: tuple[float, ...] | None = None
+    """Shares of the training after which the rate falls by ten; none for a third and two thirds."""
     batch: int = 64
     """Images of a step."""
+    even_batches: bool = False
+    """Batches of almost the same size, in place of a smaller last one."""
     test_size: int = 2000
     """Images held out, at most, that accuracies are taken over."""
     measures: int = 4
@@ -71,6 +75,8 @@ def check_options(options: TrainingOptions) -> None:
     for name in ("width", "learning_rate"):
         if not 0 < getattr(options, name) < math.inf:
             raise ValueError(f"{_flag(name)} must be positive and finite")
+    if not all(0 < share < 1 for share in options.lowered or ()):
+        raise ValueError(f"--lowered must be shares between 0 and 1, got {options.lowered}")
     try:
         decays = [float(_bare(decay)) for decay in options.weight_decays]
     except ValueError:
@@ -118,7 +124,7 @@ def recipe_of(
     options: TrainingOptions,
     weight_decay: float,
     loss: Loss | None = None,
-    decayed: Literal["all", "kernels"] = "all",
+    decayed: Literal["all", "kernels", "effective"] = "all",
 ) -> Recipe:
     """The recipe of Fang et al. 2021, over as many epochs as asked for."""
     recipe = Recipe(
@@ -126,7 +132,13 @@ def recipe_of(
         weight_decay=weight_decay,
         decayed=decayed,
         batch_size=options.batch,
+        even_batches=options.even_batches,
         loss=CrossEntropy() if loss is None else loss,
         precision=options.precision,
     )
-    return recipe.shortened(options.epochs)
+    recipe = recipe.shortened(options.epochs)
+    if options.lowered is None:
+        return recipe
+    milestones = {max(1, round(share * options.epochs)) for share in options.lowered}
+    milestones = tuple(sorted(epoch for epoch in milestones if epoch < options.epochs))
+    return dataclasses.replace(recipe, milestones=milestones)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from nc_jax import report
 from nc_jax.campaigns.campaign import Campaign, Measure, Training, measure_collapse, train_all
+from nc_jax.campaigns.chains import train_chains
 from nc_jax.campaigns.options import TrainingOptions
 from nc_jax.networks import NETWORKS
 from nc_jax.training import DATA_SETS, ImageData, digest_of, load_images, resized
@@ -27,11 +28,18 @@ class Plan:
         data: the set of images.
         network: of :data:`nc_jax.networks.NETWORKS`.
         trainings: whose recipes agree up to learning rate, weight decay and milestones.
+        chains: further trainings, each leg of which goes on from the one before.
     """
 
     data: str
     network: str
     trainings: Sequence[Training]
+    chains: Sequence[Sequence[Training]] = ()
+
+    @property
+    def legs(self) -> list[Training]:
+        """All trainings, chained or not."""
+        return [*self.trainings, *(leg for chain in self.chains for leg in chain)]
 
 
 def load_splits(options: TrainingOptions) -> dict[str, tuple[ImageData, ImageData]]:
@@ -72,12 +80,15 @@ def train_plans(
     Returns:
         What :func:`nc_jax.campaigns.train_all` gives, of all plans.
     """
-    images = sum(len(t.run.indices) for plan in plans for t in plan.trainings) * options.epochs
+    images = sum(len(t.run.indices) for plan in plans for t in plan.legs) * options.epochs
     tables = []
     with report.points_bar(images, "images", "runs broke down") as watch:
         for plan in plans:
             campaign = _campaign(options, splits[plan.data], plan, measure)
-            tables.append(train_all(campaign, plan.trainings, watch))
+            if plan.trainings:
+                tables.append(train_all(campaign, plan.trainings, watch))
+            if plan.chains:
+                tables.append(train_chains(campaign, plan.chains, watch))
     table = pd.concat(tables, ignore_index=True)
     return table.assign(**{name: np.nan for name in columns if name not in table})
 
@@ -85,10 +96,10 @@ def train_plans(
 def _campaign(
     options: TrainingOptions, splits: tuple[ImageData, ImageData], plan: Plan, measure: Measure
 ) -> Campaign:
-    known, recipe = DATA_SETS[plan.data], plan.trainings[0].run.recipe
+    known, recipe = DATA_SETS[plan.data], plan.legs[0].run.recipe
     side = NETWORKS[plan.network].side or splits[0].images.shape[1]
     pixels, test = (on_device(resized(split, side), known) for split in splits)
-    longest = max(len(training.run.indices) for training in plan.trainings)
+    longest = max(len(training.run.indices) for training in plan.legs)
 
     def make(together: int) -> Trainer:
         return Trainer(

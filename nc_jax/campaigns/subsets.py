@@ -41,8 +41,9 @@ def step_training(
     labels: np.ndarray,
     size: int,
     chosen: tuple[int, int, float, int],
+    random_labels: bool = False,
 ) -> Training:
-    """A training whose first K_A classes have n_A images and the others n_A // R.
+    """A training with n_A images of each of K_A classes and n_A // R of each other.
 
     Args:
         options: of the study.
@@ -50,16 +51,24 @@ def step_training(
         labels: of the images.
         size: n_A.
         chosen: K_A, R, weight decay and seed.
+        random_labels: whether the seed draws which classes are large, in place of the
+            first K_A, so that what classes look like averages out over seeds.
     """
     (data, network), (majority, ratio, decay, seed) = place, chosen
     classes = DATA_SETS[data].num_classes
-    sizes = step_sizes(classes, majority, size, ratio)
+    order = np.arange(classes)
+    if random_labels:
+        order = np.random.default_rng([seed, classes]).permutation(classes)
+    sizes = np.empty(classes, int)
+    sizes[order] = step_sizes(classes, majority, size, ratio)
+    large, small = (tuple(sorted(own.tolist())) for own in (order[:majority], order[majority:]))
     subset = choose_subset(labels, sizes, seed)
     about = {"data": data, "network": network, "majority": majority, "ratio": ratio}
     about |= {"weight_decay": decay, "seed": seed, "majority_size": size}
-    about |= {"minority_size": int(sizes[-1]), "num_classes": classes}
+    about |= {"minority_size": int(sizes[small[0]]), "num_classes": classes}
+    about |= {"large_classes": " ".join(map(str, large))} if random_labels else {}
     run = Run(subset, recipe_of(options, decay), seed)
-    return Training(about, run, subset, tuple(range(majority, classes)))
+    return Training(about, run, subset, small)
 
 
 def balanced_training(

@@ -1,9 +1,9 @@
 """Networks in Flax NNX: each returns logits and named intermediate features."""
 
-from nc_jax.networks.build import NETWORKS, build_network
+from nc_jax.networks.build import NETWORKS, Head, build_network
 from nc_jax.networks.convnet import ConvNet
 from nc_jax.networks.mlp import MLP, DenseResNet
 from nc_jax.networks.resnet import ResNet
 from nc_jax.networks.vgg import VGG
 
-__all__ = ["MLP", "NETWORKS", "VGG", "ConvNet", "DenseResNet", "ResNet", "build_network"]
+__all__ = ["MLP", "NETWORKS", "VGG", "ConvNet", "DenseResNet", "Head", "ResNet", "build_network"]

@@ -6,7 +6,13 @@ from nc_jax.theory.balanced import (
     contrastive_optimum,
     softmax_condition,
 )
-from nc_jax.theory.deep_linear import DeepLinearOptimum, deep_linear_optimum
+from nc_jax.theory.deep_linear import (
+    DeepLinearLines,
+    DeepLinearOptimum,
+    deep_linear_lines,
+    deep_linear_optimum,
+    deep_linear_ratio,
+)
 from nc_jax.theory.homogeneous import collapsed_loss, quasi_interpolation_norm
 from nc_jax.theory.limits import SeliCosines, seli_cosines
 from nc_jax.theory.regularised import (
@@ -25,6 +31,7 @@ from nc_jax.theory.thresholds import collapse_ratio, log_collapse_ratio, vanish_
 
 __all__ = [
     "BalancedOptimum",
+    "DeepLinearLines",
     "DeepLinearOptimum",
     "SeliCosines",
     "SquaredErrorOptimum",
@@ -34,7 +41,9 @@ __all__ = [
     "collapse_ratio",
     "collapsed_loss",
     "contrastive_optimum",
+    "deep_linear_lines",
     "deep_linear_optimum",
+    "deep_linear_ratio",
     "log_collapse_ratio",
     "quasi_interpolation_norm",
     "seli_cosines",

@@ -79,6 +79,63 @@ def deep_linear_optimum(
     return DeepLinearOptimum(jnp.sum(losses, axis=-1), learned, own, singular, norms)
 
 
+class DeepLinearLines(NamedTuple):
+    """Prices b_k at which a class of a deep linear head changes its state.
+
+    Attributes:
+        existence: up to here the learnt stationary point exists.
+        equality: up to here it is the global optimum; the unlearnt one is a local
+            minimum on both sides of the line for M ≥ 2.
+    """
+
+    existence: float
+    equality: float
+
+
+def deep_linear_lines(num_layers: int) -> DeepLinearLines:
+    """The two lines of M weight matrices on free features, in b = M N (N λ_W^M λ_H)^{1/M}/n_k.
+
+    Existence: the maximum of M x^{M−1}/(x^M + 1)², at x^M = (M − 1)/(M + 1). Equality:
+    (M − 1)^{(M−1)/M}/M (Dang et al. 2023, Theorem 4.1, threshold derived for this
+    project). Both are 1 for M = 1, where the transition is continuous.
+
+    Args:
+        num_layers: M ≥ 1.
+    """
+    layers = require_count("num_layers", num_layers, 1)
+    if layers == 1:
+        return DeepLinearLines(1.0, 1.0)
+    power = (layers - 1) / (layers + 1)
+    existence = layers * power ** ((layers - 1) / layers) / (power + 1) ** 2
+    return DeepLinearLines(existence, (layers - 1) ** ((layers - 1) / layers) / layers)
+
+
+def deep_linear_ratio(
+    num_layers: int, price: float, majority: int, minority: int, weight_decay: Any
+) -> Array:
+    """R at which the small classes behind a batch normalisation have price b.
+
+    With λ_W = λ and λ_H = λ/N the price of a small class is b = M λ^{1+1/M} N/n_B, and
+    N/n_B = K_A R + K_B, whatever n_B is.
+
+    Args:
+        num_layers: M ≥ 1.
+        price: b, one of :func:`deep_linear_lines`.
+        majority: K_A ≥ 1.
+        minority: K_B ≥ 1.
+        weight_decay: λ > 0 [...].
+
+    Returns:
+        [...] the ratio; below 1 where even balanced classes pay more.
+    """
+    layers = require_count("num_layers", num_layers, 1)
+    majority = require_count("majority", majority, 1)
+    minority = require_count("minority", minority, 1)
+    decay = float_array("weight_decay", weight_decay)
+    require_positive("weight_decay", decay, lanes=decay.ndim > 0)
+    return (price / (layers * decay ** (1 + 1 / layers)) - minority) / majority
+
+
 def _largest_root(layers: int, price: Array) -> Array:
     """Largest x with M x^{M−1}/(x^M + 1)² = b, in logarithms."""
     if layers == 1:

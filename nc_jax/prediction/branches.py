@@ -1,0 +1,196 @@
+"""Branches of a deep model's stationary points, followed over the imbalance ratio.
+
+With three or more decayed factors (weights and features) a class that is not learnt is a
+strict local minimum whatever the weight decay is: the model then has two branches, one
+that is reached from balanced data and one from the collapsed state, and jumps between
+them, if at all, at different ratios.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jax.flatten_util import ravel_pytree
+
+from nc_jax.geometry import two_groups
+from nc_jax.losses import Loss
+from nc_jax.metrics.minority import mean_cosine
+from nc_jax.prediction.rest import COLLAPSED
+from nc_jax.solvers import FactoredMultiStart, solve_batch
+from nc_jax.solvers.quasi_newton import Settings, minimise_lanes
+from nc_jax.surrogates import DeepUnconstrainedFeatures
+from nc_jax.surrogates.layers import logits_of
+
+# A step off the last point, so that no saddle holds a branch.
+NUDGE = 1e-2
+SETTINGS = Settings(1e-9, 1e-12, 3000, 8, 64)
+# Share of the large classes' logit gap from which on a small class counts as learnt; and
+# the least gap of a large one.
+LEARNT = 0.05
+
+
+def follow_branches(
+    majority: int,
+    minority: int,
+    majority_size: int,
+    ratios: Sequence[float] | np.ndarray,
+    weight_decays: Sequence[float] | np.ndarray,
+    layers: int,
+    loss: Loss | None = None,
+    activation: str = "relu",
+    biased: bool = True,
+) -> pd.DataFrame:
+    """Both branches of a deep model behind batch normalisation, λ_H = λ/N.
+
+    Args:
+        majority: K_A.
+        minority: K_B.
+        majority_size: n_A.
+        ratios: R, rising, the first small enough that all classes are learnt.
+        weight_decays: λ, of weights, features and biases.
+        layers: M, weight matrices.
+        loss: cross-entropy by default.
+        activation: between the layers; with 'relu' features are nonnegative too.
+        biased: whether layers have biases.
+
+    Returns:
+        One row a branch ('up' from the first ratio on, 'down' from the last), λ and R:
+        ``objective``, ``residual`` (‖gradient‖·‖parameters‖), ``minority_cosine`` (NaN
+        where classifiers vanish), ``learnt`` (the least gap between the own and the
+        largest other logit of a small class is above 0.05 of that of a large one).
+    """
+    decays = jnp.asarray(weight_decays, float)
+
+    def models(ratio: float) -> Any:
+        small = majority_size / ratio
+        count = majority * majority_size + minority * small
+        sizes = two_groups(majority, minority, jnp.full(decays.shape, ratio), small)
+        bias = decays if biased else None
+        penalties = decays, decays / count, bias
+        rectified = activation == "relu"
+        return DeepUnconstrainedFeatures(
+            sizes, layers, *penalties, loss, activation, nonnegative=rectified
+        )
+
+    rising = np.sort(np.asarray(ratios, float))
+    tables = []
+    for branch, path in (("up", rising), ("down", rising[::-1])):
+        points = _start(models(path[0]), branch)
+        for ratio in path:
+            # The same ratio anew is no step: only a changed problem is nudged.
+            points, rows = _settle(models(ratio), points)
+            own = {name: np.asarray(values) for name, values in rows.items()}
+            own |= {"branch": branch, "layers": layers, "ratio": ratio}
+            tables.append(pd.DataFrame(own | {"weight_decay": np.asarray(decays)}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _start(models: Any, branch: str) -> Any:
+    """Parameters [L, d]: the best of several starts, or small classes unlearnt."""
+    key = jax.random.key(0)
+    if branch == "up":
+        solved = solve_batch(models, FactoredMultiStart(restarts=8))
+        return _parameters_of(models, solved.layers)
+    lanes = models.batch_shape[0]
+    lone = jax.tree.map(lambda leaf: leaf[0], models)
+    start = lone.start(key)
+    features, *weights = start["matrices"]
+    small = np.asarray(lone.sizes.membership) == 1
+    features = jnp.where(small[:, None], 1e-3 * features, features)
+    last = jnp.where(small[:, None], 1e-3 * weights[-1], weights[-1])
+    matrices = (features, *weights[:-1], last)
+    flat = ravel_pytree(start | {"matrices": matrices})[0]
+    return jnp.broadcast_to(flat, (lanes, len(flat)))
+
+
+def _parameters_of(models: Any, layers: Any) -> Any:
+    """Parameters [L, d] of layers; each is proportional to its own."""
+
+    def one(model: Any, own: Any) -> Any:
+        ones = {
+            "matrices": jax.tree.map(jnp.ones_like, (own.features, *own.weights)),
+            "biases": own.biases,
+        }
+        scales = model.layers(ones)
+        features = own.features / scales.features
+        features = jnp.sqrt(features) if model.nonnegative else features
+        weights = [w / s for w, s in zip(own.weights, scales.weights, strict=True)]
+        return ravel_pytree({"matrices": (features, *weights), "biases": own.biases})[0]
+
+    return jax.vmap(one)(models, layers)
+
+
+@partial(jax.jit)
+def _settle(models: Any, points: Any) -> tuple[Any, dict[str, Any]]:
+    """The minima that points [L, d] lead to, and what they look like."""
+    single = jax.tree.map(lambda leaf: leaf[0], models)
+    template = jax.eval_shape(lambda: single.start(jax.random.key(0)))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
+    _, unravel = ravel_pytree(zeros)
+
+    def objective(data: Any, point: Any) -> Any:
+        return data[0].cost(data[0].layers(unravel(point)))
+
+    def start(data: Any, key: Any) -> Any:
+        noise = jax.random.normal(key, data[1].shape, data[1].dtype)
+        return data[1] + NUDGE * noise * jnp.sqrt(jnp.mean(data[1] ** 2))
+
+    keys = jax.random.split(jax.random.key(1), points.shape[0])
+    minima = minimise_lanes(objective, start, (models, points), keys, SETTINGS)
+
+    def look(model: Any, point: Any) -> tuple[Any, Any]:
+        layers = model.layers(unravel(point))
+        small = np.flatnonzero(np.asarray(model.sizes.membership) == 1)
+        own = layers.weights[-1][small]
+        lengths = jnp.linalg.norm(layers.weights[-1], axis=-1)
+        gone = jnp.any(lengths[small] < 1e-4 * jnp.max(lengths))
+        return jnp.where(gone, jnp.nan, mean_cosine(own)), _gaps(model, layers, small)
+
+    cosine, gaps = jax.vmap(look)(models, minima.point)
+    rows = {"objective": minima.value, "residual": minima.residual}
+    learnt = (gaps[0] > LEARNT * gaps[1]) & (gaps[1] > LEARNT)
+    rows |= {"minority_cosine": cosine, "learnt": learnt}
+    return minima.point, rows
+
+
+def _gaps(model: Any, layers: Any, small: np.ndarray) -> tuple[Any, Any]:
+    """Own less largest other logit: the least of the small classes, the largest of the large."""
+    logits = logits_of(layers, model.activation)
+    others = jnp.where(jnp.eye(logits.shape[0], dtype=bool), -jnp.inf, logits)
+    gaps = jnp.diagonal(logits) - jnp.max(others, axis=-1)
+    large = np.setdiff1d(np.arange(logits.shape[0]), small)
+    return jnp.min(gaps[small]), jnp.max(gaps[large])
+
+
+def lines_of(branches: pd.DataFrame) -> pd.DataFrame:
+    """The two lines of every λ and M: how far the learnt state exists, and is the better one.
+
+    Args:
+        branches: of :func:`follow_branches`.
+
+    Returns:
+        ``layers``, ``weight_decay``, ``existence`` (the largest R at which the branch
+        from balanced data still has all classes learnt and apart) and ``equality`` (the
+        largest R at which its objective is the lower one of the two, or the two agree);
+        NaN where there is no such R among those followed.
+    """
+    rows = []
+    groups: Any = branches.groupby(["layers", "weight_decay"])
+    for (layers, decay), part in groups:
+        up, down = (part[part["branch"] == name].set_index("ratio") for name in ("up", "down"))
+        apart = up["learnt"] & ~(up["minority_cosine"] > COLLAPSED)
+        down = down.loc[up.index]
+        better = apart & (up["objective"] <= down["objective"] * (1 + 1e-7))
+        rows.append(
+            {
+                "layers": layers,
+                "weight_decay": decay,
+                "existence": up.index[apart].max() if apart.any() else np.nan,
+                "equality": up.index[better].max() if better.any() else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,83 @@
+"""What a trained network's last layer looks like, in one row of a table."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from nc_jax.metrics import minority_metrics
+from nc_jax.prediction.rest import measure_rest
+from nc_jax.training.images import Images
+from nc_jax.training.loop import Trainer
+from nc_jax.training.measures import budgets
+from nc_jax.training.steps import Weights
+
+
+def measure_last_layer(
+    trainer: Trainer,
+    weights: Weights,
+    indices: np.ndarray,
+    test: Images,
+    minority: np.ndarray,
+    weight_decay: float,
+) -> dict[str, Any]:
+    """One row of numbers.
+
+    Args:
+        trainer: whose images the indices refer to.
+        weights: of the network.
+        indices: of the training subset, none repeated.
+        test: images held out.
+        minority: the small classes; may be empty.
+        weight_decay: λ.
+
+    Returns:
+        ``train_accuracy_majority``, ``train_accuracy_minority``,
+        ``least_minority_accuracy`` (of the small class learnt worst), the same on
+        ``test`` but the least; ``stationarity``, ``balance`` and ``train_loss``
+        (:class:`nc_jax.prediction.Rest`); ``weight_energy``, ``feature_energy``,
+        ``budget``; ``minority_cosine`` and ``minority_norm_variation`` of the classifiers
+        where there are two small classes; ``classifier_gram`` and ``mean_gram``, the Gram
+        matrices of the classifiers and of the class means about their mean, flat [K²],
+        the large classes first, each group in the order of its labels.
+    """
+    logits, features, labels = trainer.outputs(weights, trainer.images, indices)
+    kernel, bias = trainer.classifier(weights)
+    kernel = np.asarray(kernel, float)
+    small = np.isin(np.arange(len(kernel)), minority)
+    row = _accuracies("train", logits, labels, small)
+    held = trainer.outputs(weights, test, np.arange(len(test.labels)))
+    least = row.pop("train_accuracy_least")
+    row |= _accuracies("test", held[0], held[2], small) | {"least_minority_accuracy": least}
+    row.pop("test_accuracy_least")
+    if not (np.isfinite(features).all() and np.isfinite(kernel).all()):
+        return row
+    offset = None if bias is None else np.asarray(bias)
+    rest = measure_rest(trainer.recipe.loss, weight_decay, features, labels, kernel, offset)
+    row |= {"train_loss": rest.loss, "stationarity": rest.stationarity, "balance": rest.balance}
+    row |= budgets(kernel, features, labels)
+    if small.sum() > 1:
+        own = minority_metrics(jnp.asarray(kernel), np.flatnonzero(small))
+        row["minority_cosine"] = float(own.cosine)
+        row["minority_norm_variation"] = float(own.norm_variation)
+    order = np.argsort(small, kind="stable")
+    means = np.array([features[labels == k].mean(axis=0, dtype=float) for k in order])
+    means -= means.mean(axis=0)
+    own = kernel[order]
+    grams = {"classifier_gram": own @ own.T, "mean_gram": means @ means.T}
+    return row | {name: matrix.ravel().tolist() for name, matrix in grams.items()}
+
+
+def _accuracies(
+    split: str, logits: np.ndarray, labels: np.ndarray, small: np.ndarray
+) -> dict[str, float]:
+    """Means over the large and the small classes, and the least of the small ones."""
+    right = (np.argmax(logits, axis=1) == labels) & np.isfinite(logits).all(axis=1)
+    count = np.bincount(labels, minlength=len(small))
+    own = np.bincount(labels, right, len(small)) / np.maximum(count, 1)
+    nan = float("nan")
+    return {
+        f"{split}_accuracy_majority": float(own[~small].mean()) if not small.all() else nan,
+        f"{split}_accuracy_minority": float(own[small].mean()) if small.any() else nan,
+        f"{split}_accuracy_least": float(own[small].min()) if small.any() else nan,
+    }

@@ -1,0 +1,117 @@
+"""Whether a trained network's last layer is at rest, and in which state.
+
+Everything is taken over the whole training set, each image as often as an epoch has
+it once, by the running statistics of batch normalisation, as in evaluation.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.losses import Loss
+
+# Residual of the classifiers' stationarity up to which a run has converged.
+AT_REST = 0.2
+# Training accuracy of the large classes below which a run has not fitted its data.
+FITTED = 0.9
+# Training accuracy of a small class below which it counts as not learnt.
+UNLEARNT = 0.5
+# Mean cosine of the small classes' classifiers from which on they count as one.
+COLLAPSED = 0.95
+
+STATES = ("separated", "collapsed", "unlearnt", "broken")
+
+
+class Rest(NamedTuple):
+    """How far a last layer is from rest.
+
+    Attributes:
+        loss: mean over the training samples, without weight decay.
+        stationarity: ‖λW + ∂L/∂W‖/‖λW‖.
+        balance: N‖W‖²/Σ‖h_i‖²; 1/c where every feature is paid for by λ/(cN).
+    """
+
+    loss: float
+    stationarity: float
+    balance: float
+
+
+def measure_rest(
+    loss: Loss,
+    weight_decay: float,
+    features: np.ndarray,
+    labels: np.ndarray,
+    classifiers: np.ndarray,
+    bias: np.ndarray | None,
+) -> Rest:
+    """Rest of a last layer.
+
+    Args:
+        loss: of logits and label.
+        weight_decay: λ; infinite stationarity for zero.
+        features: [N, p].
+        labels: [N].
+        classifiers: W [K, p].
+        bias: [K], or None.
+    """
+    h, kernel = jnp.asarray(features, jnp.float32), jnp.asarray(classifiers, jnp.float32)
+    offset = jnp.zeros(len(kernel), jnp.float32) if bias is None else jnp.asarray(bias)
+    value, slope = _loss_and_slope(loss, kernel, offset, h, jnp.asarray(labels))
+    force = np.asarray(slope, float) + weight_decay * np.asarray(kernel, float)
+    weight = float(np.linalg.norm(np.asarray(kernel, float)))
+    squares = float(np.sum(np.asarray(features, float) ** 2))
+    scale = weight_decay * weight
+    return Rest(
+        float(value),
+        float(np.linalg.norm(force)) / scale if scale > 0 else float("inf"),
+        len(labels) * weight**2 / squares if squares > 0 else float("inf"),
+    )
+
+
+@jax.jit
+def _loss_and_slope(
+    loss: Loss, kernel: Array, offset: Array, h: Array, labels: Array
+) -> tuple[Array, Array]:
+    def mean(kernel: Array) -> Array:
+        logits = jnp.matmul(h, kernel.T, precision="highest") + offset
+        return jnp.mean(loss(logits, labels))
+
+    return jax.value_and_grad(mean)(kernel)
+
+
+def state_of(row: Any) -> str:
+    """The state of a run.
+
+    Args:
+        row: with ``status`` and ``loss``, ``train_accuracy_majority``,
+            ``least_minority_accuracy`` (of the small class that is learnt worst, on the
+            training samples) and ``minority_cosine`` (mean over the pairs of small
+            classes' classifiers), NaN for what does not exist.
+
+    Returns:
+        'broken' for a run that broke down or did not fit the large classes (accuracy
+        below 0.9); 'unlearnt' where most training samples of a small class are taken for
+        another (mostly, all samples of all small classes are);
+        'collapsed' where the classifiers of the small classes are one (mean cosine of at
+        least 0.95); 'separated' otherwise.
+    """
+    fitted = row["train_accuracy_majority"] >= FITTED
+    if row["status"] != "trained" or not np.isfinite(row["loss"]) or not fitted:
+        return "broken"
+    if row["least_minority_accuracy"] < UNLEARNT:
+        return "unlearnt"
+    return "collapsed" if row["minority_cosine"] >= COLLAPSED else "separated"
+
+
+def has_converged(row: Any) -> bool:
+    """Whether a run is at rest: not broken, and ``stationarity`` at most 0.2.
+
+    The gradient at the running statistics differs from the one that training by
+    batches sees: exactly at rest, training on whole batches gives 0.01 to 0.1, on
+    batches of 100 images 0.15 to 0.2; runs whose rate was lowered too early, or whose
+    steps are too large for their weight decay, stay between 0.3 and 1.
+    """
+    return state_of(row) != "broken" and bool(row["stationarity"] <= AT_REST)

@@ -1,0 +1,150 @@
+"""The surrogate that belongs to a network, from what is known before training.
+
+Batch normalisation makes of its own weight decay a penalty on what leaves it: with
+h_i = γ∘â_i + β and â of mean zero and variance one over the N samples,
+Σ_i ‖h_i‖² = N(‖γ‖² + ‖β‖²). A network that ends in it is an unconstrained features
+model with λ_W = λ, λ_H = λ/N, λ_b = λ; README.md of this folder has the derivation, the
+case of a ReLU, of residual branches, and of networks without normalisation.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nc_jax.geometry import ClassSizes, class_sizes
+from nc_jax.losses import Loss
+from nc_jax.networks import NETWORKS, Head
+from nc_jax.surrogates import DeepUnconstrainedFeatures, UnconstrainedFeatures
+from nc_jax.training.recipe import Recipe
+
+
+class Penalties(NamedTuple):
+    """What a surrogate's weight decay is; numbers or arrays of one shape.
+
+    Attributes:
+        lambda_w: λ_W of the classifiers (and of every further layer).
+        lambda_h: λ_H of every sample's features.
+        lambda_b: λ_b of the bias, or None where there is none.
+    """
+
+    lambda_w: Any
+    lambda_h: Any
+    lambda_b: Any
+
+
+def penalties_of(
+    head: Head, weight_decay: Any, samples: Any, constant: Any = 1.0, input_energy: Any = None
+) -> Penalties:
+    """Penalties of a network's surrogate.
+
+    Args:
+        head: of the network.
+        weight_decay: λ > 0 [...], as the recipe's gradient has it: (λ/2)‖p‖².
+        samples: N [...] of an epoch, each as often as it is repeated.
+        constant: κ > 0, multiplies λ_H; one where nothing is fitted.
+        input_energy: E > 0 [...], mean squared length of the inputs of the first layer,
+            for a network without normalisation.
+
+    Returns:
+        λ_W = λ, λ_b = λ, and λ_H = κλ/(cN) for c normalised branches, or κλ/E: the
+        decay of the first layer W_0 if the inputs were orthogonal, ‖W_0‖² = Σ ‖h_i‖²/E.
+
+    Raises:
+        ValueError: a network without normalisation and no ``input_energy``.
+    """
+    decay = np.asarray(weight_decay, float)
+    if head.branches:
+        scale = head.branches * np.asarray(samples, float)
+    elif input_energy is None:
+        raise ValueError("input_energy must be given for a network without normalisation")
+    else:
+        scale = np.asarray(input_energy, float)
+    return Penalties(decay, constant * decay / scale, decay if head.bias else None)
+
+
+def surrogate_of(
+    network: str,
+    sizes: Any,
+    recipe: Recipe,
+    oversampling: Any = 1,
+    class_weights: Any = None,
+    constant: float = 1.0,
+    decayed_bias: bool = True,
+    input_energy: float | None = None,
+) -> UnconstrainedFeatures | DeepUnconstrainedFeatures:
+    """The surrogate of a network's last layers; nothing in it is fitted.
+
+    Args:
+        network: one of :data:`nc_jax.networks.NETWORKS`.
+        sizes: a :class:`ClassSizes` or [K], training samples of each class.
+        recipe: its loss, weight decay and what that acts on.
+        oversampling: w_r ≥ 1, how often each sample stands in an epoch: a number or [K].
+        class_weights: [K] factors of the loss. Only equal ones have a surrogate yet: the
+            loss then counts a class differently from its features' decay.
+        constant: κ, multiplies λ_H: N c ‖W‖²/Σ‖h‖² of balanced runs, or one.
+        decayed_bias: False for λ_b = 0.
+        input_energy: of the first layer's inputs, for a network without normalisation.
+
+    Returns:
+        Unconstrained features, held at zero or above where the last layer ends in a
+        ReLU; below several layers, :class:`DeepUnconstrainedFeatures`.
+
+    Raises:
+        ValueError: naming the argument; no weight decay, or one that leaves features
+            free (``decayed='kernels'``): then the surrogate has no minimum.
+    """
+    if network not in NETWORKS:
+        raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {network!r}")
+    head = NETWORKS[network].head
+    if not recipe.weight_decay > 0:
+        raise ValueError(f"recipe must have weight decay, got {recipe.weight_decay}")
+    if recipe.decayed == "kernels" and head.branches:
+        raise ValueError(
+            "recipe: decayed='kernels' leaves batch normalisation free, and with it the length "
+            "of the features; the surrogate then has no minimum"
+        )
+    if not 0 < constant < math.inf:
+        raise ValueError(f"constant must be positive and finite, got {constant}")
+    counted = _repeated(class_sizes(sizes), oversampling)
+    _require_equal_weights(class_weights, counted.num_classes)
+    total = float(np.sum(np.asarray(counted.class_sizes)))
+    penalties = penalties_of(head, recipe.weight_decay, total, constant, input_energy)
+    if recipe.decayed == "kernels" and penalties.lambda_b is not None:
+        penalties = penalties._replace(lambda_b=0.0)
+    if not decayed_bias and penalties.lambda_b is not None:
+        penalties = penalties._replace(lambda_b=0.0)
+    return model_of(head, counted, penalties, recipe.loss)
+
+
+def model_of(
+    head: Head, sizes: ClassSizes, penalties: Penalties, loss: Loss | None = None
+) -> UnconstrainedFeatures | DeepUnconstrainedFeatures:
+    """A head's surrogate at given penalties, one or a batch."""
+    if head.layers == 1:
+        return UnconstrainedFeatures(sizes, *penalties, loss, nonnegative=head.rectified)
+    return DeepUnconstrainedFeatures(
+        sizes, head.layers, *penalties, loss, nonnegative=head.rectified
+    )
+
+
+def _repeated(sizes: ClassSizes, oversampling: Any) -> ClassSizes:
+    """Sizes as an epoch counts them."""
+    rates = np.asarray(oversampling, float)
+    if rates.shape not in ((), (sizes.num_classes,)) or not (rates >= 1).all():
+        raise ValueError(
+            f"oversampling must be a rate of at least 1, or {sizes.num_classes}; got {oversampling}"
+        )
+    if rates.ndim == 0:
+        return ClassSizes(sizes.group_sizes * float(rates), sizes.membership)
+    return class_sizes(np.asarray(sizes.class_sizes) * rates)
+
+
+def _require_equal_weights(class_weights: Any, num_classes: int) -> None:
+    if class_weights is None:
+        return
+    weights = np.asarray(class_weights, float)
+    if weights.shape != (num_classes,) or not (weights > 0).all():
+        raise ValueError(f"class_weights must be {num_classes} positive factors")
+    if np.ptp(weights) > 1e-12 * weights.max():
+        raise ValueError("class_weights must be equal: unequal ones have no surrogate yet")

@@ -4,7 +4,9 @@ Repeats Figs. 2 and 4 and Table 1 of Fang, He, Long, Su (PNAS 2021): networks ar
 trained on data of which K − K_A classes are small; at the end the cosine of the
 minority classifiers and the budgets E_W, E_H are measured, the model is solved at
 exactly those, and both cosines are laid over each other against the ratio R. Where the
-model's minority classifiers vanish, their cosine is taken as its limit, 1.
+model's minority classifiers vanish, their cosine is taken as its limit, 1. A third curve
+is predicted by weight decay and class sizes alone (studies/prediction.py): networks that
+are at rest follow it, and those that are not show how far they still are.
 
     python studies/minority_collapse.py
     python studies/minority_collapse.py --preset cpu --data-dir DATA
@@ -163,7 +165,11 @@ def _over_ratios(panel: Axes, ends: pd.DataFrame) -> None:
 
 
 def draw_overlay(ends: pd.DataFrame) -> Figure:
-    """Minority cosines against R: networks solid, the model dotted (Fig. 2 of the paper)."""
+    """Minority cosines against R (Fig. 2 of the paper).
+
+    Networks solid; dotted the Layer-Peeled Model at their budgets; dashed the surrogate
+    of the network at its weight decay, nothing measured.
+    """
     pairs: Any = list(ends.groupby(["data", "network"], sort=False))
     majorities, decays = (sorted(set(ends[name])) for name in ("majority", "weight_decay"))
     size = len(majorities)
@@ -173,12 +179,16 @@ def draw_overlay(ends: pd.DataFrame) -> Figure:
             panel = axes[row, column]
             for decay, part in own[own["majority"] == majority].groupby("weight_decay"):
                 colour = report.PALETTE[decays.index(decay) % len(report.PALETTE)]
-                mean: Any = part.groupby("ratio")[["minority_cosine", "predicted_cosine"]].mean()
+                cosines = ["minority_cosine", "predicted_cosine", "settled_cosine"]
+                mean: Any = part.groupby("ratio")[cosines].mean()
                 label = rf"$\lambda$ = {decay:g}"
                 panel.plot(part["ratio"], part["minority_cosine"], ".", color=colour, markersize=4)
                 seen, model = mean["minority_cosine"], mean["predicted_cosine"]
                 panel.plot(mean.index, seen, color=colour, label=f"{label}, network")
                 panel.plot(mean.index, model, ":", color=colour, label=f"{label}, model")
+                settled = mean["settled_cosine"].dropna()
+                text = f"{label}, by decay alone"
+                panel.plot(settled.index, settled, "--", color=colour, linewidth=1, label=text)
             _over_ratios(panel, ends)
             if row == 0:
                 panel.set_title(f"$K_A$ = {majority}")

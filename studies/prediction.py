@@ -346,7 +346,7 @@ def main(config: Config) -> None:
     report.save_figure(draw_overlay(stored), config.out, "overlay")
     report.save_figure(draw_league(stored), config.out, "league")
     report.save_figure(draw_map(stored, report.read_table(config.out, "lines")), config.out, "map")
-    if (stored["branch"] != "scratch").any():
+    if set(stored["branch"]) != {"scratch"}:
         report.save_figure(draw_loop(stored), config.out, "loop")
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time, digests_of(splits))

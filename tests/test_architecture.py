@@ -29,6 +29,7 @@ ROOMS = {
         "training",
         "report",
         "networks",
+        "metrics",
         "theory",
         "solvers",
         "surrogates",

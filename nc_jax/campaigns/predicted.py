@@ -1,4 +1,4 @@
-"""Ends of trainings beside the Layer-Peeled Model at their own sizes and budgets."""
+"""Ends of trainings beside two models: at their own budgets, and by weight decay alone."""
 
 from typing import Any
 
@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 
 from nc_jax.geometry import two_groups
+from nc_jax.metrics.minority import mean_cosine
+from nc_jax.networks import NETWORKS
+from nc_jax.prediction import model_of, penalties_of
 from nc_jax.solvers import phase, solve_batch
 from nc_jax.surrogates import LayerPeeled
 from nc_jax.theory import collapse_ratio
@@ -19,18 +22,21 @@ def ends_of(through: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def predict_minority(ends: pd.DataFrame) -> pd.DataFrame:
-    """The model at the sizes and budgets of runs on two groups of classes.
+    """The models at the sizes of runs on two groups of classes.
 
     Args:
         ends: one row a run, with ``majority`` K_A, ``num_classes`` K,
-            ``effective_ratio`` R as the loss counts it, ``status``, and as far as they
+            ``effective_ratio`` R as the loss counts it, ``status``, with ``network``,
+            ``weight_decay`` and ``majority_size`` for the second model, and as far as they
             were measured ``weight_energy``, ``feature_energy``, ``budget`` and
             ``minority_cosine``.
 
     Returns:
-        The table with ``predicted_cosine`` (its limit 1 where minority classifiers
-        vanish), ``predicted_phase`` ('none' for a run that broke down), ``predicted_R0``
-        and ``difference``, predicted less seen.
+        The table with ``predicted_cosine`` of the Layer-Peeled Model at the run's own
+        budgets (its limit 1 where minority classifiers vanish), ``predicted_phase``
+        ('none' for a run that broke down), ``predicted_R0``, ``difference``, predicted
+        less seen; and ``settled_cosine`` of the surrogate of the network at this weight
+        decay, which knows nothing of the run (NaN for a network without normalisation).
     """
     table = ends.copy()
     for name in (*MEASURED, "budget", "predicted_cosine", "predicted_R0"):
@@ -50,4 +56,29 @@ def predict_minority(ends: pd.DataFrame) -> pd.DataFrame:
         table.loc[rows, "predicted_phase"] = phases
         table.loc[rows, "predicted_R0"] = np.asarray(threshold)
     table["difference"] = table["predicted_cosine"] - table["minority_cosine"]
+    table["settled_cosine"] = _settled(table)
     return table
+
+
+def _settled(ends: pd.DataFrame) -> pd.Series:
+    """The cosine at which the surrogates of the networks settle."""
+    cosine = pd.Series(np.nan, ends.index)
+    if not {"network", "weight_decay", "majority_size"} <= set(ends):
+        return cosine
+    known = ends["network"].isin(NETWORKS) & (ends["weight_decay"] > 0)
+    groups: Any = ends[known].groupby(["network", "majority", "num_classes"])
+    for (network, majority, classes), part in groups:
+        head, minority = NETWORKS[network].head, int(classes) - int(majority)
+        if not head.branches:
+            continue
+        own = part[["majority_size", "effective_ratio", "weight_decay"]].to_numpy(float)
+        asked, lane_of = np.unique(own, axis=0, return_inverse=True)
+        large, ratio, decay = asked.T
+        small = large / ratio
+        penalties = penalties_of(head, decay, majority * large + minority * small)
+        sizes = two_groups(int(majority), minority, ratio, small)
+        found = solve_batch(model_of(head, sizes, penalties))
+        angles = mean_cosine(found.classifiers[:, int(majority) :])
+        angles = np.where(np.asarray(phase(found)) == "vanished", 1, np.asarray(angles))
+        cosine.loc[part.index] = angles[lane_of.ravel()]
+    return cosine

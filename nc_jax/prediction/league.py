@@ -39,8 +39,8 @@ class Entry(NamedTuple):
 
 
 def _layer_peeled(head: Head, sizes: ClassSizes, penalties: Penalties, runs: pd.DataFrame) -> Any:
-    budgets = (runs[name].to_numpy(float) for name in ("weight_energy", "feature_energy"))
-    return LayerPeeled(sizes, *budgets)
+    weight_energy, feature_energy = runs[["weight_energy", "feature_energy"]].to_numpy(float).T
+    return LayerPeeled(sizes, weight_energy, feature_energy)
 
 
 def _unconstrained(head: Head, sizes: ClassSizes, penalties: Penalties, runs: pd.DataFrame) -> Any:
@@ -48,8 +48,10 @@ def _unconstrained(head: Head, sizes: ClassSizes, penalties: Penalties, runs: pd
 
 
 def _free_bias(head: Head, sizes: ClassSizes, penalties: Penalties, runs: pd.DataFrame) -> Any:
-    free = penalties._replace(lambda_b=np.zeros_like(penalties.lambda_w))
-    return UnconstrainedFeatures(sizes, *free) if head.branches and head.bias else None
+    if not head.branches or not head.bias:
+        return None
+    zero = np.zeros_like(penalties.lambda_w)
+    return UnconstrainedFeatures(sizes, penalties.lambda_w, penalties.lambda_h, zero)
 
 
 def _matched(head: Head, sizes: ClassSizes, penalties: Penalties, runs: pd.DataFrame) -> Any:
@@ -142,8 +144,9 @@ def _predict(entry: Entry, runs: pd.DataFrame, constant: pd.Series) -> dict[str,
     scale = constant.to_numpy(float) if entry.fitted == "a constant" else np.ones(len(runs))
     usable = np.isfinite(scale) & (runs["weight_decay"].to_numpy(float) > 0)
     if entry.fitted == "budgets of the run":
-        usable &= (runs[["weight_energy", "feature_energy"]] > 0).all(axis=1).to_numpy()
-    runs, large, small, samples, scale = (x[usable] for x in (runs, large, small, samples, scale))
+        usable &= (runs[["weight_energy", "feature_energy"]].to_numpy(float) > 0).all(axis=1)
+    runs = runs.loc[usable]
+    large, small, samples, scale = (x[usable] for x in (large, small, samples, scale))
     if not len(runs):
         return {}
     given = runs[["input_energy", "weight_decay", "weight_energy", "feature_energy"]].to_numpy(

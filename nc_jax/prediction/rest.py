@@ -58,7 +58,7 @@ def measure_rest(
         bias: [K], or None.
     """
     h, kernel = jnp.asarray(features, jnp.float32), jnp.asarray(classifiers, jnp.float32)
-    offset = jnp.zeros(len(kernel), jnp.float32) if bias is None else jnp.asarray(bias)
+    offset = jnp.asarray(np.zeros(len(kernel)) if bias is None else bias, jnp.float32)
     value, slope = _loss_and_slope(loss, kernel, offset, h, jnp.asarray(labels))
     force = np.asarray(slope, float) + weight_decay * np.asarray(kernel, float)
     weight = float(np.linalg.norm(np.asarray(kernel, float)))

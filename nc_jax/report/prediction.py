@@ -11,11 +11,12 @@ from nc_jax.report.figures import PALETTE, legend_outside, new_figure
 MARKERS = {"separated": "o", "collapsed": "s", "unlearnt": "X", "broken": "+"}
 BRANCHES = {"scratch": "from scratch", "up": "R rising", "down": "R falling"}
 SHOWN = ("layer-peeled", "unconstrained", "matched", "matched-constant")
+STYLES = (":", "-", "-", "--")
 
 
-def draw_overlay(table: pd.DataFrame) -> Figure:
+def draw_overlay(stored: pd.DataFrame) -> Figure:
     """Minority cosines against R: runs from scratch as points, surrogates as lines."""
-    table = table[table["branch"] == "scratch"]
+    table: Any = stored[stored["branch"] == "scratch"]
     rows: Any = list(table.groupby(["data", "network", "majority"], sort=False))
     decays = sorted(table["weight_decay"].unique())
     width, height = 2.7 * len(decays) + 0.9, 2.2 * len(rows) + 1.0
@@ -28,8 +29,7 @@ def draw_overlay(table: pd.DataFrame) -> Figure:
             for place, name in enumerate(names):
                 line: Any = part[part["surrogate"] == name].groupby("ratio")["predicted_cosine"]
                 line = line.mean().dropna()
-                style = ":" if name == "layer-peeled" else "-"
-                panel.plot(line.index, line, style, color=PALETTE[place], label=name)
+                panel.plot(line.index, line, STYLES[place], color=PALETTE[place], label=name)
             runs = part[part["surrogate"] == part["surrogate"].iloc[0]] if len(part) else part
             for state, marker in MARKERS.items():
                 for rest, fill in ((True, "black"), (False, "none")):
@@ -56,9 +56,9 @@ def draw_overlay(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_league(table: pd.DataFrame) -> Figure:
+def draw_league(stored: pd.DataFrame) -> Figure:
     """Predicted against seen minority cosine of converged runs, a panel for each surrogate."""
-    table = table[table["converged"] & table["predicted_cosine"].notna()]
+    table: Any = stored[stored["converged"] & stored["predicted_cosine"].notna()]
     names = list(dict.fromkeys(table["surrogate"])) or ["none"]
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
@@ -83,8 +83,8 @@ def draw_league(table: pd.DataFrame) -> Figure:
         panel.set_title(f"{name}\n{apart.mean():.3f} off" if len(apart) else name)
         panel.set_xlim(-0.4, 1.05)
         panel.set_ylim(-0.4, 1.05)
-        panel.set_aspect("equal")
-    for panel in axes[-1]:
+    for panel in axes.flat[max(len(names) - columns, 0) : len(names)]:
+        panel.tick_params(labelbottom=True)
         panel.set_xlabel("cosine seen")
     for panel in axes[:, 0]:
         panel.set_ylabel("cosine predicted")
@@ -92,45 +92,42 @@ def draw_league(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_loop(table: pd.DataFrame) -> Figure:
+def draw_loop(table: Any) -> Figure:
     """Cosine, loss and accuracy of the small classes against R: up, down and from scratch."""
-    looped = table[table["branch"] != "scratch"]
     keys = ["data", "network", "majority", "weight_decay"]
-    cases: Any = list(looped.groupby(keys, sort=False).groups)
+    cases = list(table[table["branch"] != "scratch"].groupby(keys, sort=False).groups)
     measures = {
         "seen_cosine": "minority cosine",
         "train_loss": "training loss",
-        "train_accuracy_minority": "minority accuracy\n(training)",
+        "train_accuracy_minority": "minority accuracy (training)",
     }
-    width, height = 2.6 * len(cases) + 0.9, 1.9 * len(measures) + 0.9
-    figure, axes = new_figure(len(measures), len(cases), width, height, True, "row")
-    for column, case in enumerate(cases):
+    width, height = 2.6 * len(measures) + 0.9, 2.1 * len(cases) + 0.9
+    figure, axes = new_figure(len(cases), len(measures), width, height, True, "col")
+    for row, case in enumerate(cases):
         own = table[(table[keys] == list(case)).all(axis=1)]
         own = own[own["surrogate"] == own["surrogate"].iloc[0]]
-        for row, (name, label) in enumerate(measures.items()):
-            panel = axes[row, column]
+        for panel, (name, title) in zip(axes[row], measures.items(), strict=True):
             for colour, (branch, text) in zip(PALETTE, BRANCHES.items(), strict=False):
-                part = own[own["branch"] == branch]
-                mean: Any = part.groupby("ratio")[name].agg(["mean", "min", "max"])
-                panel.plot(mean.index, mean["mean"], "o-", color=colour, markersize=3, label=text)
-                panel.fill_between(
-                    mean.index, mean["min"], mean["max"], color=colour, alpha=0.15, linewidth=0
-                )
+                spread = own[own["branch"] == branch].groupby("ratio")[name]
+                mean = spread.mean()
+                panel.plot(mean.index, mean, "o-", color=colour, markersize=3, label=text)
+                low, high = spread.min(), spread.max()
+                panel.fill_between(mean.index, low, high, color=colour, alpha=0.15, linewidth=0)
             panel.set_xscale("log")
-            if name == "train_loss":
+            if name == "train_loss" and (own[name] > 0).any():
                 panel.set_yscale("log")
-            if column == 0:
-                panel.set_ylabel(label)
+            if row == 0:
+                panel.set_title(title)
         data, network, majority, decay = case
-        axes[0, column].set_title(
-            f"{data}, {network}\n$K_A$ = {majority}, $\\lambda$ = {decay:g}", fontsize="small"
-        )
-        axes[-1, column].set_xlabel("imbalance ratio $R$")
+        text = rf"$K_A$ = {majority}, $\lambda$ = {decay:g}"
+        axes[row, 0].set_ylabel(f"{data}, {network}\n{text}", fontsize="small")
+    for panel in axes[-1]:
+        panel.set_xlabel("imbalance ratio $R$")
     legend_outside(figure, axes[0, 0], columns=3)
     return figure
 
 
-def draw_map(table: pd.DataFrame, lines: pd.DataFrame) -> Figure:
+def draw_map(table: Any, lines: Any) -> Figure:
     """States of runs from scratch over R and weight decay, with the deep models' lines."""
     runs = table[table["branch"] == "scratch"]
     runs = runs[runs["surrogate"] == runs["surrogate"].iloc[0]] if len(runs) else runs

@@ -57,8 +57,9 @@ def _convex_form(model: FactoredProgram) -> Any:
         return LayerPeeled(sizes, model.weight_energy, model.feature_energy, loss)
     if isinstance(model, DeepLayerPeeled) and model.num_layers == 1 and not model.biased:
         return LayerPeeled(sizes, model.weight_energies[0], model.feature_energy, loss)
-    one_layer = isinstance(model, DeepUnconstrainedFeatures) and model.num_layers == 1
-    if isinstance(model, UnconstrainedFeatures) or one_layer:
+    if isinstance(model, DeepUnconstrainedFeatures) and model.num_layers > 1:
+        return None
+    if isinstance(model, UnconstrainedFeatures | DeepUnconstrainedFeatures):
         if model.lambda_b is not None and not isinstance(loss, CrossEntropy | MeanSquaredError):
             return None
         penalties = model.lambda_w, model.lambda_h, model.lambda_b

@@ -26,6 +26,7 @@ class Measured(NamedTuple):
             nearest class mean, get right.
         cosines: [K, K] of the classifiers, or else of the centred class means.
         norms: [K] lengths of the same, over the longest.
+        least: the smallest number in the features; zero behind a ReLU.
     """
 
     counts: np.ndarray
@@ -35,6 +36,7 @@ class Measured(NamedTuple):
     accuracy: np.ndarray
     cosines: np.ndarray
     norms: np.ndarray
+    least: float
 
 
 def measure_archive(
@@ -63,8 +65,9 @@ def measure_archive(
     )
     known = archive.classifiers is not None
     vectors = archive.classifiers if known else means - means.mean(axis=0)
-    right, differ = np.zeros(size), 0.0
+    right, differ, least = np.zeros(size), 0.0, np.inf
     for rows, labels in batches():
+        least = min(least, float(rows.min()))
         nearest = np.asarray(metrics.nearest_centre(jnp.asarray(rows), moments.means))
         chosen = nearest
         if archive.classifiers is not None:
@@ -89,4 +92,5 @@ def measure_archive(
         right / counts,
         np.asarray(cosines(gram(given))),
         lengths / max(lengths.max(), np.finfo(float).tiny),
+        least,
     )

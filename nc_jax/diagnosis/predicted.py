@@ -73,7 +73,7 @@ def predict_collapse(counts: np.ndarray, weight_energy: float, feature_energy: f
         ValueError: a count or a budget that is not positive.
     """
     counts = np.asarray(counts, float)
-    grouped = _grouped(counts)
+    grouped = grouped_sizes(counts)
     ratio = float(grouped.max() / grouped.min())
     along = _Profile(class_sizes(grouped), weight_energy, feature_energy)
     solution, path, exponent = along.explore()
@@ -121,7 +121,7 @@ def _angles(classifiers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(unit @ unit.T, -1, 1), zero
 
 
-def _grouped(counts: np.ndarray) -> np.ndarray:
+def grouped_sizes(counts: np.ndarray) -> np.ndarray:
     """Sizes in which alike ones are equal, of at most GROUPS values."""
     if not (counts > 0).all() or not np.isfinite(counts).all():
         raise ValueError(f"counts must be positive and finite, got {counts.tolist()}")

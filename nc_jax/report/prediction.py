@@ -43,7 +43,7 @@ def draw_overlay(stored: pd.DataFrame) -> Figure:
                         markersize=4,
                         label=f"run, {state}" if rest else None,
                     )
-            panel.set_xscale("log")
+            _over_ratios(panel, own)
             panel.set_ylim(-0.4, 1.05)
             if row == 0:
                 panel.set_title(rf"$\lambda$ = {decay:g}")
@@ -54,6 +54,12 @@ def draw_overlay(stored: pd.DataFrame) -> Figure:
                     label="open: not at rest")  # fmt: skip
     legend_outside(figure, axes[0, 0], columns=4)
     return figure
+
+
+def _over_ratios(panel: Any, table: Any) -> None:
+    """A logarithmic axis of R, also where nothing is drawn."""
+    panel.set_xscale("log")
+    panel.set_xlim(table["ratio"].min() / 1.3, table["ratio"].max() * 1.3)
 
 
 def draw_league(stored: pd.DataFrame) -> Figure:
@@ -113,7 +119,7 @@ def draw_loop(table: Any) -> Figure:
                 panel.plot(mean.index, mean, "o-", color=colour, markersize=3, label=text)
                 low, high = spread.min(), spread.max()
                 panel.fill_between(mean.index, low, high, color=colour, alpha=0.15, linewidth=0)
-            panel.set_xscale("log")
+            _over_ratios(panel, own)
             if name == "train_loss" and (own[name] > 0).any():
                 panel.set_yscale("log")
             if row == 0:

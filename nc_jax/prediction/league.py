@@ -18,7 +18,7 @@ from nc_jax.geometry import ClassSizes, two_groups
 from nc_jax.networks import NETWORKS, Head
 from nc_jax.prediction.compare import agreement, cosines_of, pair_mean
 from nc_jax.prediction.surrogate import Penalties, model_of, penalties_of
-from nc_jax.solvers import FactoredSolution, phase, solve_batch
+from nc_jax.solvers import FactoredMultiStart, FactoredSolution, phase, solve_batch
 from nc_jax.surrogates import DeepUnconstrainedFeatures, LayerPeeled, UnconstrainedFeatures
 
 # Weight matrices of the deep model where a network's head has a single one.
@@ -32,10 +32,12 @@ class Entry(NamedTuple):
         make: (head, sizes, penalties, runs) to a batch of models, or None where the
             network has no such surrogate.
         fitted: what is measured on runs before it predicts.
+        solver: None for the one that suits the model.
     """
 
     make: Callable[[Head, ClassSizes, Penalties, pd.DataFrame], Any]
     fitted: str
+    solver: Any = None
 
 
 def _layer_peeled(head: Head, sizes: ClassSizes, penalties: Penalties, runs: pd.DataFrame) -> Any:
@@ -68,7 +70,8 @@ LEAGUE: dict[str, Entry] = {
     "unconstrained": Entry(_unconstrained, "nothing"),
     "unconstrained-free-bias": Entry(_free_bias, "nothing"),
     "matched": Entry(_matched, "nothing"),
-    "deep": Entry(_deep, "nothing"),
+    # Slow at what it gives up on, the unlearnt state: fewer restarts, each of fewer steps.
+    "deep": Entry(_deep, "nothing", FactoredMultiStart(restarts=4, max_iterations=1500)),
     "unconstrained-constant": Entry(_unconstrained, "a constant"),
     "matched-constant": Entry(_matched, "a constant"),
 }
@@ -166,7 +169,7 @@ def _predict(entry: Entry, runs: pd.DataFrame, constant: pd.Series) -> dict[str,
     models = entry.make(head, sizes, penalties, runs.iloc[first_of])
     if models is None:
         return {}
-    found = _geometry(solve_batch(models), lane_of.ravel(), runs, majority)
+    found = _geometry(solve_batch(models, entry.solver), lane_of.ravel(), runs, majority)
     columns: dict[str, Any] = {}
     for name, values in found.items():
         column = np.full(len(usable), None if name == "predicted_phase" else np.nan, object)

@@ -49,7 +49,8 @@ def draw_overlay(stored: pd.DataFrame) -> Figure:
                 panel.set_title(rf"$\lambda$ = {decay:g}")
             if row == len(rows) - 1:
                 panel.set_xlabel("imbalance ratio $R$")
-        axes[row, 0].set_ylabel(f"{data}, {network}\n$K_A$ = {majority}\nminority cosine")
+        label = f"{data}\n{network}, $K_A$ = {majority}\nminority cosine"
+        axes[row, 0].set_ylabel(label, fontsize="small")
     axes[0, 0].plot([], [], "o", color="black", markerfacecolor="none", markersize=4,
                     label="open: not at rest")  # fmt: skip
     legend_outside(figure, axes[0, 0], columns=4)

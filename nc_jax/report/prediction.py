@@ -45,11 +45,13 @@ def draw_overlay(stored: pd.DataFrame) -> Figure:
                     )
             _over_ratios(panel, own)
             panel.set_ylim(-0.4, 1.05)
+            # Chosen later, wider labels would leave the figure.
+            panel.set_yticks([0, 0.5, 1])
             if row == 0:
                 panel.set_title(rf"$\lambda$ = {decay:g}")
             if row == len(rows) - 1:
                 panel.set_xlabel("imbalance ratio $R$")
-        label = f"{data}\n{network}, $K_A$ = {majority}\nminority cosine"
+        label = f"{data}, {network}\n$K_A$ = {majority}, minority cosine"
         axes[row, 0].set_ylabel(label, fontsize="small")
     axes[0, 0].plot([], [], "o", color="black", markerfacecolor="none", markersize=4,
                     label="open: not at rest")  # fmt: skip

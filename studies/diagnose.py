@@ -191,7 +191,8 @@ def settled_findings(seen: Measured, settled: Settled) -> list[str]:
         lines.append(
             "The small classes are closer than at that optimum and not all learnt: the network is "
             "in the state that training reaches from scratch beyond a certain imbalance, not at "
-            "the optimum. Training on balanced or oversampled data first leads out of it."
+            "the optimum. Dense networks that were first trained on balanced data stayed at the "
+            "optimum (studies/prediction.py)."
         )
     return lines
 

@@ -260,40 +260,46 @@ def states_of(ends: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _cases(config: Config) -> list[tuple[int, int, int]]:
+    """Every M, K_A and K that lines are asked for."""
+    classes = sorted({DATA_SETS[data].num_classes for data in config.data})
+    return list(itertools.product(LAYERS, config.majority, classes))
+
+
 def closed_lines(config: Config) -> pd.DataFrame:
     """Lines of deep linear heads over weight decay, in closed form."""
     decays = np.geomspace(1e-4, 0.2, 100)
     rows = []
-    for layers, majority in itertools.product(LAYERS, config.majority):
-        minority = min(DATA_SETS[data].num_classes for data in config.data) - majority
+    for layers, majority, classes in _cases(config):
+        minority = classes - majority
         for line, price in deep_linear_lines(layers)._asdict().items():
             ratios = np.asarray(deep_linear_ratio(layers, price, majority, minority, decays))
             own = {"model": "linear", "layers": layers, "majority": majority, "line": line}
+            own |= {"num_classes": classes}
             rows.append(pd.DataFrame(own | {"weight_decay": decays, "ratio": ratios}))
     return pd.concat(rows, ignore_index=True)
 
 
 def followed_lines(config: Config) -> pd.DataFrame:
     """Lines of deep models with ReLU under cross-entropy, by following both branches."""
-    decays = np.geomspace(2e-3, 5e-2, 6)
+    asked = [decay for data in config.data for decay in decays_of(config, data)]
+    decays = np.geomspace(min(asked) / 2, max(asked) * 2, 6)
     ratios = np.geomspace(1, 1000, 19)
-    cases = list(itertools.product(LAYERS, config.majority))
-    classes = min(DATA_SETS[data].num_classes for data in config.data)
 
-    def one(case: tuple[int, int]) -> pd.DataFrame:
-        layers, majority = case
+    def one(case: tuple[int, int, int]) -> pd.DataFrame:
+        layers, majority, classes = case
         size = config.majority_size or 1000
         branches = follow_branches(majority, classes - majority, size, ratios, decays, layers)
-        found = lines_of(branches).assign(model="relu", majority=majority)
+        found = lines_of(branches).assign(model="relu", majority=majority, num_classes=classes)
         found["residual"] = branches["residual"].max()
         return found.melt(
-            ["model", "layers", "majority", "weight_decay", "residual"],
+            ["model", "layers", "majority", "num_classes", "weight_decay", "residual"],
             ["existence", "equality"],
             "line",
             "ratio",
         )
 
-    return pd.concat(report.map_with_bar(one, cases, "deep models"), ignore_index=True)
+    return pd.concat(report.map_with_bar(one, _cases(config), "deep models"), ignore_index=True)
 
 
 def foretold(ends: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
@@ -303,9 +309,9 @@ def foretold(ends: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
     groups: Any = lines.groupby(["model", "layers", "line"])
     for (model, layers, line), own in groups:
         right = counted = 0
-        for majority, part in own.groupby("majority"):
+        for (majority, classes), part in own.groupby(["majority", "num_classes"]):
             part = part.dropna(subset=["ratio"]).sort_values("weight_decay")
-            mine = runs[runs["majority"] == majority]
+            mine = runs[(runs["majority"] == majority) & (runs["num_classes"] == classes)]
             if not len(part) or not len(mine):
                 continue
             known = np.log(np.maximum(part["ratio"], 1e-3))

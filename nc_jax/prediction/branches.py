@@ -7,7 +7,6 @@ them, if at all, at different ratios.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -81,7 +80,6 @@ def follow_branches(
     for branch, path in (("up", rising), ("down", rising[::-1])):
         points = _start(models(path[0]), branch)
         for ratio in path:
-            # The same ratio anew is no step: only a changed problem is nudged.
             points, rows = _settle(models(ratio), points)
             own = {name: np.asarray(values) for name, values in rows.items()}
             own |= {"branch": branch, "layers": layers, "ratio": ratio}
@@ -124,7 +122,7 @@ def _parameters_of(models: Any, layers: Any) -> Any:
     return jax.vmap(one)(models, layers)
 
 
-@partial(jax.jit)
+@jax.jit
 def _settle(models: Any, points: Any) -> tuple[Any, dict[str, Any]]:
     """The minima that points [L, d] lead to, and what they look like."""
     single = jax.tree.map(lambda leaf: leaf[0], models)

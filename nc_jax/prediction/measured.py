@@ -9,7 +9,7 @@ from nc_jax.metrics import minority_metrics
 from nc_jax.prediction.rest import measure_rest
 from nc_jax.training.images import Images
 from nc_jax.training.loop import Trainer
-from nc_jax.training.measures import budgets
+from nc_jax.training.measures import accuracies, budgets
 from nc_jax.training.steps import Weights
 
 
@@ -32,9 +32,9 @@ def measure_last_layer(
         weight_decay: λ.
 
     Returns:
-        ``train_accuracy_majority``, ``train_accuracy_minority``,
-        ``least_minority_accuracy`` (of the small class learnt worst), the same on
-        ``test`` but the least; ``stationarity``, ``balance`` and ``train_loss``
+        Accuracies as in :func:`nc_jax.training.measures.measure`, and
+        ``least_minority_accuracy``, of the small class learnt worst, on training samples;
+        ``stationarity``, ``balance`` and ``train_loss``
         (:class:`nc_jax.prediction.Rest`); ``weight_energy``, ``feature_energy``,
         ``budget``; ``minority_cosine`` and ``minority_norm_variation`` of the classifiers
         where there are two small classes; ``classifier_gram`` and ``mean_gram``, the Gram
@@ -45,11 +45,12 @@ def measure_last_layer(
     kernel, bias = trainer.classifier(weights)
     kernel = np.asarray(kernel, float)
     small = np.isin(np.arange(len(kernel)), minority)
-    row = _accuracies("train", logits, labels, small)
     held = trainer.outputs(weights, test, np.arange(len(test.labels)))
-    least = row.pop("train_accuracy_least")
-    row |= _accuracies("test", held[0], held[2], small) | {"least_minority_accuracy": least}
-    row.pop("test_accuracy_least")
+    row = accuracies("train", logits, labels, minority)
+    row |= accuracies("test", held[0], held[2], minority)
+    each = [accuracies("train", logits, labels, np.array([k])) for k in minority]
+    least = min((own["train_accuracy_minority"] for own in each), default=float("nan"))
+    row["least_minority_accuracy"] = least
     if not (np.isfinite(features).all() and np.isfinite(kernel).all()):
         return row
     offset = None if bias is None else np.asarray(bias)
@@ -66,18 +67,3 @@ def measure_last_layer(
     own = kernel[order]
     grams = {"classifier_gram": own @ own.T, "mean_gram": means @ means.T}
     return row | {name: matrix.ravel().tolist() for name, matrix in grams.items()}
-
-
-def _accuracies(
-    split: str, logits: np.ndarray, labels: np.ndarray, small: np.ndarray
-) -> dict[str, float]:
-    """Means over the large and the small classes, and the least of the small ones."""
-    right = (np.argmax(logits, axis=1) == labels) & np.isfinite(logits).all(axis=1)
-    count = np.bincount(labels, minlength=len(small))
-    own = np.bincount(labels, right, len(small)) / np.maximum(count, 1)
-    nan = float("nan")
-    return {
-        f"{split}_accuracy_majority": float(own[~small].mean()) if not small.all() else nan,
-        f"{split}_accuracy_minority": float(own[small].mean()) if small.any() else nan,
-        f"{split}_accuracy_least": float(own[small].min()) if small.any() else nan,
-    }

@@ -149,7 +149,9 @@ def draw_map(table: Any, lines: Any) -> Figure:
     low, high = runs["weight_decay"].min() / 2, runs["weight_decay"].max() * 2
     most = runs["ratio"].max() * 3
     for panel, ((data, network, majority), own) in zip(axes.flat, cases, strict=False):
-        drawn: Any = lines[lines["majority"] == majority].groupby(["model", "layers", "line"])
+        same = lines["num_classes"] == own["num_classes"].iloc[0]
+        drawn: Any = lines[same & (lines["majority"] == majority)]
+        drawn = drawn.groupby(["model", "layers", "line"])
         for (model, layers, line), part in drawn:
             part = part.dropna(subset=["ratio"])
             style = "-" if line == "existence" else ":"

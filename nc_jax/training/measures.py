@@ -39,9 +39,9 @@ def measure(
     logits, features, labels = trainer.outputs(weights, trainer.images, indices)
     kernel, bias = trainer.classifier(weights)
     members = np.asarray(minority, int)
-    row = _accuracies("train", logits, labels, members)
+    row = accuracies("train", logits, labels, members)
     held = trainer.outputs(weights, test, np.arange(len(test.labels)))
-    row |= _accuracies("test", held[0], held[2], members)
+    row |= accuracies("test", held[0], held[2], members)
     if not (np.isfinite(features).all() and np.isfinite(np.asarray(kernel)).all()):
         return row
     layer = NetworkLayer(jnp.asarray(features), jnp.asarray(labels), kernel, bias)
@@ -67,7 +67,7 @@ def budgets(classifiers: np.ndarray, features: np.ndarray, labels: np.ndarray) -
     return energies | {"budget": float(np.sqrt(weight_energy * feature_energy))}
 
 
-def _accuracies(
+def accuracies(
     split: str, logits: np.ndarray, labels: np.ndarray, minority: np.ndarray
 ) -> dict[str, float]:
     """Shares of right answers, each class counting the same; NaN for a group without images."""

@@ -34,7 +34,14 @@ def test_runs_are_laid_beside_the_surrogates(tmp_path):
 
 def rows(**changed):
     row = {"data": "x", "network": "mlp-norm", "majority": 5, "ratio": 1, "weight_decay": 0.1}
-    row |= {"seed": 0, "branch": "scratch", "epoch": 1, "status": "broke down", "loss": np.nan}
+    row |= {
+        "seed": 0,
+        "num_classes": 10,
+        "branch": "scratch",
+        "epoch": 1,
+        "status": "broke down",
+        "loss": np.nan,
+    }
     row |= {
         "surrogate": "matched",
         "fitted": "nothing",
@@ -51,7 +58,7 @@ def test_runs_that_all_broke_down_are_counted_and_drawn():
     assert (table["state"] == "broken").all() and not table["converged"].any()
     assert states_of(table)["broken"].sum() == 3
     assert league_of(table)["runs"].tolist() == [0]
-    lines = {"model": "linear", "layers": 2, "line": "equality", "majority": 5}
+    lines = {"model": "linear", "layers": 2, "line": "equality", "majority": 5, "num_classes": 10}
     lines = pd.DataFrame([lines | {"weight_decay": decay, "ratio": 3.0} for decay in (0.05, 0.2)])
     assert foretold(table, lines)["runs"].tolist() == [0]
     for figure in (
@@ -71,7 +78,7 @@ def test_states_are_foretold_by_the_side_of_a_line():
         rows(ratio=r, **seen | {"least_minority_accuracy": 0.0 if r in lost else 1.0})
         for r in ratios
     ]
-    line = {"model": "linear", "layers": 2, "line": "equality", "majority": 5}
+    line = {"model": "linear", "layers": 2, "line": "equality", "majority": 5, "num_classes": 10}
     lines = pd.DataFrame([line | {"weight_decay": decay, "ratio": 10.0} for decay in (0.05, 0.2)])
     found = foretold(ends_of_runs(pd.DataFrame(runs)), lines)
     assert found["runs"].tolist() == [2] and found["foretold right"].tolist() == ["1.00"]

@@ -1,6 +1,7 @@
 """nc_jax: the geometry of a network's last layers, predicted with certificates."""
 
 from nc_jax import metrics, theory
+from nc_jax.classes import ClassNumbers
 from nc_jax.geometry import (
     ClassSizes,
     class_sizes,
@@ -12,12 +13,22 @@ from nc_jax.geometry import (
 )
 from nc_jax.losses import (
     CentredSquaredError,
+    ClassWeights,
     CrossEntropy,
+    Focal,
+    LabelMargins,
+    LabelSmoothing,
     Loss,
     MeanSquaredError,
     PowerSoftmax,
     SoftmaxBased,
+    SoftTargets,
     SupervisedContrastive,
+    VectorScaling,
+    class_temperatures,
+    logit_adjustment,
+    size_margins,
+    size_weights,
 )
 from nc_jax.solvers import (
     EliminatedMultiStart,
@@ -50,7 +61,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CentredSquaredError",
+    "ClassNumbers",
     "ClassSizes",
+    "ClassWeights",
     "CrossEntropy",
     "DeepLayerPeeled",
     "DeepUnconstrainedFeatures",
@@ -58,7 +71,10 @@ __all__ = [
     "FactoredMultiStart",
     "FactoredQuasiNewton",
     "FactoredSolution",
+    "Focal",
     "GradientDescent",
+    "LabelMargins",
+    "LabelSmoothing",
     "LayerPeeled",
     "LayerwiseMultiStart",
     "Loss",
@@ -68,6 +84,7 @@ __all__ = [
     "Phase",
     "PowerSoftmax",
     "ReducedInteriorPoint",
+    "SoftTargets",
     "SoftmaxBased",
     "Solution",
     "Status",
@@ -75,14 +92,19 @@ __all__ = [
     "Trajectory",
     "TwoGroupRoot",
     "UnconstrainedFeatures",
+    "VectorScaling",
     "class_sizes",
+    "class_temperatures",
     "cosines",
     "gram",
+    "logit_adjustment",
     "long_tailed",
     "metrics",
     "phase",
     "phase_codes",
     "simplex_etf",
+    "size_margins",
+    "size_weights",
     "solve",
     "solve_batch",
     "theory",

@@ -6,7 +6,6 @@ p feature dimensions, N samples. Samples and classes stand in rows.
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -18,6 +17,7 @@ from nc_jax.checks import (
     require_count,
     require_positive,
 )
+from nc_jax.classes import common_groups, groups_of
 from nc_jax.immutable import immutable, set_fields
 
 
@@ -65,6 +65,17 @@ class ClassSizes:
         return np.bincount(self.membership, minlength=self.num_groups)
 
     @property
+    def representatives(self) -> np.ndarray:
+        """[G] the first class of each group (concrete integers)."""
+        return np.unique(self.membership, return_index=True)[1]
+
+    def split(self, *memberships: tuple[int, ...]) -> "ClassSizes":
+        """The same sizes, in groups that are also groups of the given memberships."""
+        split = common_groups(self.membership, *memberships)
+        first = np.unique(split, return_index=True)[1]
+        return ClassSizes(self.group_sizes[..., np.asarray(self.membership)[first]], split)
+
+    @property
     def class_sizes(self) -> Array:
         """[..., K] samples of each class."""
         return self.group_sizes[..., np.asarray(self.membership)]
@@ -84,12 +95,13 @@ class ClassSizes:
         return (self.group_weights / counts)[..., np.asarray(self.membership)]
 
 
-def require_broadcast(sizes: ClassSizes, numbers: dict[str, Array], loss: Any) -> tuple[int, ...]:
+def require_broadcast(
+    sizes: ClassSizes, numbers: dict[str, Array], loss_shapes: list[tuple[int, ...]]
+) -> tuple[int, ...]:
     """The common batch shape; ValueError if leading axes do not broadcast."""
     shapes = {"sizes": sizes.group_sizes.shape[:-1]}
     shapes |= {name: value.shape for name, value in numbers.items()}
-    leaves = jax.tree_util.tree_leaves_with_path(loss)
-    shapes |= {"loss" + jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+    shapes |= {f"loss's numbers {place}": shape for place, shape in enumerate(loss_shapes)}
     try:
         return jnp.broadcast_shapes(*shapes.values())
     except ValueError:
@@ -171,11 +183,8 @@ def class_sizes(sizes: Any) -> ClassSizes:
     require_positive("sizes", array, lanes=array.ndim > 1)
     if array.ndim > 1 or not is_concrete(array):
         return ClassSizes(array, tuple(range(array.shape[-1])))
-    _, first, membership = np.unique(np.asarray(array), return_index=True, return_inverse=True)
-    # Number the groups by first appearance, so that the order of classes shows.
-    order = np.argsort(first)
-    rank = np.argsort(order)
-    return ClassSizes(array[first[order]], tuple(int(rank[g]) for g in membership))
+    first, membership = groups_of(np.asarray(array))
+    return ClassSizes(array[first], membership)
 
 
 def zero_sum_basis(num_classes: int, dtype: Any = None) -> Array:

@@ -86,6 +86,59 @@ def clarabel_unconstrained(
     return value + price * norm + 0.5 * (bias_penalty or 0.0) * float(b @ b)
 
 
+class Rows(NamedTuple):
+    """Losses ω_k (log Σ_j exp u_kj − Σ_j T_kj u_kj) of J rows, u_kj = Δ_j z_kj + B_kj."""
+
+    weights: np.ndarray
+    scales: np.ndarray
+    shifts: np.ndarray
+    targets: np.ndarray
+
+    def value(self, logits: np.ndarray) -> float:
+        """Their sum in NumPy."""
+        u = self.scales * logits + self.shifts
+        peak = u.max(axis=1)
+        losses = peak + np.log(np.exp(u - peak[:, None]).sum(axis=1)) - (self.targets * u).sum(1)
+        return float(self.weights @ losses)
+
+
+def clarabel_rows(
+    rows: Rows,
+    radius: float | None = None,
+    row_scale: np.ndarray | None = None,
+    penalty: float = 0.0,
+    bias_penalty: float | None = None,
+) -> float:
+    """Least value of rows of logits Z + b with X = D^½ Z in a nuclear ball or at a price.
+
+    An honest upper bound: the value of the point found, scaled into the ball.
+    """
+    count, outputs = rows.targets.shape
+    row_scale = np.ones(count) if row_scale is None else row_scale
+    unit = row_scale.min()
+    lifted = cp.Variable((count + outputs, count + outputs), PSD=True)
+    scaled = lifted[:count, count:]
+    bias = cp.Variable(outputs)
+    biased = cp.multiply(scaled, (row_scale / unit)[:, None] * np.ones((1, outputs)))
+    biased = biased + np.ones((count, 1)) @ cp.reshape(bias, (1, outputs), order="C")
+    u = cp.multiply(np.ones((count, 1)) * rows.scales, biased) + rows.shifts
+    losses = cp.log_sum_exp(u, axis=1) - cp.sum(cp.multiply(rows.targets, u), axis=1)
+    cost = rows.weights @ losses + 0.5 * penalty / unit * cp.trace(lifted)
+    cost = cost + 0.5 * (bias_penalty or 0.0) * cp.sum_squares(bias)
+    constraints = [bias == 0] if bias_penalty is None else []
+    if bias_penalty == 0.0:
+        constraints = [bias[0] == 0]
+    if radius is not None:
+        constraints.append(cp.trace(lifted) <= 2 * radius)
+    _solve(cp.Problem(cp.Minimize(cost), constraints))
+    x, b = np.asarray(scaled.value), np.asarray(bias.value)
+    norm = np.linalg.svd(x, compute_uv=False).sum()
+    if radius is not None:
+        x = x * min(1.0, radius / norm)
+    value = rows.value(row_scale[:, None] / unit * x + b) + penalty / unit * norm
+    return value + 0.5 * (bias_penalty or 0.0) * float(b @ b)
+
+
 def _solve(problem: cp.Problem) -> None:
     """CLARABEL, as tightly as it will go."""
     for tolerance in (1e-10, 1e-9, 1e-8):

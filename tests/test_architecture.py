@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BASE = {"checks", "immutable"}
+BASE = {"checks", "immutable", "classes"}
 ROOMS = {
     "checks": set(),
     "immutable": set(),
+    "classes": {"checks", "immutable"},
     "geometry": BASE,
-    "losses": BASE,
+    "losses": BASE | {"geometry"},
     "surrogates": BASE | {"metrics", "losses", "geometry"},
     "solvers": BASE | {"surrogates", "theory", "metrics", "losses", "geometry"},
     "theory": BASE | {"geometry", "losses"},

@@ -32,6 +32,8 @@ class TrainingOptions:
     """Of each run."""
     learning_rate: float = 0.2
     """At the start."""
+    momentum: float = 0.9
+    """μ of stochastic gradient descent; 0 for none."""
     lowered: tuple[float, ...] | None = None
     """Shares of the training after which the rate falls by ten; none for a third and two thirds."""
     batch: int = 64
@@ -75,6 +77,8 @@ def check_options(options: TrainingOptions) -> None:
     for name in ("width", "learning_rate"):
         if not 0 < getattr(options, name) < math.inf:
             raise ValueError(f"{_flag(name)} must be positive and finite")
+    if not 0 <= options.momentum < 1:
+        raise ValueError(f"--momentum must be from 0 to below 1, got {options.momentum}")
     if not all(0 < share < 1 for share in options.lowered or ()):
         raise ValueError(f"--lowered must be shares between 0 and 1, got {options.lowered}")
     try:
@@ -129,6 +133,7 @@ def recipe_of(
     """The recipe of Fang et al. 2021, over as many epochs as asked for."""
     recipe = Recipe(
         learning_rate=options.learning_rate,
+        momentum=options.momentum,
         weight_decay=weight_decay,
         decayed=decayed,
         batch_size=options.batch,

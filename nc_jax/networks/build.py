@@ -20,7 +20,9 @@ STAGED = ((5, 4), (2, 3, 4), (3, 3, 4, 4), (5, 5, 5, 5))
 BIASES = {"": (True, True), "-bias-free": (False, False), "-head-bias": (False, True)}
 HIDDEN = (512, 512, 512)
 NORMALISED_HIDDEN = (1024, 1024)
-DENSE_RESNET = (1000, 10)
+DENSE_RESNET_WIDTH = 1000
+# Blocks of the dense residual networks, by what their names end in.
+DENSE_RESNETS = {"": 10, "-one": 1}
 
 
 class Head(NamedTuple):
@@ -98,9 +100,16 @@ def _convnet(bias: bool, head_bias: bool, normalise: bool = False) -> Network:
     return Network(make, f"layer{len(DENSE)}", None, head)
 
 
-def _dense_resnet(shape: tuple[int, ...], classes: int, key: Array, width: float) -> DenseResNet:
-    size, blocks = DENSE_RESNET
-    return DenseResNet(math.prod(shape), scaled(size, width), blocks, classes, key)
+def _pooled_convnet(shape: tuple[int, ...], classes: int, key: Array, width: float) -> ConvNet:
+    return ConvNet(shape, classes, key, width, normalise=True, pooled=True)
+
+
+def _dense_resnet(blocks: int) -> Network:
+    def make(shape: tuple[int, ...], classes: int, key: Array, width: float) -> DenseResNet:
+        size = scaled(DENSE_RESNET_WIDTH, width)
+        return DenseResNet(math.prod(shape), size, blocks, classes, key)
+
+    return Network(make, f"block{blocks}", None, Head(blocks + 1))
 
 
 NETWORKS: dict[str, Network] = {
@@ -113,9 +122,8 @@ NETWORKS: dict[str, Network] = {
     "mlp-norm-linear": _normalised_mlp(rectified=False),
     **{f"convnet{suffix}": _convnet(*biases) for suffix, biases in BIASES.items()},
     "convnet-norm": _convnet(True, True, normalise=True),
-    "dense-resnet": Network(
-        _dense_resnet, f"block{DENSE_RESNET[1]}", None, Head(DENSE_RESNET[1] + 1)
-    ),
+    "convnet-norm-pooled": Network(_pooled_convnet, "pooled", None, Head(1)),
+    **{f"dense-resnet{suffix}": _dense_resnet(number) for suffix, number in DENSE_RESNETS.items()},
 }
 
 

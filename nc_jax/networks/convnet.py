@@ -24,6 +24,7 @@ class ConvNet(nnx.Module):
         bias: of all layers but the classifier.
         head_bias: of the classifier; as ``bias`` by default.
         normalise: batch normalisation before every ReLU.
+        pooled: the mean over positions in place of the dense layers.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ConvNet(nnx.Module):
         bias: bool = True,
         head_bias: bool | None = None,
         normalise: bool = False,
+        pooled: bool = False,
     ):
         keys = keys_of(key)
         height, breadth, channels = shape
@@ -45,8 +47,8 @@ class ConvNet(nnx.Module):
             height, breadth, channels = (height + 1) // 2, (breadth + 1) // 2, outputs
             norms.append(BatchNorm(outputs))
         self.convolutions = nnx.List(convolutions)
-        inputs = height * breadth * channels
-        for base in DENSE:
+        inputs = channels if pooled else height * breadth * channels
+        for base in () if pooled else DENSE:
             layers.append(Dense(inputs, scaled(base, width), next(keys), bias))
             inputs = scaled(base, width)
             norms.append(BatchNorm(inputs))
@@ -54,11 +56,12 @@ class ConvNet(nnx.Module):
         self.norms = nnx.List(norms if normalise else [])
         own = bias if head_bias is None else head_bias
         self.classifier = Dense(inputs, num_classes, next(keys), own)
+        self.pooled = pooled
 
     def __call__(
         self, x: Array, train: bool = False, weights: Array | None = None
     ) -> tuple[Array, dict[str, Array]]:
-        """Logits [B, K], and features by name: each convolution and dense layer.
+        """Logits [B, K], and features by name: each convolution and dense layer, or ``pooled``.
 
         Args:
             x: images [B, h, w, channels].
@@ -73,6 +76,8 @@ class ConvNet(nnx.Module):
 
         for place, layer in enumerate(self.convolutions, 1):
             x = features[f"convolution{place}"] = rectified(layer(x))
+        if self.pooled:
+            x = features["pooled"] = jnp.mean(x, axis=(1, 2))
         x = jnp.reshape(x, (x.shape[0], -1))
         for place, layer in enumerate(self.layers, 1):
             x = features[f"layer{place}"] = rectified(layer(x))

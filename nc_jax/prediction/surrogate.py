@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nc_jax.geometry import ClassSizes, class_sizes
-from nc_jax.losses import Loss
+from nc_jax.losses import ClassWeights, Loss
 from nc_jax.networks import NETWORKS, Head
 from nc_jax.surrogates import DeepUnconstrainedFeatures, UnconstrainedFeatures
 from nc_jax.training.recipe import Recipe
@@ -80,8 +80,8 @@ def surrogate_of(
         sizes: a :class:`ClassSizes` or [K], training samples of each class.
         recipe: its loss, weight decay and what that acts on.
         oversampling: w_r ≥ 1, how often each sample stands in an epoch: a number or [K].
-        class_weights: [K] factors of the loss. Only equal ones have a surrogate yet: the
-            loss then counts a class differently from its features' decay.
+        class_weights: [K] positive factors of the loss, as ``Run.class_weights``; only their
+            ratios matter, for a step divides by their sum over its samples.
         constant: κ, multiplies λ_H: N c ‖W‖²/Σ‖h‖² of balanced runs, or one.
         decayed_bias: False for λ_b = 0.
         input_energy: of the first layer's inputs, for a network without normalisation.
@@ -107,14 +107,14 @@ def surrogate_of(
     if not 0 < constant < math.inf:
         raise ValueError(f"constant must be positive and finite, got {constant}")
     counted = _repeated(class_sizes(sizes), oversampling)
-    _require_equal_weights(class_weights, counted.num_classes)
+    loss = _weighted(recipe.loss, class_weights, counted)
     total = float(np.sum(np.asarray(counted.class_sizes)))
     penalties = penalties_of(head, recipe.weight_decay, total, constant, input_energy)
     if recipe.decayed == "kernels" and penalties.lambda_b is not None:
         penalties = penalties._replace(lambda_b=0.0)
     if not decayed_bias and penalties.lambda_b is not None:
         penalties = penalties._replace(lambda_b=0.0)
-    return model_of(head, counted, penalties, recipe.loss)
+    return model_of(head, counted, penalties, loss)
 
 
 def model_of(
@@ -140,11 +140,13 @@ def _repeated(sizes: ClassSizes, oversampling: Any) -> ClassSizes:
     return class_sizes(np.asarray(sizes.class_sizes) * rates)
 
 
-def _require_equal_weights(class_weights: Any, num_classes: int) -> None:
+def _weighted(loss: Loss, class_weights: Any, sizes: ClassSizes) -> Loss:
+    """The loss with weights of mean one over the samples, by whose sum a step divides."""
     if class_weights is None:
-        return
+        return loss
     weights = np.asarray(class_weights, float)
-    if weights.shape != (num_classes,) or not (weights > 0).all():
-        raise ValueError(f"class_weights must be {num_classes} positive factors")
-    if np.ptp(weights) > 1e-12 * weights.max():
-        raise ValueError("class_weights must be equal: unequal ones have no surrogate yet")
+    if weights.shape != (sizes.num_classes,) or not ((weights > 0) & np.isfinite(weights)).all():
+        raise ValueError(
+            f"class_weights must be {sizes.num_classes} positive factors, got {class_weights}"
+        )
+    return ClassWeights(weights / float(np.asarray(sizes.class_weights) @ weights), loss)

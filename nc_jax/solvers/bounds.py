@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 
 from nc_jax.geometry import ClassSizes, gram
-from nc_jax.losses import CrossEntropy, MeanSquaredError, PowerSoftmax, SupervisedContrastive
+from nc_jax.losses import PowerSoftmax, SoftTargets, SupervisedContrastive
 from nc_jax.solvers.certificates import certify_with
 from nc_jax.surrogates.deep import DeepLayerPeeled
 from nc_jax.surrogates.deep_unconstrained import DeepUnconstrainedFeatures
@@ -34,6 +34,8 @@ def lower_bound(model: FactoredProgram, layers: TopLayers) -> Array:
     """A number that no feasible point of a single model can go below."""
     if isinstance(model.loss, SupervisedContrastive):
         return _contrastive_bound(model, model.loss, layers)
+    if isinstance(model.loss, SoftTargets):
+        return _soft_target_bound(model, layers)
     convex = _convex_form(model)
     if convex is not None:
         return _convex_bound(convex, model.samples, layers)
@@ -60,33 +62,71 @@ def _convex_form(model: FactoredProgram) -> Any:
     if isinstance(model, DeepUnconstrainedFeatures) and model.num_layers > 1:
         return None
     if isinstance(model, UnconstrainedFeatures | DeepUnconstrainedFeatures):
-        if model.lambda_b is not None and not isinstance(loss, CrossEntropy | MeanSquaredError):
-            return None
         penalties = model.lambda_w, model.lambda_h, model.lambda_b
         return UnconstrainedFeatures(sizes, *penalties, loss, nonnegative=model.nonnegative)
     return None
 
 
-def _convex_bound(model: GroupedProgram, samples: tuple[int, ...], layers: TopLayers) -> Array:
+def _class_means(samples: tuple[int, ...], features: Array) -> Array:
     labels = labels_of(samples)
     share = np.zeros((len(samples), len(labels)))
     share[labels, np.arange(len(labels))] = 1 / np.asarray(samples)[labels]
+    return jnp.matmul(jnp.asarray(share, features.dtype), features, precision="highest")
+
+
+def _convex_bound(model: GroupedProgram, samples: tuple[int, ...], layers: TopLayers) -> Array:
     dtype = layers.features.dtype
-    means = jnp.matmul(jnp.asarray(share, dtype), layers.features, precision="highest")
+    means = _class_means(samples, layers.features)
     logits = jnp.matmul(means, layers.weights[0].T, precision="highest")
     bias = layers.biases[0] if layers.biases else None
     point = GroupLogits(jnp.zeros(len(samples), dtype), logits / model.row_scale[:, None], bias)
     _, slope = value_and_gradient(model, point)
-    if getattr(model, "nonnegative", False):
-        rows = jnp.linalg.norm(means / model.row_scale[:, None], axis=0)
-        norm = jnp.sum(rows * jnp.linalg.norm(layers.weights[0], axis=0))
-        # A product of nonnegative vectors gains nothing from a negative entry.
-        steepest = jnp.sqrt(jnp.max(jnp.linalg.eigvalsh(_without_negatives(gram(slope.between)))))
-    else:
-        norm = jnp.sum(jnp.sqrt(_squared_singular_values(point.between)))
-        steepest = jnp.sqrt(jnp.max(_squared_singular_values(slope.between)))
+    scaled = means / model.row_scale[:, None]
+    norm, steepest = _norms(model, scaled, layers.weights[0], point.between, slope.between)
     certificate = certify_with(model, point, steepest, norm)
     return certificate.objective - certificate.gap
+
+
+def _norms(
+    model: GroupedProgram, means: Array, weights: Array, product: Array, slope: Array
+) -> tuple[Array, Array]:
+    """The norm of X = A Bᵀ (or a bound on it), and the dual norm of the slope."""
+    if getattr(model, "nonnegative", False):
+        norm = jnp.sum(jnp.linalg.norm(means, axis=0) * jnp.linalg.norm(weights, axis=0))
+        # A product of nonnegative vectors gains nothing from a negative entry.
+        return norm, jnp.sqrt(jnp.max(jnp.linalg.eigvalsh(_without_negatives(gram(slope)))))
+    norm = jnp.sum(jnp.sqrt(_squared_singular_values(product)))
+    return norm, jnp.sqrt(jnp.max(_squared_singular_values(slope)))
+
+
+def _soft_target_bound(model: FactoredProgram, layers: TopLayers) -> Array:
+    """The convex bound on J×K logits, for which no classes are alike."""
+    power = getattr(model, "feature_power", None)
+    if not isinstance(model, LayerPeeled | UnconstrainedFeatures) or power is not None:
+        return jnp.asarray(-jnp.inf, layers.features.dtype)
+    scale = model.row_scale[..., np.asarray(model.sizes.membership)]
+    means = _class_means(model.samples, layers.features) / scale[:, None]
+    product = jnp.matmul(means, layers.weights[0].T, precision="highest")
+    bias = layers.biases[0] if layers.biases else jnp.zeros(model.num_outputs, product.dtype)
+
+    def mean(x: Array, b: Array) -> Array:
+        losses = model.loss(scale[:, None] * x + b, jnp.arange(model.num_classes))
+        return jnp.sum(model.sizes.class_weights * losses)
+
+    value, (slope, in_bias) = jax.value_and_grad(mean, argnums=(0, 1))(product, bias)
+    norm, steepest = _norms(model, means, layers.weights[0], product, slope)
+    decay = jnp.zeros(()) if model.bias_penalty is None else model.bias_penalty
+    objective = value + model.penalty * norm + 0.5 * decay * jnp.sum(bias**2)
+    priced = objective / jnp.where(model.penalty > 0, model.penalty, 1)
+    priced = jnp.where(model.penalty > 0, jnp.minimum(priced, model.nuclear_radius), jnp.inf)
+    radius = jnp.minimum(priced, model.nuclear_radius)
+    gap = jnp.sum(slope * product) + model.penalty * norm
+    gap = gap + radius * jnp.maximum(steepest - model.penalty, 0)
+    if model.bias_penalty is not None:
+        # Nothing bounds an optimal bias that is free.
+        gain = jnp.sum((decay * bias + in_bias) ** 2) / (2 * jnp.where(decay > 0, decay, 1))
+        gap = gap + jnp.where(decay > 0, gain, jnp.inf)
+    return objective - gap
 
 
 def _without_negatives(square: Array) -> Array:

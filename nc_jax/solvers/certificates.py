@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nc_jax.losses.base import at_classes
+from nc_jax.losses.floors import floor_of
 from nc_jax.surrogates.grouped import (
     GroupedProgram,
     GroupLogits,
@@ -95,24 +97,31 @@ def _bias_gap(model: GroupedProgram, point: GroupLogits, gradient: GroupLogits) 
     counts = jnp.asarray(model.sizes.counts, bias.dtype)
     positive = jnp.where(penalty > 0, penalty, 1)
     regularised = jnp.sum((penalty * counts * bias + slope) ** 2 / (2 * positive * counts))
-    shares = model.sizes.group_weights / counts
-    largest = jnp.argmax(shares)
-    # Only differences of the bias matter to a shift-invariant loss.
-    relative = bias - bias[largest] if model.loss.shift_invariant else bias
-    bound = _bias_bound(model, shares, largest)
-    free = jnp.sum(slope * relative + jnp.abs(slope) * bound)
+    free = _free_bias_gap(model, bias, slope)
     return jnp.where(penalty > 0, regularised, free)
 
 
-def _bias_bound(model: GroupedProgram, shares: Array, largest: Array) -> Array:
-    """β [G]: bound on an optimal unregularised bias of cross-entropy or squared error."""
+def _free_bias_gap(model: GroupedProgram, bias: Array, slope: Array) -> Array:
+    """The same for a bias without decay, from a bound β [G] on an optimal one."""
+    counts = jnp.asarray(model.sizes.counts, bias.dtype)
+    shares = model.sizes.group_weights / counts
+    floor = floor_of(at_classes(model.loss, model.sizes.representatives), bias.dtype)
+    if floor is None:
+        return jnp.full((), jnp.inf, bias.dtype)
     # At zero logits the objective is λτ (the definition of τ where λ > 0), and
     # no entry of Z exceeds τ/√n. Each row's loss is at most λτ/π_k.
     start = model.penalty * model.nuclear_radius
     entries = model.nuclear_radius * model.row_scale
-    if model.loss.shift_invariant:
-        # L_k ≥ b_j − b_k + z_kj − z_kk, in the rows of both classes.
-        rows = start / shares + 2 * entries
-        return rows + rows[largest]
-    # ½ (b_j + z_kj − y_kj)² ≤ L_k in the row of the largest class.
-    return 1 + jnp.sqrt(2 * start / shares[largest]) + entries[largest]
+    heaviest = jnp.argmax(shares * floor.slope)
+    if floor.squared:
+        # (a/2) (|b_j + z_kj| − 1)² ≤ L_k in the row of the heaviest class.
+        weight = (shares * floor.slope)[heaviest]
+        bound = 1 + jnp.sqrt(2 * start / weight) + entries[heaviest]
+        return jnp.sum(slope * bias + jnp.abs(slope) * bound)
+    # L_k ≥ a_k (Δ_j (z_kj + b_j) − Δ_k (z_kk + b_k)) − c_k in the rows of both classes; adding
+    # a constant to Δ b changes nothing.
+    scale = jnp.broadcast_to(floor.scale, shares.shape)
+    rows = (start / shares + floor.slack) / floor.slope + 2 * jnp.max(scale) * entries
+    bound = (rows + rows[heaviest]) / scale
+    relative = bias - bias[heaviest] * scale[heaviest] / scale
+    return jnp.sum(slope * relative + jnp.abs(slope) * bound)

@@ -19,6 +19,7 @@ import optax
 from jax import Array
 
 from nc_jax.immutable import immutable, set_fields
+from nc_jax.losses.floors import has_minimum
 from nc_jax.solvers.certificates import certify_with
 from nc_jax.solvers.solution import Solution, default_tolerance, finish, require_convex
 from nc_jax.surrogates.grouped import (
@@ -107,6 +108,7 @@ class FactoredQuasiNewton:
             ValueError: the loss is not convex in the logits.
         """
         require_convex(model, type(self).__name__)
+        given, model = model, jax.lax.stop_gradient(model)
         dtype = model.sizes.group_sizes.dtype
         tolerance = default_tolerance(self.tolerance, dtype)
         start = _start(model, key)
@@ -158,7 +160,7 @@ class FactoredQuasiNewton:
         )
         last = jax.lax.while_loop(unfinished, chunk, first)
         taken = jnp.minimum(last.iterations, self.max_iterations)
-        return finish(model, last.best, tolerance, taken)
+        return finish(given, last.best, tolerance, taken)
 
 
 def _start(model: GroupedProgram, key: Array | None) -> _Point:
@@ -167,16 +169,23 @@ def _start(model: GroupedProgram, key: Array | None) -> _Point:
     dtype = model.sizes.group_sizes.dtype
     groups, size = len(counts), model.num_classes
     multiplicity, root = block_sizes(counts, dtype)
+    copies, _ = block_sizes(np.maximum(counts, 2), dtype)
     within, between = jnp.sqrt(multiplicity), jnp.eye(groups, dtype=dtype)
-    # The part of the ball's radius to start at: all of it, unless the loss or
-    # the price has its optimum inside. What is left of the sphere is slack.
+    # The part of the ball's radius to start at; what is left of the sphere is slack.
     radius = model.nuclear_radius
-    part = jnp.where(model.penalty > 0, 0.5 * radius, radius)
     if model.loss.shift_invariant:
         between = between - root[:, None] * root / size
-    else:
-        part = jnp.minimum(part, jnp.sum(root**2 / model.row_scale))
     square = jnp.sum(within**2) + jnp.sum(between**2)
+    bias = start_bias(model)
+
+    def cost(part: Array) -> Array:
+        point = GroupLogits(part * within**2 / square / copies, part * between / square, bias)
+        return data_loss(model, point) + model.penalty * part
+
+    # Without slack a point stays on the sphere: right where the loss always falls outwards.
+    parts = radius * jnp.exp2(-jnp.arange(1.0, 40.0, dtype=dtype))
+    inside = parts[jnp.argmin(jax.vmap(cost)(parts))]
+    part = inside if has_minimum(model.loss) else jnp.where(model.penalty > 0, inside, radius)
     slack = jnp.sqrt(square * (radius / part - 1))
     noise = jnp.zeros((2, groups, groups), dtype)
     if key is not None:
@@ -184,7 +193,7 @@ def _start(model: GroupedProgram, key: Array | None) -> _Point:
     return _Point(
         _Factors(within, between + noise[0], slack),
         _Factors(within, between + noise[1], slack),
-        start_bias(model),
+        bias,
     )
 
 

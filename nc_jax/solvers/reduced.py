@@ -17,6 +17,7 @@ from jax import Array
 from jax.scipy.linalg import cho_solve, solve_triangular
 
 from nc_jax.immutable import immutable, set_fields
+from nc_jax.losses.floors import bias_is_free
 from nc_jax.solvers.certificates import Certificate, certify, within_slopes
 from nc_jax.solvers.solution import Solution, default_tolerance, finish, require_convex
 from nc_jax.solvers.spectral import PathPoint, PathSystem, barrier_degree, path_system
@@ -82,6 +83,7 @@ class ReducedInteriorPoint:
             ValueError: the loss is not convex in the logits.
         """
         require_convex(model, type(self).__name__)
+        given, model = model, jax.lax.stop_gradient(model)
         tolerance = default_tolerance(self.tolerance, model.sizes.group_sizes.dtype)
         start = _start(model)
         best = _Best(start.logits, certify(model, start.logits).gap, jnp.zeros((), jnp.int32))
@@ -90,7 +92,7 @@ class ReducedInteriorPoint:
             return _advance(model, *state)
 
         _, best = jax.lax.fori_loop(0, self.steps, body, (start, best))
-        return finish(model, best.logits, tolerance, best.steps)
+        return finish(given, best.logits, tolerance, best.steps)
 
 
 class _Best(NamedTuple):
@@ -232,7 +234,7 @@ def _factor(
 def _bias_curvature(model: GroupedProgram, penalty: Array, curvature: Array) -> Array:
     """Hessian [G, G] in the bias, with its price."""
     counts = jnp.asarray(model.sizes.counts, curvature.dtype)
-    if model.loss.shift_invariant:
+    if bias_is_free(model.loss):
         # Fixes the constant that an unregularised bias leaves free; no slope points that way.
         largest = jnp.max(jnp.diag(curvature))
         gauge = jnp.where(largest > 0, largest, 1)

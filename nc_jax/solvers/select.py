@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from nc_jax.checks import is_concrete, require_count
-from nc_jax.losses import CrossEntropy, MeanSquaredError
+from nc_jax.losses import CrossEntropy, MeanSquaredError, SoftTargets, own_axes
 from nc_jax.solvers.factored import FactoredMultiStart
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.general import FactoredQuasiNewton
@@ -89,13 +89,13 @@ def _choose(model: TopLayersModel) -> Solver:
 def _convex(model: TopLayersModel) -> bool:
     """Whether the solvers over group numbers take the model."""
     deep = isinstance(model, DeepLayerPeeled | DeepUnconstrainedFeatures)
-    if deep or not model.loss.convex:
+    if deep or not model.loss.convex or isinstance(model.loss, SoftTargets):
         return False
     if isinstance(model, LayerPeeled):
         return model.feature_power is None
     if model.nonnegative:
         return False
-    return model.lambda_b is None or isinstance(model.loss, CrossEntropy | MeanSquaredError)
+    return True
 
 
 def solve(
@@ -157,7 +157,8 @@ def solve_batch(
     keys = None if key is None else _lane_keys(key, shape)
 
     def flatten(path: tuple, leaf: Array) -> Array:
-        own = leaf.shape[-1:] if path[0].name in VECTORS else ()
+        axes = own_axes(path) if path[0].name == "loss" else path[0].name in VECTORS
+        own = leaf.shape[leaf.ndim - axes :]
         return jnp.broadcast_to(leaf, shape + own).reshape((lanes, *own))
 
     lane_models = jax.tree_util.tree_map_with_path(flatten, model)

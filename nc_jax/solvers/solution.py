@@ -10,8 +10,9 @@ from jax import Array
 
 from nc_jax.geometry import cosines, zero_sum_basis
 from nc_jax.immutable import immutable
-from nc_jax.losses import CrossEntropy, MeanSquaredError
+from nc_jax.losses import SoftTargets
 from nc_jax.solvers.certificates import Certificate, certify, nuclear_norm, within_slopes
+from nc_jax.solvers.implicit import differentiable
 from nc_jax.surrogates.grouped import (
     GroupedProgram,
     GroupLogits,
@@ -181,6 +182,7 @@ class Solution:
         return matrices[0], matrices[1]
 
 
+@jax.custom_jvp
 def _absolute_value(matrix: Array) -> Array:
     """(MᵀM)^½ of [..., G, G]; closed forms for G ≤ 2, else from the SVD."""
     if matrix.shape[-1] == 1:
@@ -199,24 +201,44 @@ def _absolute_value(matrix: Array) -> Array:
     return jnp.stack(rows, axis=-2) / safe[..., None, None]
 
 
+@_absolute_value.defjvp
+def _absolute_value_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """From P² = MᵀM, P dP + dP P = Mᵀ dM + dMᵀ M: no difference of singular values divides."""
+    (matrix,), (change,) = primals, tangents
+    _, singular, right = jnp.linalg.svd(matrix)
+    basis = jnp.swapaxes(right, -1, -2)
+    # Of dMᵀM + MᵀdM in the singular basis, s_i (UᵀdMV)_ij + (UᵀdMV)_ji s_j.
+    square = jnp.matmul(jnp.swapaxes(matrix, -1, -2), change, precision="highest")
+    square = jnp.matmul(jnp.matmul(right, square, precision="highest"), basis, precision="highest")
+    square = square + jnp.swapaxes(square, -1, -2)
+    total = singular[..., :, None] + singular[..., None, :]
+    floor = jnp.finfo(matrix.dtype).eps * jnp.max(singular, axis=-1)[..., None, None]
+    known = total > 8 * floor
+    inner = jnp.where(known, square / jnp.where(known, total, 1), 0)
+    rotated = jnp.matmul(jnp.matmul(basis, inner, precision="highest"), right, precision="highest")
+    return _absolute_value(matrix), rotated
+
+
 def finish(
-    model: GroupedProgram, point: GroupLogits, tolerance: Array, iterations: Array
+    given: GroupedProgram, point: GroupLogits, tolerance: Array, iterations: Array
 ) -> Solution:
     """Cleans, certifies and labels the point that an iterative solver reached.
+
+    The result is differentiable in the model's numbers, whatever the solver did.
 
     The group numbers whose exact value must be zero are set to zero, on
     the word of the dual: with strict complementarity a singular value is zero
     exactly where the gradient's is below the multiplier.
     """
+    model, point = jax.lax.stop_gradient((given, point))
     plain = _onto_budget(model, point)
     zeroed, resolved = _complementary_zeros(model, plain, tolerance)
     cleaned = _onto_budget(model, zeroed)
     before, after = certify(model, plain), certify(model, cleaned)
     keep = after.gap <= jnp.maximum(before.gap, tolerance)
-    best, certificate = jax.tree.map(
-        lambda a, b: jnp.where(keep, a, b), (cleaned, after), (plain, before)
-    )
-    return label(model, best, certificate, tolerance, iterations, resolved & keep)
+    best = jax.tree.map(lambda a, b: jnp.where(keep, a, b), cleaned, plain)
+    best = differentiable(given, best)
+    return label(given, best, certify(given, best), tolerance, iterations, resolved & keep)
 
 
 def label(
@@ -315,15 +337,10 @@ def require_convex(model: GroupedProgram, solver: str) -> None:
         raise ValueError(f"{solver} takes no feature_power; use FactoredMultiStart")
     if getattr(model, "nonnegative", False):
         raise ValueError(f"{solver} takes no nonnegative features; use FactoredMultiStart")
+    if isinstance(model.loss, SoftTargets):
+        raise ValueError(f"{solver} takes no SoftTargets; use FactoredMultiStart")
     if not model.loss.convex:
         raise ValueError(
             f"{solver} certifies losses that are convex in the logits, which "
             f"loss={type(model.loss).__name__} is not (its convex attribute is False)"
-        )
-    if model.bias_penalty is not None and not isinstance(
-        model.loss, CrossEntropy | MeanSquaredError
-    ):
-        raise ValueError(
-            f"{solver} certifies a bias under CrossEntropy or MeanSquaredError only, "
-            f"got loss={type(model.loss).__name__} with lambda_b"
         )

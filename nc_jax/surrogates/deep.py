@@ -13,9 +13,10 @@ import numpy as np
 from jax import Array
 
 from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
-from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
+from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, loss_shapes, require_loss
+from nc_jax.losses import Loss, loss_shapes
+from nc_jax.surrogates.arguments import require_labels, sizes_and_loss
 from nc_jax.surrogates.layers import (
     ACTIVATIONS,
     TopLayers,
@@ -84,14 +85,12 @@ class DeepLayerPeeled:
         Raises:
             TypeError, ValueError: naming the argument that is wrong.
         """
-        loss = require_loss(CrossEntropy() if loss is None else loss)
-        if isinstance(loss, SupervisedContrastive):
-            raise TypeError("loss must be a loss of logits, got SupervisedContrastive")
         layers = require_count("num_layers", num_layers, 1)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
         raw = sizes.group_sizes if isinstance(sizes, ClassSizes) else sizes
-        sizes = class_sizes(sizes)
+        sizes, loss = sizes_and_loss(sizes, loss)
+        require_labels(loss)
         dtype = common_dtype(raw, weight_energy, feature_energy, layer_energies)
         joint = layer_energies is None
         name = "weight_energy" if joint else "layer_energies"
@@ -104,7 +103,7 @@ class DeepLayerPeeled:
         feature_energy = float_array("feature_energy", feature_energy, dtype)
         require_positive("feature_energy", feature_energy, lanes=feature_energy.ndim > 0)
         batches = {name: energies[..., 0], "feature_energy": feature_energy}
-        require_broadcast(sizes, batches, loss)
+        require_broadcast(sizes, batches, loss_shapes(loss))
         set_fields(
             self,
             sizes=ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership),

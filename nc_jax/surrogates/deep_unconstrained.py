@@ -18,9 +18,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
-from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
+from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, loss_shapes, require_loss
+from nc_jax.losses import Loss, loss_shapes
+from nc_jax.surrogates.arguments import require_labels, sizes_and_loss
 from nc_jax.surrogates.deep import layer_widths
 from nc_jax.surrogates.layers import (
     ACTIVATIONS,
@@ -88,14 +89,12 @@ class DeepUnconstrainedFeatures:
         Raises:
             TypeError, ValueError: naming the argument that is wrong.
         """
-        loss = require_loss(CrossEntropy() if loss is None else loss)
-        if isinstance(loss, SupervisedContrastive):
-            raise TypeError("loss must be a loss of logits, got SupervisedContrastive")
         layers = require_count("num_layers", num_layers, 1)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
         raw = sizes.group_sizes if isinstance(sizes, ClassSizes) else sizes
-        sizes = class_sizes(sizes)
+        sizes, loss = sizes_and_loss(sizes, loss)
+        require_labels(loss)
         dtype = common_dtype(raw, lambda_w, lambda_h, lambda_b)
         given = {"lambda_w": lambda_w, "lambda_h": lambda_h}
         given |= {} if lambda_b is None else {"lambda_b": lambda_b}
@@ -104,7 +103,7 @@ class DeepUnconstrainedFeatures:
             numbers[name] = float_array(name, value, dtype)
             zero, lanes = name == "lambda_b", numbers[name].ndim > 0
             require_positive(name, numbers[name], lanes=lanes, or_zero=zero)
-        require_broadcast(sizes, numbers, loss)
+        require_broadcast(sizes, numbers, loss_shapes(loss))
         numbers.setdefault("lambda_b", None)
         set_fields(
             self,

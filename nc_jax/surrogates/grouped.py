@@ -25,7 +25,7 @@ import numpy as np
 from jax import Array
 
 from nc_jax.geometry import ClassSizes
-from nc_jax.losses import Loss
+from nc_jax.losses import CentredSquaredError, Loss, MeanSquaredError, at_classes
 
 
 class GroupedProgram(Protocol):
@@ -106,6 +106,15 @@ def block_sizes(counts: np.ndarray, dtype: Any) -> tuple[Array, Array]:
     return jnp.asarray(counts - 1, dtype), jnp.asarray(np.sqrt(counts), dtype)
 
 
+def group_loss(model: GroupedProgram, group: Array, logits: Array) -> Array:
+    """Loss of one class of ``group`` from its own logit and those of all groups [1 + G]."""
+    own = (jnp.arange(model.sizes.num_groups) == group).astype(logits.dtype)
+    others = jnp.asarray(model.sizes.counts, logits.dtype) - own
+    classes = jnp.asarray(model.sizes.representatives)
+    loss = at_classes(model.loss, jnp.concatenate([classes[group][None], classes]))
+    return loss(logits, 0, jnp.concatenate([jnp.ones(1, logits.dtype), others]))
+
+
 def _row_loss(model: GroupedProgram, row: Array, group: Array) -> Array:
     """Loss of one class of ``group``; ``row`` is (α_g, M_g1 … M_gG, b_1 … b_G)."""
     counts = model.sizes.counts
@@ -120,9 +129,7 @@ def _row_loss(model: GroupedProgram, row: Array, group: Array) -> Array:
     if model.bias_penalty is not None:
         others = others + row[1 + groups :]
     own = others[group] + scale * alpha
-    logits = jnp.concatenate([own[None], others])
-    multiplicity = jnp.concatenate([jnp.ones(1, row.dtype), count - own_group.astype(row.dtype)])
-    return model.loss(logits, 0, multiplicity)
+    return group_loss(model, group, jnp.concatenate([own[None], others]))
 
 
 def _rows(point: GroupLogits) -> Array:
@@ -178,7 +185,7 @@ def start_bias(model: GroupedProgram) -> Array | None:
         return None
     counts = jnp.asarray(model.sizes.counts, model.sizes.group_sizes.dtype)
     shares = model.sizes.group_weights / counts
-    if not model.loss.shift_invariant:
+    if isinstance(model.loss, MeanSquaredError | CentredSquaredError):
         return shares / (1 + model.bias_penalty)
     relative = jnp.log(shares) - jnp.sum(counts * jnp.log(shares)) / model.num_classes
     return relative / (1 + model.num_classes * model.bias_penalty)

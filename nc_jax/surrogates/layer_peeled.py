@@ -12,6 +12,7 @@ convex loss, which is why class means suffice.) In factored form any loss, sever
 free features a class, and an ℓ_q norm in the features' constraint are allowed.
 """
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -25,9 +26,10 @@ from nc_jax.checks import (
     require_count,
     require_positive,
 )
-from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
+from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, loss_shapes, require_loss
+from nc_jax.losses import Loss, SupervisedContrastive, loss_shapes
+from nc_jax.surrogates.arguments import num_outputs, sizes_and_loss
 from nc_jax.surrogates.layers import (
     TopLayers,
     into_ball,
@@ -73,6 +75,7 @@ class LayerPeeled:
         dimension: int | None = None,
         samples: Any = 1,
         feature_power: Any = None,
+        class_weights: Any = None,
     ):
         """Checks and converts; see the class for the arguments.
 
@@ -85,13 +88,14 @@ class LayerPeeled:
             dimension: p; K by default.
             samples: a count of free features for every class, or K counts.
             feature_power: q > 1 of the features' norm; the Euclidean norm by default.
+            class_weights: ω > 0 [..., K] or :class:`nc_jax.ClassNumbers`, not normalised:
+                the objective becomes Σ_k ω_k (n_k/N) L (:class:`nc_jax.ClassWeights`).
 
         Raises:
             TypeError, ValueError: naming the argument that is wrong.
         """
-        loss = require_loss(CrossEntropy() if loss is None else loss)
         raw = sizes.group_sizes if isinstance(sizes, ClassSizes) else sizes
-        sizes = class_sizes(sizes)
+        sizes, loss = sizes_and_loss(sizes, loss, class_weights)
         dtype = common_dtype(raw, weight_energy, feature_energy, feature_power)
         energies = {}
         for name, value in (("weight_energy", weight_energy), ("feature_energy", feature_energy)):
@@ -101,11 +105,12 @@ class LayerPeeled:
             energies["feature_power"] = float_array("feature_power", feature_power, dtype)
             above = energies["feature_power"] - 1
             require_positive("feature_power - 1", above, lanes=above.ndim > 0)
-        require_broadcast(sizes, energies, loss)
+        require_broadcast(sizes, energies, loss_shapes(loss))
         energies.setdefault("feature_power", None)
         num_classes = sizes.num_classes
+        rank = min(num_classes, num_outputs(loss, num_classes))
         dimension = num_classes if dimension is None else dimension
-        least = num_classes - 1 if loss.shift_invariant else num_classes
+        least = rank - 1 if loss.shift_invariant else rank
         dimension = require_count("dimension", dimension, least)
         sizes = ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership)
         samples = sample_counts(samples, num_classes)
@@ -117,6 +122,11 @@ class LayerPeeled:
         return self.sizes.num_classes
 
     @property
+    def num_outputs(self) -> int:
+        """How many logits there are: K, or with soft targets their number of columns."""
+        return num_outputs(self.loss, self.num_classes)
+
+    @property
     def budget(self) -> Array:
         """E = √(E_W E_H), [...]."""
         return jnp.sqrt(self.weight_energy) * jnp.sqrt(self.feature_energy)
@@ -124,7 +134,7 @@ class LayerPeeled:
     @property
     def nuclear_radius(self) -> Array:
         """τ = K E, the bound on the nuclear norm of the logits, [...]."""
-        return self.num_classes * self.budget
+        return math.sqrt(self.num_classes * self.num_outputs) * self.budget
 
     @property
     def row_scale(self) -> Array:
@@ -174,7 +184,7 @@ class LayerPeeled:
         """Random factors well inside both balls, so that no loss is saturated."""
         shapes = [(len(labels_of(self.samples)), self.dimension)]
         if not isinstance(self.loss, SupervisedContrastive):
-            shapes.append((self.num_classes, self.dimension))
+            shapes.append((self.num_outputs, self.dimension))
         matrices = random_matrices(key, shapes, self.sizes.group_sizes.dtype)
         # The slack starts so that the logits come out of order one.
         own = [jnp.linalg.norm(matrix) for matrix in matrices]
@@ -201,7 +211,7 @@ class LayerPeeled:
             powers = jnp.sum(share[:, None] * jnp.abs(features) ** self.feature_power)
             total = (powers + jnp.abs(slacks[0]) ** self.feature_power) / self.num_classes
             features = features * (self.feature_energy / total) ** (1 / self.feature_power)
-        radius = jnp.sqrt(self.num_classes * self.weight_energy)
+        radius = jnp.sqrt(self.num_outputs * self.weight_energy)
         return TopLayers(features, tuple(into_ball(w, slacks[1], radius) for w in weights))
 
     def cost(self, layers: TopLayers) -> Array:

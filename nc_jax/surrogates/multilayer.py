@@ -32,8 +32,9 @@ from nc_jax.checks import (
     require_positive,
 )
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import Loss, MeanSquaredError, SupervisedContrastive, loss_shapes, require_loss
+from nc_jax.losses import Loss, MeanSquaredError, loss_shapes, require_classes, require_loss
 from nc_jax.metrics.moments import ClassMoments, checked, class_moments
+from nc_jax.surrogates.arguments import require_labels
 
 
 @immutable()
@@ -157,8 +158,8 @@ class MultilayerUnconstrainedFeatures:
         layer_scales: Any,
     ) -> None:
         loss = require_loss(MeanSquaredError() if loss is None else loss)
-        if isinstance(loss, SupervisedContrastive):
-            raise TypeError("loss must be a loss of logits, got SupervisedContrastive")
+        require_labels(loss)
+        require_classes(loss, data.moments.num_classes)
         num_layers = require_count("num_layers", num_layers, 1)
         dtype = common_dtype(data.moments.means, lambda_w, lambda_h)
         numbers = {}

@@ -24,13 +24,16 @@ class (Dang et al., arXiv 2401.02058, find it optimal for bias-free cross-entrop
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
-from nc_jax.geometry import ClassSizes, class_sizes, require_broadcast
+from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, loss_shapes, require_loss
+from nc_jax.losses import Loss, SoftTargets, SupervisedContrastive, loss_shapes
+from nc_jax.surrogates.arguments import num_outputs, sizes_and_loss
+from nc_jax.surrogates.grouped import group_loss
 from nc_jax.surrogates.layers import (
     TopLayers,
     copies_of,
@@ -78,6 +81,7 @@ class UnconstrainedFeatures:
         dimension: int | None = None,
         samples: Any = 1,
         nonnegative: bool = False,
+        class_weights: Any = None,
     ):
         """Checks and converts; see the class for the arguments.
 
@@ -91,13 +95,14 @@ class UnconstrainedFeatures:
             dimension: p; K by default, 2K for nonnegative features.
             samples: a count of free features for every class, or K counts.
             nonnegative: whether features are held at zero or above.
+            class_weights: ω > 0 [..., K] or :class:`nc_jax.ClassNumbers`, not normalised:
+                the mean loss becomes Σ_k ω_k (n_k/N) L (:class:`nc_jax.ClassWeights`).
 
         Raises:
             TypeError, ValueError: naming the argument that is wrong.
         """
-        loss = require_loss(CrossEntropy() if loss is None else loss)
         raw = sizes.group_sizes if isinstance(sizes, ClassSizes) else sizes
-        sizes = class_sizes(sizes)
+        sizes, loss = sizes_and_loss(sizes, loss, class_weights)
         dtype = common_dtype(raw, lambda_w, lambda_h, lambda_b)
         numbers = {}
         for name, value in (("lambda_w", lambda_w), ("lambda_h", lambda_h)):
@@ -108,8 +113,9 @@ class UnconstrainedFeatures:
             require_positive(
                 "lambda_b", numbers["lambda_b"], lanes=numbers["lambda_b"].ndim > 0, or_zero=True
             )
-        require_broadcast(sizes, numbers, loss)
-        least = sizes.num_classes - 1 if loss.shift_invariant else sizes.num_classes
+        require_broadcast(sizes, numbers, loss_shapes(loss))
+        rank = min(sizes.num_classes, num_outputs(loss, sizes.num_classes))
+        least = rank - 1 if loss.shift_invariant else rank
         if nonnegative and isinstance(loss, SupervisedContrastive):
             raise ValueError("nonnegative must be False for a loss on features")
         # Room for classes to leave a direction that they share with another.
@@ -126,6 +132,11 @@ class UnconstrainedFeatures:
     def num_classes(self) -> int:
         """K."""
         return self.sizes.num_classes
+
+    @property
+    def num_outputs(self) -> int:
+        """How many logits there are: K, or with soft targets their number of columns."""
+        return num_outputs(self.loss, self.num_classes)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -152,8 +163,17 @@ class UnconstrainedFeatures:
     @property
     def nuclear_radius(self) -> Array:
         """[...] bound on ‖D^½ Z‖_* at the optimum: the loss at zero logits over λ_Z."""
-        others = jnp.asarray([1, self.num_classes - 1], self.lambda_w.dtype)
-        return self.loss(jnp.zeros(2, self.lambda_w.dtype), 0, others) / self.penalty
+        return self._loss_at_zero / self.penalty
+
+    @property
+    def _loss_at_zero(self) -> Array:
+        """[...] Σ_k π_k L(0, k)."""
+        if isinstance(self.loss, SoftTargets):
+            return jnp.log(jnp.asarray(self.num_outputs, self.lambda_w.dtype))
+        sizes = self.sizes
+        zero = jnp.zeros(1 + sizes.num_groups, self.lambda_w.dtype)
+        losses = jax.vmap(lambda group: group_loss(self, group, zero))(jnp.arange(sizes.num_groups))
+        return jnp.sum(sizes.group_weights * jnp.moveaxis(losses, 0, -1), axis=-1)
 
     @property
     def bias_penalty(self) -> Array | None:
@@ -198,10 +218,10 @@ class UnconstrainedFeatures:
         """Random classifiers and features (these in units of their √(n_k/s_k)); zero bias."""
         shapes = [(sum(self.samples), self.dimension)]
         if not isinstance(self.loss, SupervisedContrastive):
-            shapes.append((self.num_classes, self.dimension))
+            shapes.append((self.num_outputs, self.dimension))
         dtype = self.sizes.group_sizes.dtype
         matrices = random_matrices(key, shapes, dtype)
-        bias = () if self.lambda_b is None else (jnp.zeros(self.num_classes, dtype),)
+        bias = () if self.lambda_b is None else (jnp.zeros(self.num_outputs, dtype),)
         return {"matrices": matrices, "biases": bias}
 
     def layers(self, parameters: Any) -> TopLayers:

@@ -18,9 +18,12 @@ from nc_jax.training import Recipe
 DECAY = 0.01
 
 
-def trained(sizes, seed, rectify, steps=12_000, rate=0.2):
+def trained(sizes, seed, rectify, loss=None, weights=None, steps=12_000, rate=0.2):
     """Scale γ, offset β, features, classifiers and objective at the end of training."""
     labels = jnp.asarray(np.repeat(np.arange(len(sizes)), sizes))
+    loss = nc.CrossEntropy() if loss is None else loss
+    shares = jnp.ones(len(sizes)) if weights is None else jnp.asarray(weights)
+    shares = shares[labels] / jnp.sum(shares[labels])
     total, rng = len(labels), np.random.default_rng(seed)
     inputs = jnp.asarray(rng.normal(size=(total, total + 8)))
     network = MLP(total + 8, [24], len(sizes), jax.random.key(seed), normalise=True,
@@ -36,10 +39,10 @@ def trained(sizes, seed, rectify, steps=12_000, rate=0.2):
         return logits, features["layer1"]
 
     def objective(params):
-        losses = nc.CrossEntropy()(outputs(params)[0], labels)
+        losses = loss(outputs(params)[0], labels)
         leaves = jax.tree.leaves(params)
         squares = sum(jnp.sum(p**2) for p, own in zip(leaves, decayed, strict=True) if own)
-        return jnp.mean(losses) + 0.5 * DECAY * squares
+        return jnp.sum(shares * losses) + 0.5 * DECAY * squares
 
     @jax.jit
     def descend(params):
@@ -91,6 +94,24 @@ def test_the_network_settles_at_the_optimum_of_its_surrogate(sizes, seed):
     means = np.array([seen["features"][seen["labels"] == k].mean(0) for k in range(len(sizes))])
     lengths = np.linalg.norm(np.asarray(told.features), axis=1)
     np.testing.assert_allclose(np.linalg.norm(means, axis=1), lengths, rtol=2e-3)
+
+
+@pytest.mark.parametrize("cure", ["class weights", "logit adjustment", "temperatures"])
+def test_so_it_does_under_a_loss_for_imbalance(cure):
+    sizes = (20, 20, 4, 4)
+    weights = [0.5, 1.0, 2.0, 2.0] if cure == "class weights" else None
+    loss = {
+        "class weights": nc.CrossEntropy(),
+        "logit adjustment": nc.logit_adjustment(sizes, 0.8),
+        "temperatures": nc.class_temperatures(sizes, 0.2),
+    }[cure]
+    seen = trained(sizes, 0, False, loss, weights)
+    recipe = Recipe(weight_decay=DECAY, decayed="effective", loss=loss)
+    told = nc.solve(surrogate_of("mlp-norm-linear", sizes, recipe, class_weights=weights))
+    assert told.status == nc.Status.CONVERGED and seen["rest"] < 1e-6
+    np.testing.assert_allclose(seen["objective"], told.objective, rtol=1e-3)
+    cosines = nc.cosines(nc.gram(jnp.asarray(seen["classifiers"])))
+    np.testing.assert_allclose(cosines, nc.cosines(told.classifier_gram), atol=1e-3)
 
 
 def test_behind_a_relu_the_network_settles_at_the_nonnegative_optimum():

@@ -70,7 +70,7 @@ def test_the_constant_and_a_free_bias():
         ({"oversampling": [1, 2]}, "oversampling"),
         ({"constant": 0.0}, "constant"),
         ({"class_weights": [1, 2, 3]}, "class_weights"),
-        ({"class_weights": [1, 1, 2, 2]}, "class_weights"),
+        ({"class_weights": [1, 1, 2, -2]}, "class_weights"),
         ({"network": "mlp"}, "input_energy"),
         ({"sizes": [4, 0]}, "sizes"),
     ],

@@ -1,0 +1,99 @@
+"""Losses of a logit vector and its label.
+
+A loss is a small immutable object; calling it is pure. Besides logits and
+label it takes ``multiplicity``: how many identical copies each logit stands
+for. That is what lets a program over K classes be written over a few groups.
+Numbers that differ from class to class are :class:`nc_jax.classes.ClassNumbers`.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nc_jax.classes import ClassNumbers
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """What every loss offers; its values are not negative, which certificates use."""
+
+    @property
+    def convex(self) -> bool:
+        """Whether the loss is convex in the logits."""
+        ...
+
+    @property
+    def shift_invariant(self) -> bool:
+        """Whether adding a constant to all logits changes nothing."""
+        ...
+
+    def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
+        """Loss [...] of logits [..., K] and labels [...] (integers 0…K−1).
+
+        ``multiplicity`` [..., K] gives how many classes share each logit; the
+        entry at the label counts the labelled class itself and must be 1.
+        """
+        ...
+
+
+def require_loss(loss: Any) -> Loss:
+    """The loss itself; TypeError if it is none."""
+    if not isinstance(loss, Loss):
+        raise TypeError(f"loss must be an nc_jax loss such as CrossEntropy(), got {loss!r}")
+    if not all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(loss)):
+        raise TypeError(
+            "loss must be a pytree whose leaves are arrays (decorate its class with "
+            f"nc_jax.immutable.immutable()), got {loss!r}"
+        )
+    return loss
+
+
+# Trailing axes of a loss's numbers that are its own, not a batch's: by the field's name.
+OWN_AXES = {"group_values": 1, "targets": 2}
+
+
+def own_axes(path: tuple[Any, ...]) -> int:
+    """How many trailing axes of the leaf at a pytree path belong to the loss itself."""
+    return OWN_AXES.get(getattr(path[-1], "name", ""), 0) if path else 0
+
+
+def loss_shapes(loss: Loss) -> list[tuple[int, ...]]:
+    """Batch shapes of a loss's own numbers: a q or τ with leading axes makes a batch too."""
+    leaves = jax.tree_util.tree_leaves_with_path(loss)
+    return [leaf.shape[: leaf.ndim - own_axes(path)] for path, leaf in leaves]
+
+
+def class_numbers_of(loss: Loss) -> list[ClassNumbers]:
+    """All numbers of a loss that differ from class to class."""
+    leaves = jax.tree.leaves(loss, is_leaf=lambda leaf: isinstance(leaf, ClassNumbers))
+    return [leaf for leaf in leaves if isinstance(leaf, ClassNumbers)]
+
+
+def at_classes(loss: Loss, classes: Any) -> Loss:
+    """The loss for logits of the given classes only, integers [C], which may repeat."""
+    return jax.tree.map(
+        lambda leaf: leaf.at(classes) if isinstance(leaf, ClassNumbers) else leaf,
+        loss,
+        is_leaf=lambda leaf: isinstance(leaf, ClassNumbers),
+    )
+
+
+def require_classes(loss: Loss, num_classes: int) -> None:
+    """ValueError unless every number of a class-dependent loss is given for K classes."""
+    for numbers in class_numbers_of(loss):
+        if numbers.num_classes != num_classes:
+            raise ValueError(
+                f"loss must have {num_classes} class-dependent numbers, one for each class of "
+                f"sizes, got {numbers.num_classes} in {type(loss).__name__}"
+            )
+
+
+def own_and_others(logits: Array, label: Any, multiplicity: Any) -> tuple[Array, Array, Array]:
+    """The label's logit [..., 1], its one-hot mask, multiplicity off the label."""
+    classes = jnp.arange(logits.shape[-1], dtype=jnp.asarray(label).dtype)
+    own = classes == jnp.asarray(label)[..., None]
+    count = jnp.ones((), logits.dtype) if multiplicity is None else multiplicity
+    others = jnp.where(own, 0, jnp.asarray(count, logits.dtype))
+    return jnp.sum(jnp.where(own, logits, 0), axis=-1, keepdims=True), own, others

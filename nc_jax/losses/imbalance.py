@@ -1,0 +1,261 @@
+"""Losses made for imbalanced classes: weights, offsets, temperatures, margins; focal.
+
+All but the focal loss are convex in the logits. None depends on how many samples a
+class has; the small constructors at the end turn class sizes into their numbers.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.checks import float_array, is_concrete, require_positive
+from nc_jax.classes import ClassNumbers, class_numbers
+from nc_jax.geometry import class_sizes
+from nc_jax.immutable import immutable, set_fields
+from nc_jax.losses.base import Loss, own_and_others, require_loss
+from nc_jax.losses.contrastive import SupervisedContrastive
+from nc_jax.losses.standard import CrossEntropy
+from nc_jax.losses.targets import SoftTargets
+
+
+def _positive(name: str, numbers: Any, or_zero: bool = False) -> ClassNumbers:
+    made = class_numbers(name, numbers)
+    require_positive(name, made.group_values, lanes=made.group_values.ndim > 1, or_zero=or_zero)
+    return made
+
+
+def _of_label(numbers: ClassNumbers, own: Array, dtype: Any) -> Array:
+    """The label's number [...], by its one-hot mask [..., K]."""
+    return jnp.sum(jnp.where(own, numbers.values.astype(dtype), 0), axis=-1)
+
+
+@immutable()
+class VectorScaling:
+    """Cross-entropy of Δ∘z + ι: class-dependent temperatures and offsets.
+
+    L(z, k) = log Σ_j exp(Δ_j z_j + ι_j − Δ_k z_k − ι_k) (Kini et al. 2021). Offsets
+    ι = τ log π alone are logit adjustment (Menon et al. 2020), scales alone
+    class-dependent temperatures (Ye et al. 2020).
+
+    Attributes:
+        offsets: ι, one finite number a class; None for zeros.
+        scales: Δ > 0, one number a class; None for ones.
+    """
+
+    offsets: ClassNumbers | None
+    scales: ClassNumbers | None
+
+    convex = True
+
+    def __init__(self, offsets: Any = None, scales: Any = None):
+        if offsets is None and scales is None:
+            raise ValueError("offsets or scales must be given; without both use CrossEntropy")
+        made = None if offsets is None else class_numbers("offsets", offsets)
+        scaled = None if scales is None else _positive("scales", scales)
+        if made is not None and scaled is not None and made.num_classes != scaled.num_classes:
+            raise ValueError(
+                "offsets and scales must be for the same number of classes, got "
+                f"{made.num_classes} and {scaled.num_classes}"
+            )
+        set_fields(self, offsets=made, scales=scaled)
+
+    @property
+    def shift_invariant(self) -> bool:
+        """Whether no scales are given; unequal ones break it."""
+        return self.scales is None
+
+    def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        if self.scales is not None:
+            logits = self.scales.values.astype(logits.dtype) * logits
+        if self.offsets is not None:
+            logits = logits + self.offsets.values.astype(logits.dtype)
+        return CrossEntropy()(logits, label, multiplicity)
+
+
+@immutable()
+class LabelMargins:
+    """Cross-entropy with a margin on the label's logit, log(1 + Σ_j≠k exp(z_j − z_k + m_k)).
+
+    The loss of Cao et al. 2019 (LDAM), without its rescaling of features and logits.
+
+    Attributes:
+        margins: m ≥ 0, one number a class.
+    """
+
+    margins: ClassNumbers
+
+    convex = True
+    shift_invariant = True
+
+    def __init__(self, margins: Any):
+        set_fields(self, margins=_positive("margins", margins, or_zero=True))
+
+    def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        _, own, _ = own_and_others(logits, label, multiplicity)
+        lowered = logits - jnp.where(own, self.margins.values.astype(logits.dtype), 0)
+        return CrossEntropy()(lowered, label, multiplicity)
+
+
+@immutable()
+class LabelSmoothing:
+    """Cross-entropy with targets (1 − ε) e_k + ε/K (Szegedy et al. 2016).
+
+    Its minimum lies at finite logits and is the entropy of the targets, not zero.
+
+    Attributes:
+        epsilon: 0 ≤ ε < 1, a traced number.
+    """
+
+    epsilon: Array
+
+    convex = True
+    shift_invariant = True
+
+    def __init__(self, epsilon: Any = 0.1):
+        epsilon = float_array("epsilon", epsilon)
+        if is_concrete(epsilon) and not _within_unit(epsilon):
+            raise ValueError(f"epsilon must be from 0 to below 1, got {epsilon}")
+        set_fields(self, epsilon=epsilon)
+
+    def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        own_logit, _, others = own_and_others(logits, label, multiplicity)
+        others = jnp.broadcast_to(others, logits.shape)
+        share = self.epsilon.astype(logits.dtype) / (1 + jnp.sum(others, axis=-1))
+        pull = jnp.sum(jnp.where(others > 0, others * (own_logit - logits), 0), axis=-1)
+        return CrossEntropy()(logits, label, multiplicity) + share * pull
+
+
+def _within_unit(number: Array) -> bool:
+    value = np.asarray(number)
+    return bool(np.all((value >= 0) & (value < 1)))
+
+
+@immutable()
+class Focal:
+    """Focal loss −(1 − S_k)^γ log S_k of the softmax probability S_k (Lin et al. 2017).
+
+    Bounded slope where the class is far from learnt makes it not convex for γ > 0.
+
+    Attributes:
+        gamma: γ ≥ 0, a traced number.
+    """
+
+    gamma: Array
+
+    convex = False
+    shift_invariant = True
+
+    def __init__(self, gamma: Any = 2.0):
+        gamma = float_array("gamma", gamma)
+        require_positive("gamma", gamma, lanes=gamma.ndim > 0, or_zero=True)
+        set_fields(self, gamma=gamma)
+
+    def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        loss = CrossEntropy()(logits, label, multiplicity)
+        # Above zero, so that the slope of a power below one stays a number.
+        missing = jnp.maximum(-jnp.expm1(-loss), jnp.finfo(logits.dtype).tiny)
+        return missing ** self.gamma.astype(logits.dtype) * loss
+
+
+@immutable()
+class ClassWeights:
+    """Another loss times the weight of the label's class, ω_k L(z, k).
+
+    Weights are not normalised: the objective is Σ_k ω_k (n_k/N) L, so that weights
+    that are all c times as large weigh c times as much against weight decay.
+
+    Attributes:
+        weights: ω > 0, one number a class.
+        loss: of logits and label.
+    """
+
+    weights: ClassNumbers
+    loss: Loss
+
+    def __init__(self, weights: Any, loss: Loss | None = None):
+        loss = require_loss(CrossEntropy() if loss is None else loss)
+        if isinstance(loss, SupervisedContrastive | SoftTargets):
+            raise ValueError(
+                f"class weights need a loss of logits and label, got {type(loss).__name__}"
+            )
+        set_fields(self, weights=_positive("class_weights", weights), loss=loss)
+
+    @property
+    def convex(self) -> bool:
+        """As the weighted loss."""
+        return self.loss.convex
+
+    @property
+    def shift_invariant(self) -> bool:
+        """As the weighted loss."""
+        return self.loss.shift_invariant
+
+    def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        _, own, _ = own_and_others(logits, label, multiplicity)
+        return _of_label(self.weights, own, logits.dtype) * self.loss(logits, label, multiplicity)
+
+
+def logit_adjustment(sizes: Any, tau: Any = 1.0) -> VectorScaling:
+    """Offsets ι_k = τ log π_k, π_k = n_k/N (Menon et al. 2020).
+
+    Args:
+        sizes: a :class:`nc_jax.ClassSizes` or an array [K]; batch axes [...] may lead.
+        tau: τ, a number or [...].
+    """
+    sizes = class_sizes(sizes)
+    shares = sizes.group_weights / jnp.asarray(sizes.counts, sizes.group_sizes.dtype)
+    strength = float_array("tau", tau, shares.dtype)[..., None]
+    return VectorScaling(ClassNumbers(strength * jnp.log(shares), sizes.membership))
+
+
+def class_temperatures(sizes: Any, gamma: Any = 0.2) -> VectorScaling:
+    """Scales Δ_k = (n_k/n_max)^γ (Ye et al. 2020, whose temperature is 1/Δ_k).
+
+    Args:
+        sizes: a :class:`nc_jax.ClassSizes` or an array [K]; batch axes [...] may lead.
+        gamma: γ, a number or [...].
+    """
+    sizes = class_sizes(sizes)
+    values = sizes.group_sizes
+    relative = jnp.log(values) - jnp.log(jnp.max(values, axis=-1, keepdims=True))
+    power = float_array("gamma", gamma, relative.dtype)[..., None]
+    return VectorScaling(scales=ClassNumbers(jnp.exp(power * relative), sizes.membership))
+
+
+def size_margins(sizes: Any, largest: Any = 0.5) -> LabelMargins:
+    """Margins m_k = m (n_min/n_k)^¼ (Cao et al. 2019).
+
+    Args:
+        sizes: a :class:`nc_jax.ClassSizes` or an array [K]; batch axes [...] may lead.
+        largest: m ≥ 0, the margin of the smallest class, a number or [...].
+    """
+    sizes = class_sizes(sizes)
+    values = sizes.group_sizes
+    relative = jnp.log(jnp.min(values, axis=-1, keepdims=True)) - jnp.log(values)
+    margin = float_array("largest", largest, relative.dtype)[..., None]
+    return LabelMargins(ClassNumbers(margin * jnp.exp(relative / 4), sizes.membership))
+
+
+def size_weights(sizes: Any, power: Any = 1.0) -> ClassNumbers:
+    """Weights ω_k ∝ n_k^(−power), scaled so that Σ_k (n_k/N) ω_k = 1.
+
+    Power 1 makes all classes weigh the same, as one-for-one oversampling does.
+
+    Args:
+        sizes: a :class:`nc_jax.ClassSizes` or an array [K]; batch axes [...] may lead.
+        power: a number or [...].
+    """
+    sizes = class_sizes(sizes)
+    values = sizes.group_sizes
+    relative = jnp.log(values) - jnp.log(jnp.max(values, axis=-1, keepdims=True))
+    exponent = float_array("power", power, relative.dtype)[..., None]
+    weights = jnp.exp(-exponent * relative)
+    total = jnp.sum(sizes.group_weights * weights, axis=-1, keepdims=True)
+    return ClassNumbers(weights / total, sizes.membership)

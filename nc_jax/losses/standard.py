@@ -1,0 +1,66 @@
+"""Cross-entropy and the two squared errors."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from nc_jax.immutable import immutable
+from nc_jax.losses.base import own_and_others
+
+
+@immutable()
+class CrossEntropy:
+    """Softmax cross-entropy, log Σ_j exp(z_j) − z_label.
+
+    Not averaged over classes or samples. Exact to relative precision also
+    where it is tiny (a plain log-sum-exp loses everything below 1e−16).
+    """
+
+    convex = True
+    shift_invariant = True
+
+    def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        own_logit, _, others = own_and_others(logits, label, multiplicity)
+        margin = jnp.where(others > 0, logits - own_logit, -jnp.inf)
+        peak = lax.stop_gradient(jnp.maximum(jnp.max(margin, axis=-1, keepdims=True), 0))
+        terms = jnp.sum(others * jnp.exp(margin - peak), axis=-1)
+        peak = peak[..., 0]
+        return peak + jnp.log1p(jnp.expm1(-peak) + terms)
+
+
+@immutable()
+class MeanSquaredError:
+    """Squared distance to the one-hot target, ½‖z − e_label‖².
+
+    Summed over classes, with the factor ½ (not the mean over K).
+    """
+
+    convex = True
+    shift_invariant = False
+
+    def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        own_logit, _, others = own_and_others(logits, label, multiplicity)
+        residual = jnp.square(own_logit[..., 0] - 1)
+        return 0.5 * (residual + jnp.sum(others * jnp.square(logits), axis=-1))
+
+
+@immutable()
+class CentredSquaredError:
+    """Squared distance to the target less its mean, ½‖z − (e_label − 1/K)‖².
+
+    Without a bias its optima are those of :class:`MeanSquaredError` with an
+    unregularised one (Rangamani, Banburski-Fahey 2022, whose theorem needs either).
+    """
+
+    convex = True
+    shift_invariant = False
+
+    def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        own_logit, _, others = own_and_others(logits, label, multiplicity)
+        shift = 1 / (1 + jnp.sum(others, axis=-1, keepdims=True))
+        residual = jnp.square(own_logit - 1 + shift)[..., 0]
+        return 0.5 * (residual + jnp.sum(others * jnp.square(logits + shift), axis=-1))

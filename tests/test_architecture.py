@@ -37,6 +37,7 @@ ROOMS = {
         "losses",
         "geometry",
     },
+    "design": BASE | {"solvers", "surrogates", "losses", "geometry"},
     "diagnosis": BASE | {"solvers", "surrogates", "metrics", "geometry"},
     "prediction": BASE
     | {"training", "networks", "theory", "solvers", "surrogates", "metrics", "losses", "geometry"},

@@ -14,6 +14,7 @@ from jax import Array
 
 from nc_jax.checks import is_concrete, require_count
 from nc_jax.losses import CrossEntropy, MeanSquaredError, SoftTargets, own_axes
+from nc_jax.losses.floors import floor_of
 from nc_jax.solvers.factored import FactoredMultiStart
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.general import FactoredQuasiNewton
@@ -95,7 +96,7 @@ def _convex(model: TopLayersModel) -> bool:
         return model.feature_power is None
     if model.nonnegative:
         return False
-    return True
+    return model.lambda_b is None or floor_of(model.loss, model.lambda_w.dtype) is not None
 
 
 def solve(

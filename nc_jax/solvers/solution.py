@@ -11,6 +11,7 @@ from jax import Array
 from nc_jax.geometry import cosines, zero_sum_basis
 from nc_jax.immutable import immutable
 from nc_jax.losses import SoftTargets
+from nc_jax.losses.floors import floor_of
 from nc_jax.solvers.certificates import Certificate, certify, nuclear_norm, within_slopes
 from nc_jax.solvers.implicit import differentiable
 from nc_jax.surrogates.grouped import (
@@ -343,4 +344,10 @@ def require_convex(model: GroupedProgram, solver: str) -> None:
         raise ValueError(
             f"{solver} certifies losses that are convex in the logits, which "
             f"loss={type(model.loss).__name__} is not (its convex attribute is False)"
+        )
+    biased = model.bias_penalty is not None
+    if biased and floor_of(model.loss, model.sizes.group_sizes.dtype) is None:
+        raise ValueError(
+            f"{solver} certifies a bias (lambda_b) under the convex losses of nc_jax only, got "
+            f"loss={type(model.loss).__name__}"
         )

@@ -1,0 +1,54 @@
+"""How far an optimum is from losing, or from gaining, a direction between classes."""
+
+import jax.numpy as jnp
+from jax import Array
+
+from nc_jax.solvers import Solution
+from nc_jax.solvers.certificates import nuclear_norm, within_slopes
+from nc_jax.surrogates.grouped import GroupLogits, value_and_gradient
+
+# Singular values below this share of the largest are zero up to rounding.
+ROUNDING = 1e-11
+
+
+def separation(solution: Solution) -> Array:
+    """Signed distance of one optimum from the edge of the phase in which K−1 directions are kept.
+
+    Classes merge or vanish exactly where the logits lose one of the K−1 directions that can
+    tell K classes apart: a group's number α_g, or a singular value of its means. Positive:
+    the smallest of these, over ‖X‖_*/K. Negative: minus the slack 1 − ‖∇f‖/μ of the direction
+    that is farthest from being kept. Continuous, and zero at the threshold from both sides.
+
+    Args:
+        solution: of a single model over group numbers; vmap for many.
+    """
+    model = solution.model
+    counts = model.sizes.counts
+    point = GroupLogits(solution.within, solution.between, solution.group_bias)
+    _, gradient = value_and_gradient(model, point)
+    norm = nuclear_norm(counts, point)
+    unit = jnp.where(norm > 0, norm, 1) / model.num_classes
+    multiplier = jnp.where(solution.multiplier > 0, solution.multiplier, 1)
+
+    several = jnp.asarray(counts > 1)
+    slack = 1 - within_slopes(counts, gradient) / multiplier
+    own = jnp.where(solution.within != 0, jnp.abs(solution.within) / unit, -slack)
+    within = jnp.min(jnp.where(several, own, jnp.inf))
+    if len(counts) == 1:
+        return within
+    return jnp.minimum(within, _between(point, gradient, norm, unit, multiplier))
+
+
+def _between(
+    point: GroupLogits, gradient: GroupLogits, norm: Array, unit: Array, multiplier: Array
+) -> Array:
+    """The same for the means of G groups, of which G−1 directions can be kept."""
+    left, singular, right = jnp.linalg.svd(point.between)
+    missing = singular <= ROUNDING * norm
+    pull = jnp.matmul(jnp.matmul(left.T, gradient.between, precision="highest"), right.T)
+    pull = jnp.where(missing[:, None] & missing[None, :], pull, 0)
+    pulls = jnp.linalg.svd(pull, compute_uv=False)
+    # One direction, that of all logits alike, is never needed: the last of the missing.
+    last = jnp.sum(missing) - 2
+    slack = 1 - pulls[jnp.maximum(last, 0)] / multiplier
+    return jnp.where(last < 0, singular[-2] / unit, -slack)

@@ -108,10 +108,11 @@ def clarabel_rows(
     row_scale: np.ndarray | None = None,
     penalty: float = 0.0,
     bias_penalty: float | None = None,
-) -> float:
+) -> Oracle:
     """Least value of rows of logits Z + b with X = D^½ Z in a nuclear ball or at a price.
 
-    An honest upper bound: the value of the point found, scaled into the ball.
+    An honest upper bound: the value of the point found, scaled into the ball. The logits
+    returned are without the bias.
     """
     count, outputs = rows.targets.shape
     row_scale = np.ones(count) if row_scale is None else row_scale
@@ -135,8 +136,9 @@ def clarabel_rows(
     norm = np.linalg.svd(x, compute_uv=False).sum()
     if radius is not None:
         x = x * min(1.0, radius / norm)
-    value = rows.value(row_scale[:, None] / unit * x + b) + penalty / unit * norm
-    return value + 0.5 * (bias_penalty or 0.0) * float(b @ b)
+    logits = row_scale[:, None] / unit * x
+    value = rows.value(logits + b) + penalty / unit * norm
+    return Oracle(value + 0.5 * (bias_penalty or 0.0) * float(b @ b), logits)
 
 
 def _solve(problem: cp.Problem) -> None:

@@ -91,14 +91,18 @@ def find_threshold(
         return separation(solution), solution
 
     held = jax.lax.stop_gradient(parameters)
-    first = [solved(end, held) for end in ends]
+    (at_low, first), (at_high, second) = (solved(end, held) for end in ends)
+    converged = (first.status == Status.CONVERGED) & (second.status == Status.CONVERGED)
     bracket = _Bracket(
-        *ends,
-        *(value for value, _ in first),
-        *(value for value, _ in first),
-        jnp.zeros((), jnp.int32),
-        jnp.maximum(*(solution.gap for _, solution in first)),
-        jnp.all(jnp.stack([solution.status == Status.CONVERGED for _, solution in first])),
+        low=ends[0],
+        high=ends[1],
+        at_low=at_low,
+        at_high=at_high,
+        halved_low=at_low,
+        halved_high=at_high,
+        steps=jnp.zeros((), jnp.int32),
+        gap=jnp.maximum(first.gap, second.gap),
+        certified=converged,
     )
     opposite = bracket.at_low * bracket.at_high < 0
 
@@ -115,8 +119,8 @@ def find_threshold(
     end = jnp.where(last.at_low < 0, last.low, last.high)
     value = _moved(lambda x, own: solved(x, own)[0], end, parameters)
     value = jnp.where(opposite, value, jnp.nan)
-    numbers = [jnp.exp(x) if logarithmic else x for x in (value, last.low, last.high)]
-    return Threshold(*numbers, last.at_low, last.at_high, last.gap, last.certified)
+    value, least, most = (jnp.exp(x) if logarithmic else x for x in (value, last.low, last.high))
+    return Threshold(value, least, most, last.at_low, last.at_high, last.gap, last.certified)
 
 
 def _guess(state: _Bracket) -> Array:

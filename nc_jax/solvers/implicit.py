@@ -128,4 +128,5 @@ def _product(model: GroupedProgram, factors: dict[str, Any]) -> GroupLogits:
 
 
 def _half_squares(factors: dict[str, Any]) -> Array:
-    return 0.5 * sum(jnp.sum(part**2) for part in (*factors["within"], *factors["between"]))
+    squares = [jnp.sum(part**2) for part in (*factors["within"], *factors["between"])]
+    return 0.5 * jnp.sum(jnp.stack(squares))

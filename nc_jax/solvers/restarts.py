@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nc_jax.losses import own_axes
 from nc_jax.solvers.quasi_newton import Minima, Settings, minimise_lanes
 
 # Fields that a batch of models has in common.
@@ -32,11 +33,12 @@ def lanes_of(model: Any) -> Lanes:
     leaves, structure = jax.tree_util.tree_flatten_with_path(model)
     own = [path[0].name not in SHARED for path, _ in leaves]
     shape = model.batch_shape
-    numbers = [
-        jnp.broadcast_to(leaf, shape).reshape(-1)
-        for (_, leaf), differs in zip(leaves, own, strict=True)
-        if differs
-    ]
+
+    def flat(path: tuple[Any, ...], leaf: Array) -> Array:
+        trailing = leaf.shape[leaf.ndim - own_axes(path) :]
+        return jnp.broadcast_to(leaf, shape + trailing).reshape((-1, *trailing))
+
+    numbers = [flat(*leaf) for leaf, differs in zip(leaves, own, strict=True) if differs]
 
     def rebuild(lane: list[Array]) -> Any:
         given = iter(lane)
@@ -71,7 +73,7 @@ def minimise_restarts(
         keys = jax.vmap(lambda own: jax.random.split(own, restarts))(key).reshape(-1)
     else:
         keys = jax.random.split(key, count * restarts)
-    repeated = [jnp.repeat(leaf, restarts) for leaf in lanes.numbers]
+    repeated = [jnp.repeat(leaf, restarts, axis=0) for leaf in lanes.numbers]
     minima = minimise_lanes(
         lambda numbers, point: objective(lanes.rebuild(numbers), point),
         lambda numbers, key: start(lanes.rebuild(numbers), key),

@@ -158,7 +158,7 @@ def solve_batch(
     keys = None if key is None else _lane_keys(key, shape)
 
     def flatten(path: tuple, leaf: Array) -> Array:
-        axes = own_axes(path) if path[0].name == "loss" else path[0].name in VECTORS
+        axes = own_axes(path) if path[0].name == "loss" else int(path[0].name in VECTORS)
         own = leaf.shape[leaf.ndim - axes :]
         return jnp.broadcast_to(leaf, shape + own).reshape((lanes, *own))
 

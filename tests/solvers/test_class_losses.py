@@ -64,7 +64,7 @@ def test_layer_peeled_equals_an_independent_solver(kind, seed):
     model = nc.LayerPeeled(sizes, budget, budget, loss=loss)
     solution = nc.solve(model)
     parts["weights"] = parts["weights"] * sizes / sizes.sum()
-    expected = clarabel_rows(Rows(**parts), radius=classes * budget)
+    expected = clarabel_rows(Rows(**parts), radius=classes * budget).objective
     assert solution.status == nc.Status.CONVERGED
     assert expected >= solution.objective - solution.gap - 1e-12
     np.testing.assert_allclose(solution.objective, expected, rtol=1e-7, atol=1e-8)
@@ -83,7 +83,7 @@ def test_unconstrained_features_equal_an_independent_solver(kind, bias, seed):
     solution = nc.solve(model)
     parts["weights"] = parts["weights"] * sizes / sizes.sum()
     root = 1 / np.sqrt(sizes)
-    expected = clarabel_rows(Rows(**parts), None, root, penalty, bias)
+    expected = clarabel_rows(Rows(**parts), None, root, penalty, bias).objective
     assert solution.status == nc.Status.CONVERGED
     assert expected >= solution.objective - solution.gap - 1e-12
     np.testing.assert_allclose(solution.objective, expected, rtol=1e-7, atol=1e-8)
@@ -221,12 +221,12 @@ def test_soft_targets_equal_an_independent_solver(rows, outputs, seed):
         sizes / sizes.sum(), np.ones(outputs), np.zeros((rows, outputs)), targets / targets.sum()
     )._replace(targets=targets)
     free = nc.solve(nc.UnconstrainedFeatures(sizes, penalty, penalty, 0.05, loss=loss))
-    expected = clarabel_rows(parts, None, 1 / np.sqrt(sizes), penalty, 0.05)
+    expected = clarabel_rows(parts, None, 1 / np.sqrt(sizes), penalty, 0.05).objective
     assert free.gap < 1e-8
     np.testing.assert_allclose(free.objective, expected, rtol=1e-7)
     chex.assert_shape(free.logits, (rows, outputs))
     peeled = nc.solve(nc.LayerPeeled(sizes, 0.5, 0.5, loss=loss))
-    expected = clarabel_rows(parts, radius=0.5 * np.sqrt(rows * outputs))
+    expected = clarabel_rows(parts, radius=0.5 * np.sqrt(rows * outputs)).objective
     assert peeled.gap < 1e-8
     np.testing.assert_allclose(peeled.objective, expected, rtol=1e-7)
 

@@ -1,0 +1,120 @@
+"""Cures for imbalance as families of models, one strength each; zero does nothing.
+
+Of a model and a strength they make the model of the cured training. Class sizes enter
+all of them through the published rules, so that a single number is left to choose.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from nc_jax.checks import float_array
+from nc_jax.geometry import ClassSizes
+from nc_jax.losses import (
+    ClassWeights,
+    CrossEntropy,
+    LabelSmoothing,
+    Loss,
+    class_temperatures,
+    logit_adjustment,
+    size_margins,
+    size_weights,
+)
+from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
+
+Curable = LayerPeeled | UnconstrainedFeatures
+
+
+def with_changes(model: Curable, loss: Loss | None = None, sizes: Any = None) -> Curable:
+    """The same model with another loss or other class sizes."""
+    loss, sizes = model.loss if loss is None else loss, model.sizes if sizes is None else sizes
+    if isinstance(model, LayerPeeled):
+        energies = model.weight_energy, model.feature_energy
+        return LayerPeeled(
+            sizes, *energies, loss, model.dimension, model.samples, model.feature_power
+        )
+    penalties = model.lambda_w, model.lambda_h, model.lambda_b
+    return UnconstrainedFeatures(
+        sizes, *penalties, loss, model.dimension, model.samples, model.nonnegative
+    )
+
+
+def _oversampled(model: Curable, strength: Any) -> Curable:
+    """Samples of a class repeated (n_max/n_k)^s times; a step's features are paid that often.
+
+    A surrogate of a network with batch normalisation has λ_H = λ/N, and N grows too.
+    """
+    sizes = model.sizes
+    relative = jnp.log(jnp.max(sizes.group_sizes)) - jnp.log(sizes.group_sizes)
+    power = float_array("strength", strength, relative.dtype)
+    repeated = ClassSizes(sizes.group_sizes * jnp.exp(power * relative), sizes.membership)
+    cured = with_changes(model, sizes=repeated)
+    if isinstance(cured, LayerPeeled):
+        return cured
+    counts = jnp.asarray(sizes.counts, relative.dtype)
+    growth = jnp.sum(counts * repeated.group_sizes) / jnp.sum(counts * sizes.group_sizes)
+    return UnconstrainedFeatures(
+        cured.sizes, cured.lambda_w, cured.lambda_h / growth, cured.lambda_b, cured.loss,
+        cured.dimension, cured.samples, cured.nonnegative,
+    )  # fmt: skip
+
+
+# By name: the cure, and a strength beyond which nobody goes.
+CURES: dict[str, tuple[Callable[[Curable, Any], Curable], float]] = {
+    "class-weights": (
+        lambda model, power: with_changes(
+            model, ClassWeights(size_weights(model.sizes, power), model.loss)
+        ),
+        1.5,
+    ),
+    "oversampling": (_oversampled, 1.5),
+    "logit-adjustment": (
+        lambda model, tau: with_changes(model, logit_adjustment(model.sizes, tau)),
+        3.0,
+    ),
+    "temperatures": (
+        lambda model, gamma: with_changes(model, class_temperatures(model.sizes, gamma)),
+        1.0,
+    ),
+    "margins": (
+        lambda model, largest: with_changes(model, size_margins(model.sizes, largest)),
+        10.0,
+    ),
+    "label-smoothing": (
+        lambda model, epsilon: with_changes(model, LabelSmoothing(epsilon)),
+        0.9,
+    ),
+}
+
+
+def cured(model: Curable, cure: str, strength: Any) -> Curable:
+    """The model of a training with a cure.
+
+    Args:
+        model: of the plain training, under cross-entropy.
+        cure: of :data:`CURES`: 'class-weights' n_k^−s, 'oversampling' (n_max/n_k)^s times,
+            'logit-adjustment' τ, 'temperatures' γ, 'margins' of the smallest class,
+            'label-smoothing' ε.
+        strength: a number; traced. A scale-dependent loss needs dimension ≥ K.
+
+    Raises:
+        TypeError, ValueError: another model or loss, an unknown cure.
+    """
+    if not isinstance(model, Curable):
+        raise TypeError(
+            f"model must be LayerPeeled or UnconstrainedFeatures, got {type(model).__name__}"
+        )
+    if not isinstance(model.loss, CrossEntropy):
+        raise ValueError(f"model must have CrossEntropy to be cured, got {type(model.loss)}")
+    if cure not in CURES:
+        raise ValueError(f"cure must be one of {', '.join(CURES)}, got {cure!r}")
+    return CURES[cure][0](model, strength)
+
+
+def margins_of(logits: Array) -> Array:
+    """z_kk − max_j≠k z_kj [..., K] of logits [..., K, K] as they are used after training."""
+    own = jnp.diagonal(logits, axis1=-2, axis2=-1)
+    eye = jnp.eye(logits.shape[-1], dtype=bool)
+    return own - jnp.max(jnp.where(eye, -jnp.inf, logits), axis=-1)

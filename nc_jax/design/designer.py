@@ -21,6 +21,8 @@ from nc_jax.solvers import Solution, solve
 
 # A design is this much stronger than its threshold, where a class only just parts.
 SURPLUS = 1.01
+# Relative width of the bracket around it.
+PRECISION = 1e-4
 
 
 class Design(NamedTuple):
@@ -101,7 +103,7 @@ def least_strength(
         low = high
     else:
         return plain._replace(strength=float("nan"))
-    found = jax.jit(lambda own: find_threshold(family, low, high, own))(model)
+    found = jax.jit(lambda own: find_threshold(family, low, high, own, tolerance=PRECISION))(model)
     strength = SURPLUS * float(found.value)
     made = cured(model, cure, strength)
     after = solve(made)

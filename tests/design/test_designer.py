@@ -50,7 +50,7 @@ def test_the_least_strength_is_confirmed_by_an_independent_solver(cure, rows):
 
 def test_oversampling_needs_what_weights_need():
     weights, repeats = (least_strength(plain(), cure) for cure in ("class-weights", "oversampling"))
-    np.testing.assert_allclose(weights.strength, repeats.strength, rtol=1e-6)
+    np.testing.assert_allclose(weights.strength, repeats.strength, rtol=1e-3)
 
 
 def test_nothing_to_mend_and_nothing_that_mends():

@@ -184,7 +184,7 @@ def _start(model: GroupedProgram, key: Array | None) -> _Point:
 
     # Without slack a point stays on the sphere: right where the loss always falls outwards.
     parts = radius * jnp.exp2(-jnp.arange(1.0, 40.0, dtype=dtype))
-    inside = parts[jnp.argmin(jax.vmap(cost)(parts))]
+    inside = parts[jnp.argmin(jax.lax.map(cost, parts))]
     part = inside if has_minimum(model.loss) else jnp.where(model.penalty > 0, inside, radius)
     slack = jnp.sqrt(square * (radius / part - 1))
     noise = jnp.zeros((2, groups, groups), dtype)

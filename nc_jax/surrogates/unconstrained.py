@@ -31,7 +31,13 @@ from jax import Array
 from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
 from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import Loss, SoftTargets, SupervisedContrastive, loss_shapes
+from nc_jax.losses import (
+    Loss,
+    SoftTargets,
+    SupervisedContrastive,
+    class_numbers_of,
+    loss_shapes,
+)
 from nc_jax.surrogates.arguments import num_outputs, sizes_and_loss
 from nc_jax.surrogates.grouped import group_loss
 from nc_jax.surrogates.layers import (
@@ -170,6 +176,10 @@ class UnconstrainedFeatures:
         """[...] Σ_k π_k L(0, k)."""
         if isinstance(self.loss, SoftTargets):
             return jnp.log(jnp.asarray(self.num_outputs, self.lambda_w.dtype))
+        if not class_numbers_of(self.loss):
+            # All classes lose the same.
+            others = jnp.asarray([1, self.num_classes - 1], self.lambda_w.dtype)
+            return self.loss(jnp.zeros(2, self.lambda_w.dtype), 0, others)
         sizes = self.sizes
         zero = jnp.zeros(1 + sizes.num_groups, self.lambda_w.dtype)
         losses = jax.vmap(lambda group: group_loss(self, group, zero))(jnp.arange(sizes.num_groups))

@@ -3,10 +3,27 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from nc_jax.checks import common_dtype, float_array, require_count, require_positive
-from nc_jax.losses import CrossEntropy, Loss, MeanSquaredError, PowerSoftmax, SoftmaxBased
+from nc_jax.losses import (
+    ClassWeights,
+    CrossEntropy,
+    Focal,
+    LabelMargins,
+    LabelSmoothing,
+    Loss,
+    MeanSquaredError,
+    PowerSoftmax,
+    SoftmaxBased,
+    VectorScaling,
+    at_classes,
+    class_numbers_of,
+)
+
+# Whose balanced optimum is the simplex ETF of the whole budget.
+SIMPLEX = CrossEntropy | SoftmaxBased | PowerSoftmax | Focal | LabelMargins | VectorScaling
 
 
 class BalancedOptimum(NamedTuple):
@@ -79,30 +96,30 @@ def balanced_optimum(num_classes: int, budget: Any, loss: Loss | None = None) ->
     Squared error ½‖z − e_k‖²: the orthogonal frame Z = min(E, 1) I, value
     ½ (1 − E)₊² (a projection onto the nuclear ball). Softmax-based losses: the
     same ETF, value g1(p₁) + (K−1) g2(p₀), optimal where :func:`softmax_condition`
-    holds (Theorem 4); elsewhere the value of the ETF.
+    holds (Theorem 4); elsewhere the value of the ETF. So it is for the focal loss, which is
+    softmax-based: −(1 − p)^γ log p is convex and nonincreasing.
+
+    Losses for imbalance whose numbers are equal for all classes have the ETF of the whole
+    budget too, by symmetry and convexity: a common margin, offset, temperature or weight
+    changes the value alone. Label smoothing reaches no farther than to where its softmax is
+    its target, z_k − z_j = log(K(1−ε)/ε + 1).
 
     Args:
         num_classes: K ≥ 2.
         budget: E = √(E_W E_H) > 0, a number or an array [...].
-        loss: :class:`CrossEntropy` (default), :class:`MeanSquaredError`,
-            :class:`SoftmaxBased` or :class:`PowerSoftmax`.
+        loss: :class:`CrossEntropy` by default; :class:`MeanSquaredError`, a softmax-based
+            one, or one for imbalance.
 
     Raises:
-        ValueError: another loss, or an argument out of range.
+        ValueError: another loss, one whose classes differ, or an argument out of range.
     """
     loss = CrossEntropy() if loss is None else loss
     num_classes = require_count("num_classes", num_classes, 2)
     budget = float_array("budget", budget, common_dtype(budget))
     require_positive("budget", budget, lanes=budget.ndim > 0)
-    if isinstance(loss, CrossEntropy | SoftmaxBased | PowerSoftmax):
-        logits = jnp.stack([budget, -budget / (num_classes - 1)], axis=-1)
-        multiplicity = jnp.asarray([1, num_classes - 1], budget.dtype)
-        return BalancedOptimum(
-            objective=loss(logits, jnp.zeros(budget.shape, int), multiplicity),
-            own_logit=budget,
-            other_logit=-budget / (num_classes - 1),
-            cosine=jnp.full_like(budget, -1 / (num_classes - 1)),
-        )
+    for numbers in class_numbers_of(loss):
+        if set(numbers.membership) != {0} or numbers.num_classes != num_classes:
+            raise ValueError(f"loss must have the same number for each of {num_classes} classes")
     if isinstance(loss, MeanSquaredError):
         reached = jnp.minimum(budget, 1)
         return BalancedOptimum(
@@ -111,7 +128,25 @@ def balanced_optimum(num_classes: int, budget: Any, loss: Loss | None = None) ->
             other_logit=jnp.zeros_like(budget),
             cosine=jnp.zeros_like(budget),
         )
-    raise ValueError(
-        "loss must be CrossEntropy, MeanSquaredError, SoftmaxBased or PowerSoftmax, got "
-        f"{type(loss).__name__}: no closed form is known here"
+    reached = jnp.minimum(budget, _farthest(num_classes, loss, budget.dtype))
+    logits = jnp.stack([reached, -reached / (num_classes - 1)], axis=-1)
+    multiplicity = jnp.asarray([1, num_classes - 1], budget.dtype)
+    alike = at_classes(loss, np.zeros(2, int))
+    return BalancedOptimum(
+        objective=alike(logits, jnp.zeros(budget.shape, int), multiplicity),
+        own_logit=reached,
+        other_logit=-reached / (num_classes - 1),
+        cosine=jnp.full_like(budget, -1 / (num_classes - 1)),
     )
+
+
+def _farthest(num_classes: int, loss: Loss, dtype: Any) -> Array:
+    """The own logit beyond which a simplex ETF gains nothing; ValueError for other losses."""
+    if isinstance(loss, ClassWeights) and not isinstance(loss.loss, MeanSquaredError):
+        return _farthest(num_classes, loss.loss, dtype)
+    if isinstance(loss, LabelSmoothing):
+        epsilon = loss.epsilon.astype(dtype)
+        return (num_classes - 1) / num_classes * jnp.log(num_classes * (1 - epsilon) / epsilon + 1)
+    if isinstance(loss, SIMPLEX):
+        return jnp.full((), jnp.inf, dtype)
+    raise ValueError(f"loss: no closed form is known here for {type(loss).__name__}")

@@ -70,7 +70,7 @@ def test_layer_peeled_equals_an_independent_solver(kind, seed):
     np.testing.assert_allclose(solution.objective, expected, rtol=1e-7, atol=1e-8)
 
 
-@pytest.mark.parametrize("bias", [None, 0.0, 0.02])
+@pytest.mark.parametrize("bias", [0.0, 0.02])
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=2)
 @given(seed=seeds)

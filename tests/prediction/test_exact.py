@@ -108,7 +108,7 @@ def test_so_it_does_under_a_loss_for_imbalance(cure):
     seen = trained(sizes, 0, False, loss, weights)
     recipe = Recipe(weight_decay=DECAY, decayed="effective", loss=loss)
     told = nc.solve(surrogate_of("mlp-norm-linear", sizes, recipe, class_weights=weights))
-    assert told.status == nc.Status.CONVERGED and seen["rest"] < 1e-6
+    assert told.status == nc.Status.CONVERGED and seen["rest"] < 1e-5
     np.testing.assert_allclose(seen["objective"], told.objective, rtol=1e-3)
     cosines = nc.cosines(nc.gram(jnp.asarray(seen["classifiers"])))
     np.testing.assert_allclose(cosines, nc.cosines(told.classifier_gram), atol=1e-3)

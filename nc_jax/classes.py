@@ -31,6 +31,12 @@ def common_groups(*memberships: tuple[int, ...]) -> tuple[int, ...]:
     return groups_of(np.stack([np.asarray(membership) for membership in memberships]))[1]
 
 
+def _require_finite(name: str, array: Array) -> None:
+    """ValueError for a single vector that is known and not finite; a batch has bad lanes."""
+    if array.ndim == 1 and is_concrete(array) and not np.isfinite(np.asarray(array)).all():
+        raise ValueError(f"{name} must be finite, got {np.asarray(array).tolist()}")
+
+
 @immutable(static=("membership",))
 class ClassNumbers:
     """One number for each of K classes, stored once for each group of equal ones.
@@ -80,6 +86,7 @@ def class_numbers(name: str, numbers: Any, dtype: Any = None) -> ClassNumbers:
     """
     if isinstance(numbers, ClassNumbers):
         values = float_array(name, numbers.group_values, dtype)
+        _require_finite(name, values)
         return ClassNumbers(values, numbers.membership)
     array = float_array(name, numbers, dtype)
     if array.ndim == 0:
@@ -87,7 +94,6 @@ def class_numbers(name: str, numbers: Any, dtype: Any = None) -> ClassNumbers:
     require_count(f"number of classes (length of {name})", array.shape[-1], 2)
     if not is_concrete(array):
         return ClassNumbers(array, tuple(range(array.shape[-1])))
-    if array.ndim == 1 and not np.isfinite(np.asarray(array)).all():
-        raise ValueError(f"{name} must be finite, got {np.asarray(array).tolist()}")
+    _require_finite(name, array)
     first, membership = groups_of(np.asarray(array))
     return ClassNumbers(array[..., first], membership)

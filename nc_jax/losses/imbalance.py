@@ -212,7 +212,8 @@ def logit_adjustment(sizes: Any, tau: Any = 1.0) -> VectorScaling:
     sizes = class_sizes(sizes)
     shares = sizes.group_weights / jnp.asarray(sizes.counts, sizes.group_sizes.dtype)
     strength = float_array("tau", tau, shares.dtype)[..., None]
-    return VectorScaling(ClassNumbers(strength * jnp.log(shares), sizes.membership))
+    offsets = class_numbers("tau", ClassNumbers(strength * jnp.log(shares), sizes.membership))
+    return VectorScaling(offsets)
 
 
 def class_temperatures(sizes: Any, gamma: Any = 0.2) -> VectorScaling:

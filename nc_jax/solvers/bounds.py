@@ -115,10 +115,11 @@ def _soft_target_bound(model: FactoredProgram, layers: TopLayers) -> Array:
 
     value, (slope, in_bias) = jax.value_and_grad(mean, argnums=(0, 1))(product, bias)
     norm, steepest = _norms(model, means, layers.weights[0], product, slope)
-    decay = jnp.zeros(()) if model.bias_penalty is None else model.bias_penalty
+    zero = jnp.zeros((), product.dtype)
+    decay = zero if model.bias_penalty is None else model.bias_penalty
     objective = value + model.penalty * norm + 0.5 * decay * jnp.sum(bias**2)
     priced = objective / jnp.where(model.penalty > 0, model.penalty, 1)
-    priced = jnp.where(model.penalty > 0, jnp.minimum(priced, model.nuclear_radius), jnp.inf)
+    priced = jnp.where(model.penalty > 0, priced, jnp.inf)
     radius = jnp.minimum(priced, model.nuclear_radius)
     gap = jnp.sum(slope * product) + model.penalty * norm
     gap = gap + radius * jnp.maximum(steepest - model.penalty, 0)

@@ -186,6 +186,20 @@ def test_gradients_through_solve_are_those_of_differences(name):
     np.testing.assert_allclose(slope, jnp.stack(moved), rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.parametrize("solver", [nc.ReducedInteriorPoint(), nc.FactoredQuasiNewton(1e-13)])
+def test_gradients_of_the_geometry_are_those_of_differences(solver):
+    """Of cosines and lengths at an optimum of which one group has collapsed."""
+    sizes = nc.class_sizes([40.0, 40.0, 9.0, 1.0, 1.0])
+
+    def geometry(tau):
+        loss = nc.logit_adjustment(sizes, tau)
+        solution = nc.solve(nc.UnconstrainedFeatures(sizes, 0.01, 0.01, loss=loss), solver)
+        return solution.between_cosines[0, 2] + solution.classifier_norms[1]
+
+    differences = (geometry(0.7 + 1e-5) - geometry(0.7 - 1e-5)) / 2e-5
+    np.testing.assert_allclose(jax.grad(geometry)(0.7), differences, rtol=1e-6)
+
+
 def test_batches_over_a_losss_numbers_compile_once():
     sizes = nc.two_groups(3, 2, 20.0)
     taus = jnp.linspace(0.0, 1.5, 5)
@@ -231,6 +245,18 @@ def test_soft_targets_equal_an_independent_solver(rows, outputs, seed):
     np.testing.assert_allclose(peeled.objective, expected, rtol=1e-7)
 
 
+def test_soft_targets_in_single_precision():
+    loss = nc.SoftTargets(np.asarray([[0.9, 0.1], [0.2, 0.8]], np.float32))
+    sizes = np.asarray([3.0, 1.0], np.float32)
+    for model in (
+        nc.LayerPeeled(sizes, loss=loss),
+        nc.UnconstrainedFeatures(sizes, np.float32(0.1), np.float32(0.1), loss=loss),
+    ):
+        solution = nc.solve(model)
+        chex.assert_type([solution.objective, solution.gap], jnp.float32)
+        assert solution.gap < 1e-3
+
+
 def test_soft_targets_of_smoothed_labels_are_label_smoothing():
     sizes = [30.0, 10.0, 2.0]
     smoothed = nc.solve(nc.LayerPeeled(sizes, 1.0, 1.0, loss=nc.LabelSmoothing(0.2)))
@@ -241,6 +267,7 @@ def test_soft_targets_of_smoothed_labels_are_label_smoothing():
 
 BAD = {
     "offsets": lambda: nc.VectorScaling([0.0, np.nan, 1.0]),
+    "tau": lambda: nc.logit_adjustment([3.0, 2.0, 1.0], np.nan),
     "scales": lambda: nc.VectorScaling(scales=[1.0, 0.0, 1.0]),
     "margins": lambda: nc.LabelMargins([0.1, -0.2, 0.0]),
     "epsilon": lambda: nc.LabelSmoothing(1.0),

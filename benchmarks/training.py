@@ -114,7 +114,9 @@ def operations(trainer: Trainer, batch: int) -> float:
     ones = jax.ShapeDtypeStruct((batch,), jnp.float32)
     weights = trainer.weights_of(trainer.start([Run(np.arange(1), trainer.recipe)]), 0)
     step = jax.jit(sgd_step(trainer.graph, trainer.recipe))
-    cost = step.lower(weights, x, labels, ones, 0.1, 5e-4, ones).cost_analysis()
+    cost = step.lower(
+        weights, x, labels, ones, 0.1, 5e-4, ones, trainer.recipe.loss
+    ).cost_analysis()
     return float((cost or {}).get("flops", np.nan))
 
 

@@ -29,6 +29,7 @@ from nc_jax.losses import (
     logit_adjustment,
     size_margins,
     size_weights,
+    vector_scaling,
 )
 from nc_jax.solvers import (
     EliminatedMultiStart,
@@ -109,4 +110,5 @@ __all__ = [
     "solve_batch",
     "theory",
     "two_groups",
+    "vector_scaling",
 ]

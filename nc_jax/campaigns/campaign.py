@@ -141,6 +141,9 @@ def name_of(campaign: Campaign, training: Training, before: str = "") -> str:
     text += [dict(training.about), training.minority, run.seed, weights]
     text += [before] if before else []
     digest = hashlib.sha256(json.dumps(text, sort_keys=True, default=str).encode())
+    # A printed array is rounded.
+    for number in jax.tree.leaves(run.recipe.loss):
+        digest.update(np.asarray(number, float).tobytes())
     for indices in (run.indices, training.subset):
         digest.update(np.ascontiguousarray(indices, np.int64).tobytes())
     return digest.hexdigest()[:16]

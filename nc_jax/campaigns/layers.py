@@ -15,6 +15,5 @@ def measure_rows(
 ) -> list[dict[str, Any]]:
     """One row of :func:`nc_jax.prediction.measure_last_layer`."""
     minority = np.asarray(training.minority, int)
-    decay = training.run.recipe.weight_decay
-    row = measure_last_layer(trainer, state.fetch(), training.subset, test, minority, decay)
+    row = measure_last_layer(trainer, state.fetch(), training.subset, test, minority, training.run)
     return [row]

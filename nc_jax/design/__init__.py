@@ -1,18 +1,24 @@
 """From certified optima to decisions: thresholds, and how strong a cure must be."""
 
 from nc_jax.design.cures import CURES, cured, margins_of
-from nc_jax.design.designer import FAMILIES, TARGETS, Design, Fit, Price, closest, least_strength
+from nc_jax.design.parameters import FAMILIES, Fit, closest
 from nc_jax.design.separation import separation
+from nc_jax.design.strengths import Along, Choice, Design, along, best_strength, least_strength
+from nc_jax.design.targets import TARGETS, Price
 from nc_jax.design.thresholds import Threshold, find_threshold
 
 __all__ = [
     "CURES",
     "FAMILIES",
     "TARGETS",
+    "Along",
+    "Choice",
     "Design",
     "Fit",
     "Price",
     "Threshold",
+    "along",
+    "best_strength",
     "closest",
     "cured",
     "find_threshold",

@@ -21,6 +21,7 @@ from nc_jax.losses import (
     logit_adjustment,
     size_margins,
     size_weights,
+    vector_scaling,
 )
 from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
 
@@ -74,6 +75,10 @@ CURES: dict[str, tuple[Callable[[Curable, Any], Curable], float]] = {
         lambda model, tau: with_changes(model, logit_adjustment(model.sizes, tau)),
         3.0,
     ),
+    "vector-scaling": (
+        lambda model, strength: with_changes(model, vector_scaling(model.sizes, strength)),
+        3.0,
+    ),
     "temperatures": (
         lambda model, gamma: with_changes(model, class_temperatures(model.sizes, gamma)),
         1.0,
@@ -95,7 +100,8 @@ def cured(model: Curable, cure: str, strength: Any) -> Curable:
     Args:
         model: of the plain training, under cross-entropy.
         cure: of :data:`CURES`: 'class-weights' n_k^−s, 'oversampling' (n_max/n_k)^s times,
-            'logit-adjustment' τ, 'temperatures' γ, 'margins' of the smallest class,
+            'logit-adjustment' τ, 'vector-scaling'
+            (:func:`nc_jax.vector_scaling`), 'temperatures' γ, 'margins' of the smallest class,
             'label-smoothing' ε.
         strength: a number; traced. A scale-dependent loss needs dimension ≥ K.
 

@@ -20,6 +20,7 @@ from nc_jax.losses.imbalance import (
     logit_adjustment,
     size_margins,
     size_weights,
+    vector_scaling,
 )
 from nc_jax.losses.softmax import PowerSoftmax, SoftmaxBased
 from nc_jax.losses.standard import CentredSquaredError, CrossEntropy, MeanSquaredError
@@ -49,4 +50,5 @@ __all__ = [
     "require_loss",
     "size_margins",
     "size_weights",
+    "vector_scaling",
 ]

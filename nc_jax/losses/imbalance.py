@@ -230,6 +230,22 @@ def class_temperatures(sizes: Any, gamma: Any = 0.2) -> VectorScaling:
     return VectorScaling(scales=ClassNumbers(jnp.exp(power * relative), sizes.membership))
 
 
+# Kini et al. 2021: γ of the scales for τ = 1 of the offsets.
+SCALES_SHARE = 0.2
+
+
+def vector_scaling(sizes: Any, strength: Any = 1.0) -> VectorScaling:
+    """Offsets s log π_k and scales (n_k/n_max)^(s/5) at once (Kini et al. 2021).
+
+    Args:
+        sizes: a :class:`nc_jax.ClassSizes` or an array [K]; batch axes [...] may lead.
+        strength: s, a number or [...].
+    """
+    offsets = logit_adjustment(sizes, strength).offsets
+    power = SCALES_SHARE * float_array("strength", strength)
+    return VectorScaling(offsets, class_temperatures(sizes, power).scales)
+
+
 def size_margins(sizes: Any, largest: Any = 0.5) -> LabelMargins:
     """Margins m_k = m (n_min/n_k)^¼ (Cao et al. 2019).
 

@@ -8,7 +8,7 @@ import numpy as np
 from nc_jax.metrics import minority_metrics
 from nc_jax.prediction.rest import measure_rest
 from nc_jax.training.images import Images
-from nc_jax.training.loop import Trainer
+from nc_jax.training.loop import Run, Trainer
 from nc_jax.training.measures import accuracies, budgets
 from nc_jax.training.steps import Weights
 
@@ -19,7 +19,7 @@ def measure_last_layer(
     indices: np.ndarray,
     test: Images,
     minority: np.ndarray,
-    weight_decay: float,
+    run: Run,
 ) -> dict[str, Any]:
     """One row of numbers.
 
@@ -29,7 +29,7 @@ def measure_last_layer(
         indices: of the training subset, none repeated.
         test: images held out.
         minority: the small classes; may be empty.
-        weight_decay: λ.
+        run: its recipe's loss and weight decay, repeated images and class weights.
 
     Returns:
         Accuracies as in :func:`nc_jax.training.measures.measure`, and
@@ -54,7 +54,11 @@ def measure_last_layer(
     if not (np.isfinite(features).all() and np.isfinite(kernel).all()):
         return row
     offset = None if bias is None else np.asarray(bias)
-    rest = measure_rest(trainer.recipe.loss, weight_decay, features, labels, kernel, offset)
+    times = np.bincount(run.indices, minlength=len(trainer.images.labels))[indices]
+    recipe, weights_of = run.recipe, run.class_weights
+    rest = measure_rest(
+        recipe.loss, recipe.weight_decay, features, labels, kernel, offset, times, weights_of
+    )
     row |= {"train_loss": rest.loss, "stationarity": rest.stationarity, "balance": rest.balance}
     row |= budgets(kernel, features, labels)
     if small.sum() > 1:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nc_jax.losses import Loss
+from nc_jax.losses import Loss, at_classes
 
 # Residual of the classifiers' stationarity up to which a run has converged.
 AT_REST = 0.2
@@ -29,9 +29,10 @@ class Rest(NamedTuple):
     """How far a last layer is from rest.
 
     Attributes:
-        loss: mean over the training samples, without weight decay.
+        loss: mean over an epoch's samples, by the classes' factors, without weight decay.
         stationarity: ‖λW + ∂L/∂W‖/‖λW‖.
-        balance: N‖W‖²/Σ‖h_i‖²; 1/c where every feature is paid for by λ/(cN).
+        balance: N‖W‖²/Σ‖h_i‖² over an epoch's N samples; 1/c where every feature
+            is paid for by λ/(cN).
     """
 
     loss: float
@@ -46,6 +47,8 @@ def measure_rest(
     labels: np.ndarray,
     classifiers: np.ndarray,
     bias: np.ndarray | None,
+    repeats: np.ndarray | None = None,
+    class_weights: np.ndarray | None = None,
 ) -> Rest:
     """Rest of a last layer.
 
@@ -56,28 +59,36 @@ def measure_rest(
         labels: [N].
         classifiers: W [K, p].
         bias: [K], or None.
+        repeats: [N] how often each sample stands in an epoch; once by default.
+        class_weights: [K] factors of the loss, by whose sum over the samples a step
+            divides; ones by default.
     """
+    times = np.ones(len(labels)) if repeats is None else np.asarray(repeats, float)
+    factors = times if class_weights is None else times * np.asarray(class_weights)[labels]
+    shares = jnp.asarray(factors / factors.sum(), jnp.float32)
+    # Whichever classes are alike, the program is the same.
+    loss = at_classes(loss, np.arange(len(classifiers)))
     h, kernel = jnp.asarray(features, jnp.float32), jnp.asarray(classifiers, jnp.float32)
     offset = jnp.asarray(np.zeros(len(kernel)) if bias is None else bias, jnp.float32)
-    value, slope = _loss_and_slope(loss, kernel, offset, h, jnp.asarray(labels))
+    value, slope = _loss_and_slope(loss, kernel, offset, h, jnp.asarray(labels), shares)
     force = np.asarray(slope, float) + weight_decay * np.asarray(kernel, float)
     weight = float(np.linalg.norm(np.asarray(kernel, float)))
-    squares = float(np.sum(np.asarray(features, float) ** 2))
+    squares = float(np.sum(times[:, None] * np.asarray(features, float) ** 2))
     scale = weight_decay * weight
     return Rest(
         float(value),
         float(np.linalg.norm(force)) / scale if scale > 0 else float("inf"),
-        len(labels) * weight**2 / squares if squares > 0 else float("inf"),
+        float(times.sum()) * weight**2 / squares if squares > 0 else float("inf"),
     )
 
 
 @jax.jit
 def _loss_and_slope(
-    loss: Loss, kernel: Array, offset: Array, h: Array, labels: Array
+    loss: Loss, kernel: Array, offset: Array, h: Array, labels: Array, shares: Array
 ) -> tuple[Array, Array]:
     def mean(kernel: Array) -> Array:
         logits = jnp.matmul(h, kernel.T, precision="highest") + offset
-        return jnp.mean(loss(logits, labels))
+        return jnp.sum(shares * loss(logits, labels).astype(shares.dtype))
 
     return jax.value_and_grad(mean)(kernel)
 

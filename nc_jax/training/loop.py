@@ -21,6 +21,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from nc_jax.losses import Loss, at_classes
 from nc_jax.networks import NETWORKS, build_network
 from nc_jax.training.checkpoints import load_checkpoint, save_checkpoint
 from nc_jax.training.images import Images
@@ -97,7 +98,8 @@ class Trainer:
             network: one of :data:`nc_jax.networks.NETWORKS`.
             images: that indices refer to.
             num_classes: K.
-            recipe: of all runs, up to its learning rate, weight decay and milestones.
+            recipe: of all runs, up to its learning rate, weight decay, milestones and the
+                numbers in its loss.
             longest: images of an epoch at most, M.
             width: of the network.
             together: G, runs trained at once: at most the devices, or a multiple of
@@ -115,8 +117,9 @@ class Trainer:
         self._build = partial(build_network, network, shape, num_classes, width=width)
         abstract = nnx.eval_shape(lambda: self._build(key=jax.random.key(0)))
         self.graph, *_ = nnx.split(abstract, nnx.Param, nnx.BatchStat)
-        batch = recipe.batch_size
-        self.length = -(-longest // batch) * batch
+        # Images of a step; no more than there are.
+        self._size = min(recipe.batch_size, longest)
+        self.length = -(-longest // self._size) * self._size
         self.together = together
         mesh = Mesh(np.array(jax.local_devices()[:count]), ("runs",))
         self._spread, copied = NamedSharding(mesh, P("runs")), NamedSharding(mesh, P())
@@ -160,7 +163,7 @@ class Trainer:
 
         Args:
             runs: at most ``together`` with the same number of epochs; of their recipes
-                learning rate, weight decay and milestones count.
+                learning rate, weight decay, milestones and the loss's numbers count.
             stack: used up.
             first: epochs that were done before.
 
@@ -169,7 +172,7 @@ class Trainer:
 
         Raises:
             ValueError: more images than the longest epoch was to have, or none; runs of
-                different numbers of epochs, or too many.
+                different numbers of epochs or with losses of another kind, or too many.
         """
         lengths = {run.recipe.epochs for run in runs}
         if not 1 <= len(runs) <= self.together or len(lengths) > 1:
@@ -185,7 +188,9 @@ class Trainer:
             emphasis[place] = 1 if run.class_weights is None else run.class_weights
         seeds = np.array(self._filled([run.seed for run in runs]), np.uint32)
         decays = self._filled([run.recipe.weight_decay for run in runs])
-        fixed = self._on_devices((order, seeds, emphasis))
+        each = self._filled([self._loss_of(run.recipe) for run in runs])
+        loss_of = jax.tree.map(lambda *own: np.stack(own).astype(np.float32), *each)
+        fixed = self._on_devices((order, seeds, emphasis, loss_of))
         for epoch in range(first, lengths.pop()):
             rates = self._filled([run.recipe.rate_at(epoch) for run in runs])
             numbers = np.array([rates, decays], np.float32).T
@@ -208,19 +213,28 @@ class Trainer:
         """As many as are trained together, the last one repeated."""
         return [*values, *[values[-1]] * (self.together - len(values))]
 
+    def _loss_of(self, recipe: Recipe) -> Loss:
+        """The loss with a number for each class, so that runs stack whichever are alike."""
+        loss, kind = (
+            at_classes(own.loss, np.arange(self.num_classes)) for own in (recipe, self.recipe)
+        )
+        if jax.tree.structure(loss) != jax.tree.structure(kind):
+            raise ValueError(f"runs must have a loss like {kind}, got {loss}")
+        return loss
+
     def _on_devices(self, tree: Any) -> Any:
         if self._spread.num_devices == 1:
             return jax.tree.map(jnp.asarray, tree)
         return jax.device_put(tree, self._spread)
 
     def _make_epoch(self) -> Callable[..., tuple[Weights, Array]]:
-        step, size = sgd_step(self.graph, self.recipe), self.recipe.batch_size
+        step, size = sgd_step(self.graph, self.recipe), self._size
         even = self.recipe.even_batches
 
         def epoch(
             weights: Weights, images: Images, fixed: Any, varying: Any
         ) -> tuple[Weights, Array]:
-            (indices, seed, emphasis), (count, turn, numbers) = fixed, varying
+            (indices, seed, emphasis, loss_of), (count, turn, numbers) = fixed, varying
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), turn)
             places = jnp.arange(self.length, dtype=jnp.int32)
             scores = jax.random.uniform(key, (self.length,), jnp.float32)
@@ -241,8 +255,9 @@ class Trainer:
                 inside = (first + jnp.arange(size, dtype=jnp.int32) < last).astype(jnp.float32)
                 x, labels = images.batch(own)
                 shares = inside / jnp.sum(inside)
+                factors = emphasis[labels]
                 *weights, loss = step(
-                    weights, x, labels, shares, numbers[0], numbers[1], emphasis[labels]
+                    weights, x, labels, shares, numbers[0], numbers[1], factors, loss_of
                 )
                 return tuple(weights), total + loss * jnp.sum(inside)
 

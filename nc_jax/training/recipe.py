@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive
+from nc_jax.losses import CrossEntropy, Loss, SupervisedContrastive, require_loss
 
 PRECISIONS = ("float32", "bfloat16")
 DECAYED = ("all", "kernels", "effective")
@@ -66,6 +66,7 @@ class Recipe:
         for name, known in (("decayed", DECAYED), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}")
+        require_loss(self.loss)
         if isinstance(self.loss, SupervisedContrastive):
             raise ValueError("loss must be of logits; SupervisedContrastive is of features")
 

@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 from jax import Array
 
+from nc_jax.losses import Loss
 from nc_jax.training.recipe import Recipe
 
 # Parameters, running statistics and velocity.
@@ -20,25 +21,26 @@ def sgd_step(graph: Any, recipe: Recipe) -> Callable[..., tuple[Any, Any, Any, A
 
     Args:
         graph: the network's structure (``nnx.split``).
-        recipe: momentum, loss, precision and what decays.
+        recipe: momentum, precision and what decays.
 
     Returns:
         A function of (weights, x [B, …], labels [B], shares [B] of the samples, which sum
-        to one, learning rate, weight decay, factors [B] of the samples' losses); the
-        loss is their mean by shares times factors, as PyTorch weighs classes.
+        to one, learning rate, weight decay, factors [B] of the samples' losses, loss of
+        logits and label); the loss is their mean by shares times factors, as PyTorch
+        weighs classes.
     """
     dtype = jnp.dtype(recipe.precision)
 
     def loss_of(
-        params: Any, stats: Any, x: Array, labels: Array, shares: Array, factors: Array
+        params: Any, stats: Any, x: Array, labels: Array, shares: Array, factors: Array, loss: Loss
     ) -> Any:
         network = nnx.merge(graph, params, stats, copy=True)
         logits, _ = network(x.astype(dtype), True, shares)
-        losses = recipe.loss(logits.astype(jnp.float32), labels)
+        losses = loss(logits.astype(jnp.float32), labels)
         own = shares * factors
         # Padding has share zero, and may hold what is not a number.
-        loss = jnp.sum(jnp.where(shares > 0, own * losses, 0)) / jnp.sum(own)
-        return loss, nnx.state(network, nnx.BatchStat)
+        mean = jnp.sum(jnp.where(shares > 0, own * losses, 0)) / jnp.sum(own)
+        return mean, nnx.state(network, nnx.BatchStat)
 
     def step(
         weights: Weights,
@@ -48,15 +50,16 @@ def sgd_step(graph: Any, recipe: Recipe) -> Callable[..., tuple[Any, Any, Any, A
         rate: Any,
         decay: Any,
         factors: Array,
+        loss: Loss,
     ) -> tuple[Any, Any, Any, Array]:
         params, stats, velocity = weights
         slope = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, stats), slopes = slope(params, stats, x, labels, shares, factors)
+        (mean, stats), slopes = slope(params, stats, x, labels, shares, factors, loss)
         shrinking = optax.add_decayed_weights(decay, mask=_decayed(recipe, params))
         slopes, _ = shrinking.update(slopes, shrinking.init(params), params)
         velocity, _ = optax.trace(recipe.momentum).update(slopes, optax.TraceState(velocity))
         params = jax.tree.map(lambda p, v: p - rate * v, params, velocity)
-        return params, stats, velocity, loss
+        return params, stats, velocity, mean
 
     return step
 

@@ -54,6 +54,7 @@ def test_steps_equal_those_of_pytorch(kind):
             RECIPE.learning_rate,
             RECIPE.weight_decay,
             jnp.asarray(factors[labels]),
+            RECIPE.loss,
         )
         optimiser.zero_grad()
         output = peer(torch.tensor(x.transpose(0, 3, 1, 2)))

@@ -77,7 +77,7 @@ def test_steps_equal_those_of_pytorch(name):
         x, labels = 3 * rng.normal(size=(20, 12)).astype(np.float32), rng.integers(0, 4, 20)
         arguments = jnp.asarray(x), jnp.asarray(labels), jnp.full(20, 0.05, jnp.float32)
         params, stats, velocity, loss = step(
-            (params, stats, velocity), *arguments, 0.05, 5e-3, jnp.ones(20, jnp.float32)
+            (params, stats, velocity), *arguments, 0.05, 5e-3, jnp.ones(20, jnp.float32), own_loss
         )
         optimiser.zero_grad()
         expected = criterion(peer(torch.tensor(x)), torch.tensor(labels))

@@ -1,0 +1,99 @@
+"""The class-dependent numbers of a loss that are best for a target, by gradient."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.optimize
+from jax import Array
+
+from nc_jax.checks import require_count
+from nc_jax.classes import ClassNumbers
+from nc_jax.design.cures import Curable, cured, with_changes
+from nc_jax.design.targets import Price, price_of, require_target
+from nc_jax.losses import ClassWeights, VectorScaling
+from nc_jax.solvers import Solution, solve
+
+
+class Fit(NamedTuple):
+    """Parameters found by gradient.
+
+    Attributes:
+        parameters: one number a class: offsets, scales or weights.
+        model: with them.
+        solution: its certified optimum.
+        distance_before, distance: from the target, without and with them.
+        price: what they cost.
+    """
+
+    parameters: ClassNumbers
+    model: Curable
+    solution: Solution
+    distance_before: float
+    distance: float
+    price: Price
+
+
+def _weights(model: Curable, values: Array) -> ClassWeights:
+    """Positive weights of mean one over the samples."""
+    raw = jnp.exp(values)
+    total = jnp.sum(model.sizes.group_weights * raw)
+    return ClassWeights(ClassNumbers(raw / total, model.sizes.membership), model.loss)
+
+
+# From a model and one free number a group to a loss. A scale that all classes share would
+# only be another budget.
+FAMILIES: dict[str, Callable[[Curable, Array], Any]] = {
+    "offsets": lambda model, values: VectorScaling(ClassNumbers(values, model.sizes.membership)),
+    "scales": lambda model, values: VectorScaling(
+        scales=ClassNumbers(jnp.exp(values - values[0]), model.sizes.membership)
+    ),
+    "weights": _weights,
+}
+
+
+def closest(model: Curable, family: str, target: str = "simplex-etf", iterations: int = 30) -> Fit:
+    """The class-dependent numbers that bring the optimum's geometry closest to a target.
+
+    By L-BFGS on the gradient through the certified optimum. Where the optimum at the start
+    has lost directions, their derivative is zero: cure it first (:func:`least_strength`);
+    weights start at those that undo the imbalance.
+
+    Args:
+        model: a single model under cross-entropy.
+        family: 'offsets', 'scales' or 'weights', one for each group of equal classes.
+        target: 'simplex-etf' of the classifiers or 'equal-margins' of the logits.
+        iterations: of L-BFGS at most.
+
+    Raises:
+        TypeError, ValueError: naming the argument.
+    """
+    cured(model, "class-weights", 0.0)
+    if family not in FAMILIES:
+        raise ValueError(f"family must be one of {', '.join(FAMILIES)}, got {family!r}")
+    require_count("iterations", iterations, 1)
+    make, distance = FAMILIES[family], require_target(target)
+
+    @jax.jit
+    @jax.value_and_grad
+    def off(values: Array) -> Array:
+        return distance(solve(with_changes(model, make(model, values))))
+
+    sizes = model.sizes.group_sizes
+    start = jnp.log(jnp.max(sizes)) - jnp.log(sizes) if family == "weights" else 0 * sizes
+    found = scipy.optimize.minimize(
+        lambda x: tuple(np.asarray(part, np.float64) for part in off(jnp.asarray(x, sizes.dtype))),
+        np.asarray(start, np.float64),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-12, 12)] * len(start),
+        options={"maxiter": iterations},
+    )
+    loss = make(model, jnp.asarray(found.x, sizes.dtype))
+    made = with_changes(model, loss)
+    before, after = solve(model), solve(made)
+    numbers = loss.weights if family == "weights" else loss.offsets or loss.scales
+    ends = float(distance(before)), float(distance(after))
+    return Fit(numbers, made, after, *ends, price_of(before, after))

@@ -1,0 +1,142 @@
+"""Figures of cures for imbalance, from the tables of the study."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nc_jax.report.figures import PALETTE, legend_outside, new_figure
+
+# What each cure's strength is, for the axes.
+STRENGTHS = {
+    "class-weights": r"class weights $n_k^{-s}$, $s$",
+    "oversampling": r"oversampling, $s$",
+    "logit-adjustment": r"logit adjustment, $\tau$",
+    "vector-scaling": r"vector scaling, $s$",
+    "temperatures": r"temperatures, $\gamma$",
+    "margins": r"margins, $m$",
+    "label-smoothing": r"label smoothing, $\epsilon$",
+    "focal": r"focal, $\gamma$",
+}
+MODEL_ROWS = {
+    "minority_cosine": "minority cosine",
+    "norm_ratio": "length of small\nover large classifiers",
+    "minority_margin": "margin of small classes",
+    "majority_margin": "margin of large classes",
+    "distance": "distance from\nsimplex ETF",
+}
+
+
+def draw_model(curves: Any, designed: Any) -> Figure:
+    """The model over strengths: a row a quantity, a column a cure, a line an R."""
+    cures = [cure for cure in STRENGTHS if cure in set(curves["cure"])]
+    height = 1.55 * len(MODEL_ROWS) + 0.8
+    figure, axes = new_figure(len(MODEL_ROWS), len(cures), 1.75 * len(cures), height, "col", "row")
+    ratios = sorted(curves["ratio"].unique())
+    for column, cure in enumerate(cures):
+        for colour, ratio in zip(PALETTE, ratios, strict=False):
+            own = curves[(curves["cure"] == cure) & (curves["ratio"] == ratio)]
+            chosen = designed[(designed["cure"] == cure) & (designed["R"] == ratio)]
+            for row, name in enumerate(MODEL_ROWS):
+                panel = axes[row, column]
+                panel.plot(own["strength"], own[name], color=colour, label=f"$R$ = {ratio:g}")
+                _mark(panel, own, name, chosen["best"], "*", colour, "closest to simplex ETF")
+                least = chosen["least"][chosen["least"] > 0]
+                _mark(panel, own, name, least, "o", colour, "least that parts all classes")
+        axes[-1, column].set_xlabel(STRENGTHS[cure], fontsize="small")
+    for row, label in enumerate(MODEL_ROWS.values()):
+        axes[row, 0].set_ylabel(label, fontsize="small")
+    legend_outside(figure, axes[0, 0], columns=5)
+    return figure
+
+
+def _mark(panel: Any, own: Any, name: str, at: Any, marker: str, colour: str, label: str) -> None:
+    """The designer's strength on a curve."""
+    whole = own.dropna(subset=[name])
+    places = [place for place in at if np.isfinite(place)]
+    if not len(whole) or (len(places) and not whole["strength"].between(*2 * places[:1]).any()):
+        beyond = len(whole) and any(place < whole["strength"].min() for place in places)
+        places = [] if beyond or not len(whole) else places
+    heights = np.interp(places, whole["strength"], whole[name]) if places else []
+    panel.plot(places, heights, marker, color=colour, markersize=6, label=label)
+
+
+def _groups(table: Any) -> tuple[list[Any], list[str]]:
+    """Rows of the figure and the cures of its columns."""
+    groups = list(table.groupby(["data", "network", "ratio"], sort=False))
+    return groups, [cure for cure in STRENGTHS if cure in set(table["cure"])]
+
+
+def draw_accuracy(table: Any) -> Figure:
+    """Balanced and minority test accuracy over strengths; the designer's marked."""
+    groups, cures = _groups(table)
+    height = 1.9 * len(groups) + 1.0
+    figure, axes = new_figure(len(groups), len(cures), 1.75 * len(cures), height, "col", "row")
+    decays = sorted(table["weight_decay"].unique())
+    for row, ((data, network, ratio), own) in enumerate(groups):
+        for column, cure in enumerate(cures):
+            panel = axes[row, column]
+            for colour, decay in zip(PALETTE, decays, strict=False):
+                mean = _mean(own[own["weight_decay"] == decay], cure)
+                for name, style, said in (
+                    ("test_accuracy_all", "o-", "balanced"),
+                    ("test_accuracy_minority", "o:", "minority"),
+                ):
+                    label = rf"{said} accuracy, $\lambda$ = {decay:g}"
+                    panel.plot(
+                        mean.index, mean[name], style, color=colour, markersize=3, label=label
+                    )
+                chosen = mean[mean.index == mean["designed"]]
+                panel.plot(
+                    chosen.index, chosen["test_accuracy_all"], "*", color=colour, markersize=11,
+                    label="designed before training",
+                )  # fmt: skip
+            if row == len(groups) - 1:
+                panel.set_xlabel(STRENGTHS[cure], fontsize="small")
+        axes[row, 0].set_ylabel(
+            f"{data}, {network}\n$R$ = {ratio}, test accuracy", fontsize="small"
+        )
+    legend_outside(figure, axes[0, 0], columns=3)
+    return figure
+
+
+def draw_geometry(table: Any, designs: Any) -> Figure:
+    """Minority cosines over strengths: networks as points, their surrogate as a line."""
+    groups, cures = _groups(table)
+    height = 1.9 * len(groups) + 1.0
+    figure, axes = new_figure(len(groups), len(cures), 1.75 * len(cures), height, "col", "row")
+    decays = sorted(table["weight_decay"].unique())
+    for row, ((data, network, ratio), own) in enumerate(groups):
+        for column, cure in enumerate(cures):
+            panel = axes[row, column]
+            for colour, decay in zip(PALETTE, decays, strict=False):
+                part = own[own["weight_decay"] == decay]
+                runs = part[part["cure"].isin(["none", cure])]
+                for rest, fill in ((True, colour), (False, "none")):
+                    mine = runs[runs["converged"] == rest]
+                    panel.plot(
+                        mine["strength"], mine["minority_cosine"], "o", color=colour,
+                        markerfacecolor=fill, markersize=4,
+                        label=rf"runs, $\lambda$ = {decay:g}" if rest else "open: not at rest",
+                    )  # fmt: skip
+                line = designs[
+                    (designs["data"] == data) & (designs["network"] == network)
+                    & (designs["ratio"] == ratio) & (designs["weight_decay"] == decay)
+                    & (designs["cure"] == cure)
+                ]  # fmt: skip
+                label = rf"unconstrained features, $\lambda$ = {decay:g}"
+                panel.plot(line["strength"], line["predicted_cosine"], color=colour, label=label)
+            panel.set_ylim(-0.4, 1.05)
+            if row == len(groups) - 1:
+                panel.set_xlabel(STRENGTHS[cure], fontsize="small")
+        label = f"{data}, {network}\n$R$ = {ratio}, minority cosine"
+        axes[row, 0].set_ylabel(label, fontsize="small")
+    legend_outside(figure, axes[0, 0], columns=3)
+    return figure
+
+
+def _mean(part: Any, cure: str) -> pd.DataFrame:
+    """Over seeds, by strength; strength zero is the run without a cure."""
+    own = part[part["cure"].isin(["none", cure])]
+    return own.groupby("strength").mean(numeric_only=True)

@@ -33,11 +33,13 @@ from nc_jax.diagnosis import (
     FeatureArchive,
     Measured,
     Predicted,
+    Recommended,
     Settled,
     clusters,
     measure_archive,
     predict_collapse,
     predict_settled,
+    recommend_cures,
 )
 
 # Rows of the report's table of classes, from the smallest.
@@ -197,6 +199,33 @@ def settled_findings(seen: Measured, settled: Settled) -> list[str]:
     return lines
 
 
+PASTE = {
+    "logit-adjustment": "offsets, added to the logits of a training step and not in use",
+    "class-weights": "class weights, factors of the samples' losses",
+}
+
+
+def cure_findings(cures: list[Recommended], model: str) -> list[str]:
+    """What to do against imbalance, the vectors ready to paste."""
+    lines = []
+    for place, cure in enumerate(cures):
+        first = "Cure" if place == 0 else "Or"
+        rule = "τ log π, τ" if cure.cure == "logit-adjustment" else "n^−s, s"
+        kept = "keeps all classes apart" if cure.parts else "still merges classes"
+        least = ""
+        if cure.least > 0:
+            least = f" The least that parts all classes is {cure.least:.3g}."
+        lines.append(
+            f"{first}: {cure.cure}, {rule} = {cure.strength:.3g}, the strength at which {model} "
+            f"is closest to a simplex ETF (distance {cure.distance_before:.3f} without, "
+            f"{cure.distance:.3f} with it); it {kept}.{least}"
+        )
+        if cure.parts:
+            vector = ", ".join(f"{value:.4g}" for value in cure.parameters)
+            lines.append(f"The {PASTE[cure.cure]}, in the order of the classes: [{vector}]")
+    return lines
+
+
 def numbers_table(seen: Measured) -> pd.DataFrame:
     """Neural collapse and budgets."""
     rows = dict(seen.collapse)
@@ -280,6 +309,11 @@ def main(config: Config) -> None:
         biased = archive.classifiers is None or archive.bias is not None
         settled = predict_settled(seen.counts, decay, seen.least >= 0, config.branches, biased)
         lines += settled_findings(seen, settled)
+    if model is not None and model.ratio > 1:
+        budgets = seen.weight_energy if energy is None else energy, seen.feature_energy
+        cures = recommend_cures(seen.counts, *budgets, decay, config.branches)
+        said = "the Layer-Peeled Model at these budgets"
+        lines += cure_findings(cures, said if decay is None else "the model of this weight decay")
     text = page(config, lines, numbers, classes)
     report.save_figure(draw(archive, seen, model, settled), config.out, "diagnosis")
     report.write_atomically(config.out / "report.md", lambda file: file.write_text(text))

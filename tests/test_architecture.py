@@ -38,7 +38,7 @@ ROOMS = {
         "geometry",
     },
     "design": BASE | {"solvers", "surrogates", "losses", "geometry"},
-    "diagnosis": BASE | {"solvers", "surrogates", "metrics", "geometry"},
+    "diagnosis": BASE | {"design", "solvers", "surrogates", "losses", "metrics", "geometry"},
     "prediction": BASE
     | {"training", "networks", "theory", "solvers", "surrogates", "metrics", "losses", "geometry"},
     "training": BASE | {"networks", "losses", "metrics", "geometry"},

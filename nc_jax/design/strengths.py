@@ -23,6 +23,8 @@ PRECISION = 1e-4
 TOGETHER = 13
 # How often the neighbourhood of the best strength is scanned again, six times finer.
 ROUNDS = 3
+# Distances that differ by less are one.
+ALIKE = 1e-9
 
 
 class Along(NamedTuple):
@@ -146,7 +148,7 @@ class Choice(NamedTuple):
 
     Attributes:
         cure: its name.
-        strength: within a thousandth of the strongest scanned.
+        strength: within a thousandth of the strongest scanned; the least of the best.
         model: of the cured training.
         solution: its certified optimum.
         distance_before, distance: from the target, without and with the cure.
@@ -197,7 +199,8 @@ def best_strength(
         off = np.where(np.isfinite(found.distances[target]), found.distances[target], np.inf)
         # Before the cure, at strength zero: the first of the first scan.
         before = (_lane(found.solution, 0), float(off[0])) if before is None else before
-        place = int(np.argmin(off))
+        # The least of those that are equally good, as under much label smoothing.
+        place = int(np.argmax(off <= off.min() + ALIKE))
         low, high = found.strengths[[max(place - 1, 0), min(place + 1, points - 1)]]
     strength, after = float(found.strengths[place]), _lane(found.solution, place)
     made = cured(model, cure, strength)

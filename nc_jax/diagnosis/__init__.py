@@ -4,6 +4,7 @@ from nc_jax.diagnosis.archive import FeatureArchive
 from nc_jax.diagnosis.feedforward import LayerPath, PriceFit, fit_price, layer_path
 from nc_jax.diagnosis.measured import Measured, measure_archive
 from nc_jax.diagnosis.predicted import MERGED, Predicted, clusters, predict_collapse
+from nc_jax.diagnosis.recommended import Recommended, recommend_cures
 from nc_jax.diagnosis.settled import Settled, predict_settled
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Measured",
     "Predicted",
     "PriceFit",
+    "Recommended",
     "Settled",
     "clusters",
     "fit_price",
@@ -20,4 +22,5 @@ __all__ = [
     "measure_archive",
     "predict_collapse",
     "predict_settled",
+    "recommend_cures",
 ]

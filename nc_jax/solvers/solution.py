@@ -232,6 +232,8 @@ def finish(
     exactly where the gradient's is below the multiplier.
     """
     model, point = jax.lax.stop_gradient((given, point))
+    if model.loss.shift_invariant:
+        point = _centred(model, point)
     plain = _onto_budget(model, point)
     zeroed, resolved = _complementary_zeros(model, plain, tolerance)
     cleaned = _onto_budget(model, zeroed)
@@ -240,6 +242,16 @@ def finish(
     best = jax.tree.map(lambda a, b: jnp.where(keep, a, b), cleaned, plain)
     best = differentiable(given, best)
     return label(given, best, certify(given, best), tolerance, iterations, resolved & keep)
+
+
+def _centred(model: GroupedProgram, point: GroupLogits) -> GroupLogits:
+    """Every sample's logits about their mean: the same loss at no larger norm.
+
+    Where the budget is slack, as under label smoothing, nothing else decides the mean.
+    """
+    _, root = block_sizes(model.sizes.counts, point.between.dtype)
+    means = jnp.sum(point.between * root, axis=-1, keepdims=True) / model.num_classes
+    return point._replace(between=point.between - means * root)
 
 
 def label(

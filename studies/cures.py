@@ -273,7 +273,7 @@ def plain_trainings(config: Config, data: str, network: str, labels: np.ndarray)
         chosen, random = (config.majority, ratio, decay, seed), config.labels == "random"
         plain = step_training(config, (data, network), labels, size, chosen, random)
         recipe = dataclasses.replace(plain.run.recipe, decayed=config.decayed)
-        about = plain.about | {"cure": "none", "strength": 0.0}
+        about = {**plain.about, "cure": "none", "strength": 0.0}
         run = dataclasses.replace(plain.run, recipe=recipe)
         made.append(dataclasses.replace(plain, about=about, run=run))
     return made
@@ -295,7 +295,7 @@ def plans_of(
         kind = "none" if cure == "class-weights" else cure
         for strength in sorted(strengths):
             run = cured_run(training.run, labels, about["num_classes"], cure, strength)
-            said = about | {"cure": cure, "strength": strength}
+            said = {**about, "cure": cure, "strength": strength}
             plans.setdefault(kind, []).append(dataclasses.replace(training, about=said, run=run))
     data, network = plain[0].about["data"], plain[0].about["network"]
     return [Plan(data, network, trainings) for trainings in plans.values()]

@@ -191,23 +191,31 @@ def best_strength(
     require_count("points", points, 5)
     require_target(target)
     cured(model, cure, 0.0)
-    low, high = 0.0, _strongest(cure, strongest)
-    strongest = high
-    before = None
-    for _ in range(1 + ROUNDS):
-        found = along(model, cure, np.linspace(low, high, points))
-        off = np.where(np.isfinite(found.distances[target]), found.distances[target], np.inf)
-        # Before the cure, at strength zero: the first of the first scan.
-        before = (_lane(found.solution, 0), float(off[0])) if before is None else before
-        # The least of those that are equally good, as under much label smoothing.
-        place = int(np.argmax(off <= off.min() + ALIKE))
+    strongest = _strongest(cure, strongest)
+    found = first = along(model, cure, np.linspace(0, strongest, points))
+    place = _place_of_best(found.distances[target])
+    for _ in range(ROUNDS):
         low, high = found.strengths[[max(place - 1, 0), min(place + 1, points - 1)]]
-    strength, after = float(found.strengths[place]), _lane(found.solution, place)
-    made = cured(model, cure, strength)
+        found = along(model, cure, np.linspace(low, high, points))
+        place = _place_of_best(found.distances[target])
+    before, after = _lane(first.solution, 0), _lane(found.solution, place)
+    strength, off = float(found.strengths[place]), found.distances[target][place]
     return Choice(
-        cure, strength, made, after, before[1], float(off[place]), strength == strongest,
-        price_of(before[0], after),
-    )  # fmt: skip
+        cure,
+        strength,
+        cured(model, cure, strength),
+        after,
+        float(first.distances[target][0]),
+        float(off),
+        strength == strongest,
+        price_of(before, after),
+    )
+
+
+def _place_of_best(distances: np.ndarray) -> int:
+    """The first of those that are equally good, as many are under label smoothing."""
+    known = np.where(np.isfinite(distances), distances, np.inf)
+    return int(np.argmax(known <= known.min() + ALIKE))
 
 
 def _lane(batch: Solution, place: int) -> Solution:

@@ -204,3 +204,21 @@ def test_branches_jump_where_the_closed_form_says():
     down = branches[branches["branch"] == "down"]
     # The unlearnt state stays a minimum however small the imbalance is.
     assert not down["learnt"].any() and (branches["residual"] < 1e-6).all()
+
+
+def test_rest_counts_repeats_and_class_weights():
+    rng = np.random.default_rng(1)
+    features, labels = rng.normal(size=(12, 5)), np.arange(12) % 3
+    kernel, times = rng.normal(size=(3, 5)), rng.integers(1, 4, 12)
+    given = nc.CrossEntropy(), 0.1
+    repeated = measure_rest(
+        *given, np.repeat(features, times, axis=0), np.repeat(labels, times), kernel, None
+    )
+    counted = measure_rest(*given, features, labels, kernel, None, times)
+    np.testing.assert_allclose(counted, repeated, rtol=1e-5)
+    # A class weight is a repeat for the loss, not for the length of the features.
+    weighed = measure_rest(*given, features, labels, kernel, None, None, np.array([1.0, 2.0, 3.0]))
+    again = measure_rest(*given, features, labels, kernel, None, np.array([1, 2, 3])[labels])
+    np.testing.assert_allclose(weighed[:2], again[:2], rtol=1e-5)
+    plain = measure_rest(*given, features, labels, kernel, None)
+    np.testing.assert_allclose(weighed.balance, plain.balance)

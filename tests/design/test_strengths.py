@@ -1,0 +1,63 @@
+"""The strength of a cure that is best for a target."""
+
+import numpy as np
+import pytest
+
+import nc_jax as nc
+from nc_jax.design import CURES, along, best_strength, separation
+
+BUDGET = 2.0
+
+
+def plain(ratio=30.0):
+    return nc.LayerPeeled(nc.two_groups(4, 3, ratio), BUDGET, BUDGET)
+
+
+@pytest.mark.parametrize("ratio", [7.0, 30.0, 400.0])
+@pytest.mark.parametrize("cure", ["class-weights", "oversampling"])
+def test_undoing_the_imbalance_gives_a_simplex_etf(cure, ratio):
+    # Proposition 1 of Fang et al. 2021.
+    found = best_strength(plain(ratio), cure)
+    np.testing.assert_allclose(found.strength, 1, atol=2e-3)
+    assert found.distance < 1e-6 < found.distance_before
+    assert found.solution.gap < 1e-8 and not found.at_end
+    assert separation(found.solution) > 0
+
+
+def test_under_enough_label_smoothing_the_budget_is_slack_and_imbalance_gone():
+    found = along(plain(), "label-smoothing", np.linspace(0.45, 0.85, 5))
+    np.testing.assert_allclose(found.solution.within_cosines, -1 / 6, atol=1e-7)
+    np.testing.assert_allclose(found.distances["simplex-etf"], 0, atol=1e-10)
+    assert (np.asarray(found.solution.gap) < 1e-8).all()
+    best = best_strength(plain(), "label-smoothing")
+    # The least of the equally good ones: there a simplex ETF of margin log(1 + K(1−ε)/ε)
+    # takes the whole budget, a nuclear norm of K√(E_W E_H).
+    margin = 7 * BUDGET / 6
+    np.testing.assert_allclose(best.strength, 7 / (6 + np.exp(margin)), atol=2e-3)
+
+
+def test_a_finer_scan_does_not_find_better():
+    found = best_strength(plain(4.0), "logit-adjustment")
+    finer = along(plain(4.0), "logit-adjustment", np.linspace(0, CURES["logit-adjustment"][1], 79))
+    assert found.distance <= finer.distances["simplex-etf"].min() + 1e-9
+    np.testing.assert_allclose(found.solution.model.loss.offsets.values, _offsets(found.strength))
+
+
+def _offsets(strength):
+    return nc.logit_adjustment(np.array([4.0] * 4 + [1.0] * 3), strength).offsets.values
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: best_strength(plain(), "margins", target="beauty"), "target"),
+        (lambda: best_strength(plain(), "margins", points=2), "points"),
+        (lambda: best_strength(plain(), "margins", strongest=-1), "strongest"),
+        (lambda: best_strength(plain(), "focal"), "cure"),
+        (lambda: along(plain(), "margins", [[1.0]]), "strengths"),
+        (lambda: along(plain(), "margins", [np.nan]), "strengths"),
+    ],
+)
+def test_bad_arguments_are_named(call, text):
+    with pytest.raises(ValueError, match=text):
+        call()

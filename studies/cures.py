@@ -361,7 +361,10 @@ def main(config: Config) -> None:
     for name, table in tables.items():
         report.write_table(table, config.out, name)
     report.write_summary(summary, config.out)
-    report.write_summary(designed, config.out, "model")
+    shown = designed.copy()
+    numbers = shown.columns.drop(["R", "cure"])
+    shown[numbers] = shown[numbers].map(lambda x: "none" if np.isnan(x) else f"{x:.3g}")
+    report.write_summary(shown, config.out, "model")
     stored = {name: report.read_table(config.out, name) for name in tables}
     figure = draw_model(stored["model"], stored["designed"])
     report.save_figure(figure, config.out, "model")
@@ -369,7 +372,7 @@ def main(config: Config) -> None:
     report.save_figure(draw_geometry(stored["table"], stored["designs"]), config.out, "geometry")
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time, digests_of(splits))
-    report.print_table(designed, f"The model at E_W = 1, E_H = {config.model_energy:g}")
+    report.print_table(shown, f"The model at E_W = 1, E_H = {config.model_energy:g}")
     for _, row in designed[designed["least"].isna()].iterrows():
         print(f"no strength of {row['cure']} parts the small classes at R = {row['R']:g}")
     report.print_table(summary, "Test accuracy, each class counting the same")

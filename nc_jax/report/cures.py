@@ -41,25 +41,23 @@ def draw_model(curves: Any, designed: Any) -> Figure:
             for row, name in enumerate(MODEL_ROWS):
                 panel = axes[row, column]
                 panel.plot(own["strength"], own[name], color=colour, label=f"$R$ = {ratio:g}")
-                _mark(panel, own, name, chosen["best"], "*", colour, "closest to simplex ETF")
-                least = chosen["least"][chosen["least"] > 0]
-                _mark(panel, own, name, least, "o", colour, "least that parts all classes")
+                _mark(panel, own, name, chosen["best"], "*", colour)
+                _mark(panel, own, name, chosen["least"][chosen["least"] > 0], "o", colour)
         axes[-1, column].set_xlabel(STRENGTHS[cure], fontsize="small")
     for row, label in enumerate(MODEL_ROWS.values()):
         axes[row, 0].set_ylabel(label, fontsize="small")
+    for marker, label in (("*", "closest to simplex ETF"), ("o", "least that parts all classes")):
+        axes[0, 0].plot([], [], marker, color="0.4", label=label)
     legend_outside(figure, axes[0, 0], columns=5)
     return figure
 
 
-def _mark(panel: Any, own: Any, name: str, at: Any, marker: str, colour: str, label: str) -> None:
-    """The designer's strength on a curve."""
-    whole = own.dropna(subset=[name])
-    places = [place for place in at if np.isfinite(place)]
-    if not len(whole) or (len(places) and not whole["strength"].between(*2 * places[:1]).any()):
-        beyond = len(whole) and any(place < whole["strength"].min() for place in places)
-        places = [] if beyond or not len(whole) else places
-    heights = np.interp(places, whole["strength"], whole[name]) if places else []
-    panel.plot(places, heights, marker, color=colour, markersize=6, label=label)
+def _mark(panel: Any, own: Any, name: str, at: Any, marker: str, colour: str) -> None:
+    """The designer's strength on a curve, where the curve has a value."""
+    known = own.dropna(subset=[name])
+    inside = at[at.between(known["strength"].min(), known["strength"].max())]
+    heights = np.interp(inside, known["strength"], known[name]) if len(inside) else []
+    panel.plot(inside, heights, marker, color=colour, markersize=6)
 
 
 def _groups(table: Any) -> tuple[list[Any], list[str]]:

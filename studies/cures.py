@@ -57,7 +57,7 @@ KEYS = ["data", "network", "majority", "ratio", "weight_decay", "seed", "cure", 
 PLACE = ["data", "network", "ratio", "weight_decay"]
 # K of the model's own curves, and the points of a curve.
 CLASSES = 10
-POINTS = 39
+POINTS = 37
 TARGET = "simplex-etf"
 
 

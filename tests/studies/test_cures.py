@@ -8,7 +8,7 @@ from studies.cures import Config, check, summarise
 from tests.studies.test_factored_studies import run_study
 
 SMALL = ["--majority", 5, "--majority-size", 12, "--ratios", 6, "--epochs", 8, "--width", 0.02]
-SMALL += ["--seeds", 3, "--model-ratios", 30, "--cures", "class-weights:1", "focal:2"]
+SMALL += ["--seeds", 3, "--model-ratios", 300, "--cures", "class-weights:1", "focal:2"]
 
 
 def test_networks_are_trained_with_the_designed_strength_too(tmp_path):

@@ -33,7 +33,10 @@ class Threshold(NamedTuple):
 
 
 class _Bracket(NamedTuple):
-    """State of the search: ends, values there (these may be halved), steps, certificates."""
+    """State of the search: ends, values there (these may be halved), steps, certificates.
+
+    ``opposite`` is of the two ends; inside, a value may be exactly zero.
+    """
 
     low: Array
     high: Array
@@ -42,6 +45,7 @@ class _Bracket(NamedTuple):
     halved_low: Array
     halved_high: Array
     steps: Array
+    opposite: Array
     gap: Array
     certified: Array
 
@@ -91,34 +95,36 @@ def find_threshold(
         return separation(solution), solution
 
     held = jax.lax.stop_gradient(parameters)
-    (at_low, first), (at_high, second) = (solved(end, held) for end in ends)
-    converged = (first.status == Status.CONVERGED) & (second.status == Status.CONVERGED)
+    unknown = jnp.full((), jnp.nan, dtype)
+    # The loop solves the two ends first: the solver is then compiled once, not three times.
     bracket = _Bracket(
         low=ends[0],
         high=ends[1],
-        at_low=at_low,
-        at_high=at_high,
-        halved_low=at_low,
-        halved_high=at_high,
-        steps=jnp.zeros((), jnp.int32),
-        gap=jnp.maximum(first.gap, second.gap),
-        certified=converged,
+        at_low=unknown,
+        at_high=unknown,
+        halved_low=unknown,
+        halved_high=unknown,
+        steps=jnp.asarray(-2, jnp.int32),
+        opposite=jnp.asarray(False),
+        gap=jnp.zeros((), dtype),
+        certified=jnp.asarray(True),
     )
-    opposite = bracket.at_low * bracket.at_high < 0
 
     def unfinished(state: _Bracket) -> Array:
         width = jnp.abs(state.high - state.low)
         least = tolerance * (1 if logarithmic else jnp.maximum(jnp.abs(state.high), 1e-12))
-        return opposite & (width > least) & (state.steps < steps)
+        return (state.steps < 0) | (state.opposite & (width > least) & (state.steps < steps))
 
     def narrowed(state: _Bracket) -> _Bracket:
-        value, solution = solved(_guess(state), held)
-        return _narrowed(state, _guess(state), value, solution)
+        end = jnp.where(state.steps == -2, state.low, state.high)
+        x = jnp.where(state.steps < 0, end, _guess(state))
+        value, solution = solved(x, held)
+        return _narrowed(state, x, value, solution)
 
     last = jax.lax.while_loop(unfinished, narrowed, bracket)
     end = jnp.where(last.at_low < 0, last.low, last.high)
     value = _moved(lambda x, own: solved(x, own)[0], end, parameters)
-    value = jnp.where(opposite, value, jnp.nan)
+    value = jnp.where(last.opposite, value, jnp.nan)
     value, least, most = (jnp.exp(x) if logarithmic else x for x in (value, last.low, last.high))
     return Threshold(value, least, most, last.at_low, last.at_high, last.gap, last.certified)
 
@@ -133,20 +139,27 @@ def _guess(state: _Bracket) -> Array:
 
 
 def _narrowed(state: _Bracket, x: Array, value: Array, solution: Solution) -> _Bracket:
-    """The half of the bracket in which the sign changes; the end that stays is halved."""
-    to_low = value * state.at_low > 0
+    """The half of the bracket in which the sign changes; the end that stays is halved.
 
-    def pick(new: Array, old: Array, here: Array) -> Array:
-        return jnp.where(here, new, old)
+    The first two values are those of the ends themselves.
+    """
+    first, second = state.steps == -2, state.steps == -1
+    to_low = first | (~second & (value * state.at_low > 0))
+    to_high = second | ~(first | to_low)
+    inner = ~(first | second)
+
+    def halved(old: Array, moved: Array, other: Array) -> Array:
+        return jnp.where(moved, value, jnp.where(inner & other, 0.5 * old, old))
 
     return _Bracket(
-        pick(x, state.low, to_low),
-        pick(x, state.high, ~to_low),
-        pick(value, state.at_low, to_low),
-        pick(value, state.at_high, ~to_low),
-        jnp.where(to_low, value, 0.5 * state.halved_low),
-        jnp.where(to_low, 0.5 * state.halved_high, value),
+        jnp.where(to_low, x, state.low),
+        jnp.where(to_high, x, state.high),
+        jnp.where(to_low, value, state.at_low),
+        jnp.where(to_high, value, state.at_high),
+        halved(state.halved_low, to_low, to_high),
+        halved(state.halved_high, to_high, to_low),
         state.steps + 1,
+        jnp.where(second, value * state.at_low < 0, state.opposite),
         jnp.maximum(state.gap, solution.gap),
         state.certified & (solution.status == Status.CONVERGED),
     )

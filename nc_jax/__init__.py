@@ -8,6 +8,7 @@ from nc_jax.geometry import (
     cosines,
     gram,
     long_tailed,
+    merge_sizes,
     simplex_etf,
     two_groups,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "gram",
     "logit_adjustment",
     "long_tailed",
+    "merge_sizes",
     "metrics",
     "phase",
     "phase_codes",

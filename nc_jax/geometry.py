@@ -4,6 +4,7 @@ Axis letters, here and everywhere: K classes, G groups of equal class sizes,
 p feature dimensions, N samples. Samples and classes stand in rows.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import jax.numpy as jnp
@@ -31,12 +32,23 @@ class ClassSizes:
             Layer-Peeled Model.
         membership: the group of each class, K integers 0…G−1; static, so that
             the symmetry of a program is known when it is compiled.
+        smallest: [..., G] size of the smallest class of a group, where unequal ones
+            were merged (:func:`merge_sizes`) and ``group_sizes`` are means; else None.
+        largest: [..., G] of the largest one, likewise.
     """
 
     group_sizes: Array
     membership: tuple[int, ...]
+    smallest: Array | None
+    largest: Array | None
 
-    def __init__(self, group_sizes: Any, membership: tuple[int, ...]):
+    def __init__(
+        self,
+        group_sizes: Any,
+        membership: tuple[int, ...],
+        smallest: Any = None,
+        largest: Any = None,
+    ):
         sizes = float_array("group_sizes", group_sizes)
         require_positive("group_sizes", sizes, lanes=sizes.ndim > 1)
         membership = tuple(int(g) for g in membership)
@@ -47,7 +59,22 @@ class ClassSizes:
                 f"membership must name each of the {groups} groups of group_sizes "
                 f"at least once, as 0…{groups - 1}; got {sorted(set(membership))}"
             )
-        set_fields(self, group_sizes=sizes, membership=membership)
+        ends = {"smallest": smallest, "largest": largest}
+        for name, end in ends.items():
+            ends[name] = None if end is None else float_array(name, end, sizes.dtype)
+        if len({end is None for end in ends.values()}) > 1:
+            raise ValueError("smallest and largest must be given together")
+        set_fields(self, group_sizes=sizes, membership=membership, **ends)
+
+    def astype(self, dtype: Any) -> "ClassSizes":
+        """The same sizes as another floating-point type."""
+        ends = [end if end is None else end.astype(dtype) for end in (self.smallest, self.largest)]
+        return ClassSizes(self.group_sizes.astype(dtype), self.membership, *ends)
+
+    @property
+    def merged(self) -> bool:
+        """Whether groups hold classes of unequal sizes."""
+        return self.smallest is not None
 
     @property
     def num_classes(self) -> int:
@@ -57,12 +84,12 @@ class ClassSizes:
     @property
     def num_groups(self) -> int:
         """G."""
-        return max(self.membership) + 1
+        return len(self.counts)
 
     @property
     def counts(self) -> np.ndarray:
         """[G] how many classes each group holds (concrete integers)."""
-        return np.bincount(self.membership, minlength=self.num_groups)
+        return _counts_of(self.membership)
 
     @property
     def representatives(self) -> np.ndarray:
@@ -72,8 +99,9 @@ class ClassSizes:
     def split(self, *memberships: tuple[int, ...]) -> "ClassSizes":
         """The same sizes, in groups that are also groups of the given memberships."""
         split = common_groups(self.membership, *memberships)
-        first = np.unique(split, return_index=True)[1]
-        return ClassSizes(self.group_sizes[..., np.asarray(self.membership)[first]], split)
+        first = np.asarray(self.membership)[np.unique(split, return_index=True)[1]]
+        ends = [end if end is None else end[..., first] for end in (self.smallest, self.largest)]
+        return ClassSizes(self.group_sizes[..., first], split, *ends)
 
     @property
     def class_sizes(self) -> Array:
@@ -93,6 +121,14 @@ class ClassSizes:
         """π_k = n_k/N [..., K]; sums to 1."""
         counts = jnp.asarray(self.counts, self.group_sizes.dtype)
         return (self.group_weights / counts)[..., np.asarray(self.membership)]
+
+
+@lru_cache(maxsize=64)
+def _counts_of(membership: tuple[int, ...]) -> np.ndarray:
+    """Classes of each group; a vocabulary is counted once, not at every look."""
+    counts = np.bincount(membership)
+    counts.setflags(write=False)
+    return counts
 
 
 def require_broadcast(
@@ -185,6 +221,46 @@ def class_sizes(sizes: Any) -> ClassSizes:
         return ClassSizes(array, tuple(range(array.shape[-1])))
     first, membership = groups_of(np.asarray(array))
     return ClassSizes(array[first], membership)
+
+
+def merge_sizes(sizes: Any, tolerance: float = 0.01) -> ClassSizes:
+    """Class sizes in which almost equal classes share a group of their mean size.
+
+    A vocabulary has many thousands of classes and some hundreds of sizes worth telling
+    apart. Solutions certify the classes as they are: their gap holds what merging costs,
+    which is of the order of the squared tolerance.
+
+    Args:
+        sizes: [K] positive numbers.
+        tolerance: the largest size of a group exceeds the smallest by at most this part;
+            0 merges equal ones only.
+
+    Returns:
+        Class sizes; groups are numbered from the largest classes down.
+
+    Raises:
+        TypeError, ValueError: naming the argument; traced or batched sizes.
+    """
+    array = np.asarray(class_sizes(sizes).class_sizes, float)
+    if array.ndim != 1:
+        raise ValueError(f"sizes must be one vector [K], got shape {array.shape}")
+    if not 0 <= float(tolerance) < np.inf:
+        raise ValueError(f"tolerance must be zero or positive and finite, got {tolerance}")
+    values, inverse, counts = np.unique(-array, return_inverse=True, return_counts=True)
+    values, group, start = -values, np.zeros(len(values), int), 0
+    for place in range(1, len(values)):
+        if values[start] > values[place] * (1 + tolerance):
+            start = place
+        group[place] = group[place - 1] + (start == place)
+    totals = np.bincount(group, counts)
+    means = np.bincount(group, counts * values) / totals
+    membership = tuple(group[inverse].tolist())
+    if len(means) == len(values):
+        return ClassSizes(values, membership)
+    smallest, largest = np.full(len(means), np.inf), np.zeros(len(means))
+    np.minimum.at(smallest, group, values)
+    np.maximum.at(largest, group, values)
+    return ClassSizes(means, membership, smallest, largest)
 
 
 def zero_sum_basis(num_classes: int, dtype: Any = None) -> Array:

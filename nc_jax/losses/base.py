@@ -17,7 +17,12 @@ from nc_jax.classes import ClassNumbers
 
 @runtime_checkable
 class Loss(Protocol):
-    """What every loss offers; its values are not negative, which certificates use."""
+    """What every loss offers; its values are not negative, which certificates use.
+
+    A convex loss may offer ``at_slope(slopes, label, multiplicity=None)`` too: logits
+    [..., K] at which the loss has the given slope in each single logit, the nearest there
+    is where none has. It makes duality gaps tighter (:mod:`nc_jax.solvers.duals`).
+    """
 
     @property
     def convex(self) -> bool:

@@ -74,6 +74,15 @@ class VectorScaling:
             logits = logits + self.offsets.values.astype(logits.dtype)
         return CrossEntropy()(logits, label, multiplicity)
 
+    def at_slope(self, slopes: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        scales = None if self.scales is None else self.scales.values.astype(slopes.dtype)
+        slopes = slopes if scales is None else slopes / scales
+        logits = CrossEntropy().at_slope(slopes, label, multiplicity)
+        if self.offsets is not None:
+            logits = logits - self.offsets.values.astype(logits.dtype)
+        return logits if scales is None else logits / scales
+
 
 @immutable()
 class LabelMargins:
@@ -98,6 +107,12 @@ class LabelMargins:
         _, own, _ = own_and_others(logits, label, multiplicity)
         lowered = logits - jnp.where(own, self.margins.values.astype(logits.dtype), 0)
         return CrossEntropy()(lowered, label, multiplicity)
+
+    def at_slope(self, slopes: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        _, own, _ = own_and_others(slopes, label, multiplicity)
+        logits = CrossEntropy().at_slope(slopes, label, multiplicity)
+        return logits + jnp.where(own, self.margins.values.astype(logits.dtype), 0)
 
 
 @immutable()
@@ -128,6 +143,14 @@ class LabelSmoothing:
         share = self.epsilon.astype(logits.dtype) / (1 + jnp.sum(others, axis=-1))
         pull = jnp.sum(jnp.where(others > 0, others * (own_logit - logits), 0), axis=-1)
         return CrossEntropy()(logits, label, multiplicity) + share * pull
+
+    def at_slope(self, slopes: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        _, own, others = own_and_others(slopes, label, multiplicity)
+        epsilon = self.epsilon.astype(slopes.dtype)
+        total = 1 + jnp.sum(jnp.broadcast_to(others, slopes.shape), axis=-1, keepdims=True)
+        shifted = slopes + epsilon / total - jnp.where(own, epsilon, 0)
+        return CrossEntropy().at_slope(shifted, label, multiplicity)
 
 
 def _within_unit(number: Array) -> bool:
@@ -200,6 +223,13 @@ class ClassWeights:
         """See :class:`Loss`."""
         _, own, _ = own_and_others(logits, label, multiplicity)
         return _of_label(self.weights, own, logits.dtype) * self.loss(logits, label, multiplicity)
+
+    def at_slope(self, slopes: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`; only if the weighted loss has it."""
+        _, own, _ = own_and_others(slopes, label, multiplicity)
+        slopes = slopes / _of_label(self.weights, own, slopes.dtype)[..., None]
+        loss: Any = self.loss
+        return loss.at_slope(slopes, label, multiplicity)
 
 
 def logit_adjustment(sizes: Any, tau: Any = 1.0) -> VectorScaling:

@@ -29,6 +29,11 @@ class CrossEntropy:
         peak = peak[..., 0]
         return peak + jnp.log1p(jnp.expm1(-peak) + terms)
 
+    def at_slope(self, slopes: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`: the logarithms of the probabilities that make the slope."""
+        _, own, _ = own_and_others(slopes, label, multiplicity)
+        return jnp.log(jnp.maximum(slopes + own.astype(slopes.dtype), jnp.finfo(slopes.dtype).tiny))
+
 
 @immutable()
 class MeanSquaredError:
@@ -45,6 +50,11 @@ class MeanSquaredError:
         own_logit, _, others = own_and_others(logits, label, multiplicity)
         residual = jnp.square(own_logit[..., 0] - 1)
         return 0.5 * (residual + jnp.sum(others * jnp.square(logits), axis=-1))
+
+    def at_slope(self, slopes: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        _, own, _ = own_and_others(slopes, label, multiplicity)
+        return slopes + own.astype(slopes.dtype)
 
 
 @immutable()
@@ -64,3 +74,8 @@ class CentredSquaredError:
         shift = 1 / (1 + jnp.sum(others, axis=-1, keepdims=True))
         residual = jnp.square(own_logit - 1 + shift)[..., 0]
         return 0.5 * (residual + jnp.sum(others * jnp.square(logits + shift), axis=-1))
+
+    def at_slope(self, slopes: Array, label: Any, multiplicity: Any = None) -> Array:
+        """See :class:`Loss`."""
+        _, own, others = own_and_others(slopes, label, multiplicity)
+        return slopes + own.astype(slopes.dtype) - 1 / (1 + jnp.sum(others, axis=-1, keepdims=True))

@@ -84,12 +84,12 @@ def certify_with(
         model.penalty > 0, jnp.minimum(model.nuclear_radius, priced), model.nuclear_radius
     )
     excess = radius * jnp.maximum(slope - model.penalty, 0)
-    gap = inner + penalised + excess + _bias_gap(model, point, gradient)
+    gap = inner + penalised + excess + bias_gap(model, point, gradient)
     # Rounding can make the sum of nearly opposite terms negative.
     return Certificate(objective, jnp.maximum(gap, 0), jnp.maximum(slope, model.penalty), norm)
 
 
-def _bias_gap(model: GroupedProgram, point: GroupLogits, gradient: GroupLogits) -> Array:
+def bias_gap(model: GroupedProgram, point: GroupLogits, gradient: GroupLogits) -> Array:
     """What the bias could still gain under the linear bound."""
     penalty, bias, slope = model.bias_penalty, point.bias, gradient.bias
     if penalty is None or bias is None or slope is None:

@@ -10,6 +10,7 @@ but with full-rank factors a local minimum is global, and the duality gap proves
 it each time. An iteration costs a few G×G matrix products.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,8 +21,10 @@ from jax import Array
 
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses.floors import has_minimum
-from nc_jax.solvers.certificates import certify_with
-from nc_jax.solvers.solution import Solution, default_tolerance, finish, require_convex
+from nc_jax.solvers.duals import FIRST_CUT, dual_bound
+from nc_jax.solvers.finishing import finish
+from nc_jax.solvers.multilevel import Factors, coarsened, spread, spread_bias
+from nc_jax.solvers.solution import Solution, default_tolerance, require_convex
 from nc_jax.surrogates.grouped import (
     GroupedProgram,
     GroupLogits,
@@ -29,60 +32,68 @@ from nc_jax.surrogates.grouped import (
     block_sizes,
     data_loss,
     start_bias,
-    value_and_gradient,
 )
 
-
-class _Factors(NamedTuple):
-    """One unnormalised factor, A or B: a [G], A_M [G, G], extra coordinate."""
-
-    within: Array
-    between: Array
-    slack: Array
+# How far beyond the default tolerance the iterations go, while they gain.
+BEYOND = 1e-6
+# Certificates without much gain after which a lane within its tolerance ends.
+PATIENCE = 3
+# Relative gap to which a smaller program is solved for a start.
+COARSE = 1e-4
 
 
 class _Point(NamedTuple):
     """Both factors, and the bias where there is one."""
 
-    means: _Factors
-    weights: _Factors
+    means: Factors
+    weights: Factors
     bias: Array | None
 
 
 class _Progress(NamedTuple):
-    """State of the outer loop: best point by certified gap, optimiser's state."""
+    """State of the outer loop: optimiser's state, best point and bound, what is left to do."""
 
     point: _Point
     optimiser: Any
     best: GroupLogits
+    objective: Array
+    bound: Array
+    cut: Array
     gap: Array
+    idle: Array
     iterations: Array
 
 
-@immutable(static=("max_iterations", "check_every", "memory"))
+@immutable(static=("max_iterations", "check_every", "memory", "order"))
 class FactoredQuasiNewton:
-    """L-BFGS on the factors, stopped by the duality gap.
+    """L-BFGS on the factors, from the optimum of a smaller program, stopped by a duality gap.
 
     Attributes:
-        tolerance: duality gap to stop at; by default 1e−9 in float64 and 1e−5
-            in float32.
+        tolerance: duality gap at which a lane counts as converged; by default 1e−9 in
+            float64 and 1e−5 in float32. With a tolerance that is given the iterations
+            stop there; by default they go on down to rounding while they gain, as the
+            error of logits and angles is about the root of the gap.
         max_iterations: iterations at most; then the status says so.
         check_every: iterations between two certificates (each an eigenvalue
-            problem of size K).
+            problem of the size of the number of groups).
         memory: L-BFGS pairs kept.
+        order: groups by size, static; only used, to choose a start, where groups
+            differ in the number of their classes. :func:`nc_jax.solve` gives it.
     """
 
     tolerance: Any
     max_iterations: int
     check_every: int
     memory: int
+    order: tuple[int, ...] | None
 
     def __init__(
         self,
         tolerance: Any = None,
         max_iterations: int = 5000,
-        check_every: int = 50,
-        memory: int = 20,
+        check_every: int = 20,
+        memory: int = 10,
+        order: tuple[int, ...] | None = None,
     ):
         set_fields(
             self,
@@ -90,6 +101,7 @@ class FactoredQuasiNewton:
             max_iterations=max_iterations,
             check_every=check_every,
             memory=memory,
+            order=order,
         )
 
     def floats_per_lane(self, model: GroupedProgram) -> int:
@@ -101,7 +113,8 @@ class FactoredQuasiNewton:
         """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.
 
         Args:
-            model: any class sizes; work grows as the cube of the number of groups.
+            model: any class sizes; work grows as the cube of the number of groups G and
+                memory as its square (some 60 G² numbers), whatever the number of classes.
             key: PRNG key to perturb the start with; by default it is exact.
 
         Raises:
@@ -109,9 +122,17 @@ class FactoredQuasiNewton:
         """
         require_convex(model, type(self).__name__)
         given, model = model, jax.lax.stop_gradient(model)
-        dtype = model.sizes.group_sizes.dtype
-        tolerance = default_tolerance(self.tolerance, dtype)
-        start = _start(model, key)
+        tolerance = default_tolerance(self.tolerance, model.sizes.group_sizes.dtype)
+        aim = tolerance if self.tolerance is not None else BEYOND * tolerance
+        start = _perturbed(_good_start(model, self.order, self._minimise), key)
+        last = self._minimise(model, start, tolerance, aim)
+        taken = jnp.minimum(last.iterations, self.max_iterations)
+        return finish(given, last.best, tolerance, taken, last.bound)
+
+    def _minimise(
+        self, model: GroupedProgram, start: _Point, tolerance: Array, aim: Array
+    ) -> _Progress:
+        """Iterates until the gap is within the aim, or within the tolerance and at its floor."""
 
         def loss(candidate: _Point) -> Array:
             logits, norm = _logits(model, candidate)
@@ -132,38 +153,73 @@ class FactoredQuasiNewton:
 
         def unfinished(progress: _Progress) -> Array:
             # A NaN lane must end; every comparison with NaN is false.
-            return (progress.gap > tolerance) & (progress.iterations < self.max_iterations)
+            done = (progress.gap <= tolerance) & (progress.idle >= PATIENCE)
+            return (progress.gap > aim) & ~done & (progress.iterations < self.max_iterations)
 
         def chunk(progress: _Progress) -> _Progress:
             state = (progress.point, progress.optimiser)
-            (point, memory), _ = jax.lax.scan(iterate, state, length=self.check_every)
-            logits, norm = _logits(model, point)
-            gap = _gap(model, logits, norm)
-            better = gap < progress.gap
-            # A point lost to rounding ends the search with the best so far.
-            taken = jnp.where(jnp.isnan(gap), self.max_iterations, self.check_every)
-            return _Progress(
-                point,
-                memory,
-                jax.tree.map(lambda a, b: jnp.where(better, a, b), logits, progress.best),
-                jnp.where(better, gap, progress.gap),
-                progress.iterations + taken,
-            )
+            state, _ = jax.lax.scan(iterate, state, length=self.check_every)
+            return _judged(model, progress, *state, self.check_every, self.max_iterations)
 
         logits, norm = _logits(model, start)
+        infinite = jnp.full((), jnp.inf, norm.dtype)
+        none = jnp.zeros((), jnp.int32)
+        cut = jnp.full((), FIRST_CUT, norm.dtype)
         first = _Progress(
-            start,
-            optimiser.init(start),
-            logits,
-            _gap(model, logits, norm),
-            jnp.zeros((), jnp.int32),
+            start, optimiser.init(start), logits, infinite, -infinite, cut, infinite, none, none
         )
-        last = jax.lax.while_loop(unfinished, chunk, first)
-        taken = jnp.minimum(last.iterations, self.max_iterations)
-        return finish(given, last.best, tolerance, taken)
+        return jax.lax.while_loop(unfinished, chunk, first)
 
 
-def _start(model: GroupedProgram, key: Array | None) -> _Point:
+def _judged(
+    model: GroupedProgram,
+    progress: _Progress,
+    point: _Point,
+    optimiser: Any,
+    steps: int,
+    most: int,
+) -> _Progress:
+    """The state after some steps: the lowest point so far beside the highest bound so far."""
+    logits, norm = _logits(model, point)
+    value, found = dual_bound(model, logits, norm, progress.cut)
+    better = value < progress.objective
+    objective = jnp.where(better, value, progress.objective)
+    bound = jnp.maximum(found.value, progress.bound)
+    gap = jnp.maximum(objective - bound, 0)
+    gains = gap < 0.5 * progress.gap
+    # A point lost to rounding ends the search with the best so far.
+    lost = jnp.isnan(value)
+    return _Progress(
+        point,
+        optimiser,
+        jax.tree.map(lambda a, b: jnp.where(better, a, b), logits, progress.best),
+        objective,
+        bound,
+        found.cut,
+        gap,
+        jnp.where(gains, 0, progress.idle + 1),
+        progress.iterations + jnp.where(lost, most, steps).astype(jnp.int32),
+    )
+
+
+def _good_start(
+    model: GroupedProgram, order: tuple[int, ...] | None, minimise: Callable[..., _Progress]
+) -> _Point:
+    """The optimum of a program of fewer groups, itself started in the same way."""
+    level = coarsened(model, order)
+    if level is None:
+        return _start(model)
+    small = level.model
+    start = _good_start(small, None, minimise)
+    logits, norm = _logits(small, start)
+    value = data_loss(small, logits) + small.penalty * norm + bias_cost(small, logits)
+    tolerance = COARSE * value
+    point = minimise(small, start, tolerance, tolerance).point
+    means, weights = spread(level, point.means, point.weights)
+    return _Point(means, weights, spread_bias(level, point.bias))
+
+
+def _start(model: GroupedProgram) -> _Point:
     """The balanced optimum: a simplex ETF, or for a loss with a minimum a frame."""
     counts = model.sizes.counts
     dtype = model.sizes.group_sizes.dtype
@@ -187,14 +243,19 @@ def _start(model: GroupedProgram, key: Array | None) -> _Point:
     inside = parts[jnp.argmin(jax.lax.map(cost, parts))]
     part = inside if has_minimum(model.loss) else jnp.where(model.penalty > 0, inside, radius)
     slack = jnp.sqrt(square * (radius / part - 1))
-    noise = jnp.zeros((2, groups, groups), dtype)
-    if key is not None:
-        noise = 0.1 / groups * jax.random.normal(key, noise.shape, dtype)
-    return _Point(
-        _Factors(within, between + noise[0], slack),
-        _Factors(within, between + noise[1], slack),
-        bias,
-    )
+    return _Point(Factors(within, between, slack), Factors(within, between, slack), bias)
+
+
+def _perturbed(start: _Point, key: Array | None) -> _Point:
+    """A start with noise of a tenth of its size a row."""
+    if key is None:
+        return start
+    parts = []
+    for part, own in zip((start.means, start.weights), jax.random.split(key), strict=True):
+        noise = jax.random.normal(own, part.between.shape, part.between.dtype)
+        unit = 0.1 * jnp.linalg.norm(part.between) / len(part.between) ** 1.5
+        parts.append(part._replace(between=part.between + unit * noise))
+    return _Point(parts[0], parts[1], start.bias)
 
 
 def _logits(model: GroupedProgram, point: _Point) -> tuple[GroupLogits, Array]:
@@ -209,14 +270,3 @@ def _logits(model: GroupedProgram, point: _Point) -> tuple[GroupLogits, Array]:
     product = jnp.matmul(parts[0].between, parts[1].between.T, precision="highest")
     within = scale * parts[0].within * parts[1].within / copies
     return GroupLogits(within, scale * product, point.bias), norm
-
-
-def _gap(model: GroupedProgram, logits: GroupLogits, norm: Array) -> Array:
-    """Duality gap, with the operator norm from a symmetric eigenvalue problem.
-
-    Half the price of the singular values that the final certificate takes.
-    """
-    _, slope = value_and_gradient(model, logits)
-    square = jnp.matmul(slope.between, slope.between.T, precision="highest")
-    between = jnp.sqrt(jnp.maximum(jnp.max(jnp.linalg.eigvalsh(square)), 0))
-    return certify_with(model, logits, between, norm).gap

@@ -19,7 +19,8 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses.floors import bias_is_free
 from nc_jax.solvers.certificates import Certificate, certify, within_slopes
-from nc_jax.solvers.solution import Solution, default_tolerance, finish, require_convex
+from nc_jax.solvers.finishing import finish
+from nc_jax.solvers.solution import Solution, default_tolerance, require_convex
 from nc_jax.solvers.spectral import PathPoint, PathSystem, barrier_degree, path_system
 from nc_jax.surrogates.grouped import (
     GroupedProgram,

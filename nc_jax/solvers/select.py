@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from nc_jax.checks import is_concrete, require_count
+from nc_jax.geometry import ClassSizes
 from nc_jax.losses import CrossEntropy, MeanSquaredError, SoftTargets, own_axes
 from nc_jax.losses.floors import floor_of
 from nc_jax.solvers.factored import FactoredMultiStart
@@ -58,6 +60,9 @@ MAX_LANES = 2**16
 # Slots' worth of lanes that keep a further core busy.
 LANES_WORTH_A_CORE = 4
 
+# Groups from which on lanes of the quasi-Newton solver are solved one by one on a CPU.
+WIDE = 48
+
 # Fields of the models that carry an axis of their own; all others are numbers.
 VECTORS = ("sizes", "weight_energies")
 
@@ -79,12 +84,20 @@ def _choose(model: TopLayersModel) -> Solver:
     if not _convex(model):
         return FactoredMultiStart()
     groups = model.sizes.num_groups
-    two_groups = isinstance(model, LayerPeeled) and groups == 2
+    two_groups = isinstance(model, LayerPeeled) and groups == 2 and not model.sizes.merged
     if two_groups and isinstance(model.loss, CrossEntropy):
         return TwoGroupRoot()
     if groups <= MAX_REDUCED_GROUPS:
         return ReducedInteriorPoint()
-    return FactoredQuasiNewton()
+    return FactoredQuasiNewton(order=_order_of(model.sizes))
+
+
+def _order_of(sizes: ClassSizes) -> tuple[int, ...] | None:
+    """Groups by size, where the solver cannot find it out while it runs; None elsewhere."""
+    counts, values = sizes.counts, sizes.group_sizes
+    if values.ndim > 1 or not is_concrete(values) or (counts == counts[0]).all():
+        return None
+    return tuple(np.argsort(-np.asarray(values), kind="stable").tolist())
 
 
 def _convex(model: TopLayersModel) -> bool:
@@ -166,9 +179,16 @@ def solve_batch(
     if isinstance(solver, FactoredMultiStart):
         keys = jax.random.split(jax.random.key(0), lanes) if keys is None else keys
         solved = _solve_queues(lane_models, solver, keys)
+    elif batch_size is None and isinstance(solver, FactoredQuasiNewton) and _wide(model):
+        # Lanes that need different numbers of steps do not wait for each other one by one.
+        cores = min(os.cpu_count() or 1, lanes)
+        solved = _in_parts(
+            lambda own, key: _solve_lanes(own, solver, key, 1), lane_models, keys, cores
+        )
     else:
+        single: Any = model
         if batch_size is None:
-            batch_size = min(MAX_LANES, max(1, WORKING_FLOATS // solver.floats_per_lane(model)))
+            batch_size = min(MAX_LANES, max(1, WORKING_FLOATS // solver.floats_per_lane(single)))
         solved = _solve_lanes(lane_models, solver, keys, min(batch_size, lanes))
     return jax.tree.map(lambda leaf: leaf.reshape(shape + leaf.shape[1:]), solved)
 
@@ -201,22 +221,34 @@ def _solve_queues(
     lanes = keys.shape[0]
     cores = os.cpu_count() or 1
     queues = min(cores, lanes * solver.restarts // (LANES_WORTH_A_CORE * solver.slots))
-    concrete = all(is_concrete(leaf) for leaf in jax.tree.leaves((models, keys)))
-    if queues < 2 or not concrete or jax.default_backend() != "cpu":
-        return _solve_queue(models, solver, keys)
+    return _in_parts(lambda own, key: _solve_queue(own, solver, key), models, keys, queues)
+
+
+def _wide(model: TopLayersModel) -> bool:
+    """Whether the products of a single lane are large enough to be worth a call."""
+    return model.sizes.num_groups >= WIDE
+
+
+def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int) -> Any:
+    """Lanes in equal parts, one a core, where that is possible: on a CPU, for known numbers."""
+    leaves = jax.tree.leaves((models, keys))
+    lanes = leaves[0].shape[0]
+    concrete = all(is_concrete(leaf) for leaf in leaves)
+    if parts < 2 or not concrete or jax.default_backend() != "cpu":
+        return solved_by(models, keys)
     # Equal parts share one compiled program; the last lane fills the last part.
-    size = -(-lanes // queues)
-    parts = []
+    size = -(-lanes // parts)
+    shares = []
     for first in range(0, lanes, size):
         index = np.minimum(np.arange(first, first + size), lanes - 1)
-        parts.append(jax.tree.map(lambda leaf, index=index: leaf[index], (models, keys)))
+        shares.append(jax.tree.map(lambda leaf, index=index: leaf[index], (models, keys)))
 
-    def solve_part(part: tuple[TopLayersModel, Array]) -> FactoredSolution:
-        return jax.block_until_ready(_solve_queue(part[0], solver, part[1]))
+    def solve_part(part: tuple[Any, Any]) -> Any:
+        return jax.block_until_ready(solved_by(*part))
 
-    with ThreadPoolExecutor(queues) as pool:
-        solved = list(pool.map(solve_part, parts))
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:lanes], *solved)
+    with ThreadPoolExecutor(parts) as pool:
+        solved = list(pool.map(solve_part, shares))
+    return jax.tree.map(lambda *own: jnp.concatenate(own)[:lanes], *solved)
 
 
 def _solve_multilayer(

@@ -1,7 +1,7 @@
 """What a solver returns: a certified point, from which the geometry is derived."""
 
 import enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +12,13 @@ from nc_jax.geometry import cosines, zero_sum_basis
 from nc_jax.immutable import immutable
 from nc_jax.losses import SoftTargets
 from nc_jax.losses.floors import floor_of
-from nc_jax.solvers.certificates import Certificate, certify, nuclear_norm, within_slopes
-from nc_jax.solvers.implicit import differentiable
+from nc_jax.solvers.certificates import Certificate
+from nc_jax.solvers.duals import has_dual
 from nc_jax.surrogates.grouped import (
     GroupedProgram,
     GroupLogits,
     block_sizes,
-    data_loss,
     expand,
-    value_and_gradient,
 )
 
 
@@ -160,9 +158,21 @@ class Solution:
         products = jnp.where(alpha > 0, scale * (diagonal - alpha) / root**2, squares)
         return squares, products, scale[..., None] * absolute / (root[:, None] * root)
 
-    def _factors(self) -> tuple[Array, Array]:
-        """W and H from X = UΣVᵀ, as V Σ^½ Vᵀ and U Σ^½ Vᵀ, scaled and cut to p."""
-        sizes, dimension = self.model.sizes, self.model.dimension
+    def group_factors(self) -> "GroupFactors":
+        """W and H by groups, in O(G²) memory, where K×K numbers would be too many."""
+        weights, means = self._group_numbers()
+        root = jnp.asarray(np.sqrt(self.model.sizes.counts), self.within.dtype)[:, None]
+        row_scale = self.model.row_scale
+        quarter = jnp.sqrt(self.model.classifier_scale)[..., None]
+        return GroupFactors(
+            quarter[..., None] * weights.between / root,
+            quarter * weights.within,
+            (row_scale / quarter)[..., None] * means.between / root,
+            row_scale / quarter * means.within,
+        )
+
+    def _group_numbers(self) -> tuple[GroupLogits, GroupLogits]:
+        """Group numbers of V Σ^½ Vᵀ and of U Σ^½ Vᵀ, for X = UΣVᵀ."""
         left, singular, right = jnp.linalg.svd(self.between)
         root = jnp.sqrt(singular)[..., None, :]
         transposed = jnp.swapaxes(right, -1, -2)
@@ -171,6 +181,12 @@ class Solution:
         means = GroupLogits(
             jnp.sign(self.within) * alpha, jnp.matmul(left * root, right, precision="highest")
         )
+        return weights, means
+
+    def _factors(self) -> tuple[Array, Array]:
+        """W and H, scaled and cut to p."""
+        sizes, dimension = self.model.sizes, self.model.dimension
+        weights, means = self._group_numbers()
         quarter = jnp.sqrt(self.model.classifier_scale)[..., None, None]
         matrices = []
         for point, scale in ((weights, quarter), (means, self._row_scale / quarter)):
@@ -181,6 +197,26 @@ class Solution:
             padding = [(0, 0)] * (matrix.ndim - 1) + [(0, dimension - matrix.shape[-1])]
             matrices.append(jnp.pad(matrix, padding))
         return matrices[0], matrices[1]
+
+
+class GroupFactors(NamedTuple):
+    """Classifiers and class means in a basis of feature space that the groups suggest.
+
+    The classifier of class k of group g is the row g of ``classifier_means``, in the G
+    directions that groups share, plus ``classifier_parts[g]`` times e_k − 1/K_g Σ_j e_j over
+    the classes j of its group, in K further directions of which each is one class's own.
+
+    Attributes:
+        classifier_means: [..., G, G] mean classifier of each group.
+        classifier_parts: [..., G]; zero where a group has collapsed.
+        feature_means: [..., G, G] mean of a group's class means.
+        feature_parts: [..., G].
+    """
+
+    classifier_means: Array
+    classifier_parts: Array
+    feature_means: Array
+    feature_parts: Array
 
 
 @jax.custom_jvp
@@ -220,40 +256,6 @@ def _absolute_value_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[
     return _absolute_value(matrix), rotated
 
 
-def finish(
-    given: GroupedProgram, point: GroupLogits, tolerance: Array, iterations: Array
-) -> Solution:
-    """Cleans, certifies and labels the point that an iterative solver reached.
-
-    The result is differentiable in the model's numbers, whatever the solver did.
-
-    The group numbers whose exact value must be zero are set to zero, on
-    the word of the dual: with strict complementarity a singular value is zero
-    exactly where the gradient's is below the multiplier.
-    """
-    model, point = jax.lax.stop_gradient((given, point))
-    if model.loss.shift_invariant:
-        point = _centred(model, point)
-    plain = _onto_budget(model, point)
-    zeroed, resolved = _complementary_zeros(model, plain, tolerance)
-    cleaned = _onto_budget(model, zeroed)
-    before, after = certify(model, plain), certify(model, cleaned)
-    keep = after.gap <= jnp.maximum(before.gap, tolerance)
-    best = jax.tree.map(lambda a, b: jnp.where(keep, a, b), cleaned, plain)
-    best = differentiable(given, best)
-    return label(given, best, certify(given, best), tolerance, iterations, resolved & keep)
-
-
-def _centred(model: GroupedProgram, point: GroupLogits) -> GroupLogits:
-    """Every sample's logits about their mean: the same loss at no larger norm.
-
-    Where the budget is slack, as under label smoothing, nothing else decides the mean.
-    """
-    _, root = block_sizes(model.sizes.counts, point.between.dtype)
-    means = jnp.sum(point.between * root, axis=-1, keepdims=True) / model.num_classes
-    return point._replace(between=point.between - means * root)
-
-
 def label(
     model: GroupedProgram,
     point: GroupLogits,
@@ -284,54 +286,6 @@ def label(
     )
 
 
-def _onto_budget(model: GroupedProgram, point: GroupLogits) -> GroupLogits:
-    """Scales a point into the nuclear ball, or onto its sphere where that helps."""
-    norm = nuclear_norm(model.sizes.counts, point)
-    factor = model.nuclear_radius / jnp.where(norm > 0, norm, 1)
-    scaled = point._replace(within=point.within * factor, between=point.between * factor)
-
-    def objective(candidate: GroupLogits, norm: Array) -> Array:
-        return data_loss(model, candidate) + model.penalty * norm
-
-    better = objective(scaled, model.nuclear_radius) <= objective(point, norm)
-    take = (factor < 1) | ((norm > 0) & better)
-    return jax.tree.map(lambda a, b: jnp.where(take, a, b), scaled, point)
-
-
-def _complementary_zeros(
-    model: GroupedProgram, point: GroupLogits, tolerance: Array
-) -> tuple[GroupLogits, Array]:
-    """Zeroes singular values whose dual slack outweighs them; and whether all were clear.
-
-    A loss whose own minimum lies inside the nuclear ball has no multiplier:
-    the budget is idle and forces nothing to zero.
-    """
-    counts = model.sizes.counts
-    _, gradient = value_and_gradient(model, point)
-    left, singular, right = jnp.linalg.svd(point.between)
-    dual = jnp.abs(jnp.sum(left * jnp.matmul(gradient.between, right.T, precision="highest"), 0))
-    slopes = within_slopes(counts, gradient)
-    multiplier = jnp.maximum(jnp.max(slopes), jnp.linalg.norm(gradient.between, 2))
-    multiplier = jnp.maximum(multiplier, model.penalty)
-    idle = multiplier * model.nuclear_radius <= tolerance
-    positive = jnp.where(multiplier > 0, multiplier, 1)
-    several = jnp.asarray(counts > 1)
-
-    norm = nuclear_norm(counts, point)
-    # A price can press the whole norm to zero: then logits of order one are the unit.
-    floor = jnp.where(model.penalty > 0, model.num_classes / jnp.min(model.row_scale), 0)
-    unit = jnp.where(norm > 0, jnp.maximum(norm, floor), 1) / model.num_classes
-    slack = jnp.where(idle, 0, 1 - slopes / positive)
-    size = jnp.abs(point.within) / unit
-    zero = several & (size < slack)
-    doubtful = several & (jnp.maximum(size, slack) < 1e-5)
-    within = jnp.where(zero | ~several, 0, point.within)
-
-    kept = jnp.where(~idle & (singular / unit < 1 - dual / positive), 0, singular)
-    between = jnp.matmul(left * kept, right, precision="highest")
-    return point._replace(within=within, between=between), ~jnp.any(doubtful)
-
-
 def default_tolerance(tolerance: Any, dtype: Any) -> Array:
     """The tolerance given, or the one that a dtype can reach."""
     if tolerance is None:
@@ -358,6 +312,11 @@ def require_convex(model: GroupedProgram, solver: str) -> None:
             f"loss={type(model.loss).__name__} is not (its convex attribute is False)"
         )
     biased = model.bias_penalty is not None
+    if model.sizes.merged and (biased or not has_dual(model)):
+        raise ValueError(
+            f"{solver} certifies merged sizes (merge_sizes) without a bias and under losses that "
+            f"have at_slope; got lambda_b={model.bias_penalty}, loss={type(model.loss).__name__}"
+        )
     if biased and floor_of(model.loss, model.sizes.group_sizes.dtype) is None:
         raise ValueError(
             f"{solver} certifies a bias (lambda_b) under the convex losses of nc_jax only, got "

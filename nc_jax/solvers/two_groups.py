@@ -213,6 +213,8 @@ class TwoGroupRoot:
                 "TwoGroupRoot needs two groups and CrossEntropy, got "
                 f"{sizes.num_groups} groups and {type(model.loss).__name__}"
             )
+        if sizes.merged:
+            raise ValueError("TwoGroupRoot takes no merged sizes; use ReducedInteriorPoint")
         dtype = sizes.group_sizes.dtype
         tolerance = default_tolerance(self.tolerance, dtype)
         first, second = (jnp.asarray(count, dtype) for count in sizes.counts)

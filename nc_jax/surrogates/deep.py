@@ -106,7 +106,7 @@ class DeepLayerPeeled:
         require_broadcast(sizes, batches, loss_shapes(loss))
         set_fields(
             self,
-            sizes=ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership),
+            sizes=sizes.astype(dtype),
             weight_energies=energies,
             feature_energy=feature_energy,
             loss=loss,

@@ -107,7 +107,7 @@ class DeepUnconstrainedFeatures:
         numbers.setdefault("lambda_b", None)
         set_fields(
             self,
-            sizes=ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership),
+            sizes=sizes.astype(dtype),
             loss=loss,
             widths=layer_widths(widths, layers, sizes.num_classes),
             activation=activation,

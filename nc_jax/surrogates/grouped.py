@@ -27,6 +27,9 @@ from jax import Array
 from nc_jax.geometry import ClassSizes
 from nc_jax.losses import CentredSquaredError, Loss, MeanSquaredError, at_classes
 
+# Classes up to which logits and classifiers are written out one by one.
+MAX_EXPANDED = 16384
+
 
 class GroupedProgram(Protocol):
     """What a surrogate offers to be solved over group numbers; batch axes lead."""
@@ -192,8 +195,18 @@ def start_bias(model: GroupedProgram) -> Array | None:
 
 
 def expand(counts: np.ndarray, membership: tuple[int, ...], point: GroupLogits) -> Array:
-    """The [..., K, K] matrix X that group numbers [..., G], [..., G, G] stand for."""
+    """The [..., K, K] matrix X that group numbers [..., G], [..., G, G] stand for.
+
+    Raises:
+        ValueError: K is above MAX_EXPANDED, for which the matrix would fill the memory.
+    """
     member = np.asarray(membership)
+    if len(member) > MAX_EXPANDED:
+        raise ValueError(
+            f"a matrix of {len(member):,} × {len(member):,} is too large: of more than "
+            f"{MAX_EXPANDED:,} classes read group_factors(), classifier_norms, within_cosines "
+            "and between_cosines, which are by groups"
+        )
     count = counts[member]
     scale = jnp.asarray(1 / np.sqrt(count[:, None] * count[None, :]), point.between.dtype)
     between = point.between[..., member[:, None], member[None, :]] * scale

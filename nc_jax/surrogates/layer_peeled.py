@@ -112,7 +112,7 @@ class LayerPeeled:
         dimension = num_classes if dimension is None else dimension
         least = rank - 1 if loss.shift_invariant else rank
         dimension = require_count("dimension", dimension, least)
-        sizes = ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership)
+        sizes = sizes.astype(dtype)
         samples = sample_counts(samples, num_classes)
         set_fields(self, sizes=sizes, loss=loss, dimension=dimension, samples=samples, **energies)
 

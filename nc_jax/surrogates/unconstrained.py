@@ -128,7 +128,7 @@ class UnconstrainedFeatures:
         usual = sizes.num_classes * (2 if nonnegative else 1)
         dimension = usual if dimension is None else dimension
         dimension = require_count("dimension", dimension, least)
-        sizes = ClassSizes(sizes.group_sizes.astype(dtype), sizes.membership)
+        sizes = sizes.astype(dtype)
         numbers.setdefault("lambda_b", None)
         samples = sample_counts(samples, sizes.num_classes)
         numbers |= {"samples": samples, "nonnegative": bool(nonnegative)}

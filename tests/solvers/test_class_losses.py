@@ -186,8 +186,12 @@ def test_gradients_through_solve_are_those_of_differences(name):
     np.testing.assert_allclose(slope, jnp.stack(moved), rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize("solver", [nc.ReducedInteriorPoint(), nc.FactoredQuasiNewton(1e-13)])
-def test_gradients_of_the_geometry_are_those_of_differences(solver):
+@pytest.mark.parametrize(
+    ("solver", "step", "accuracy"),
+    # Logits of the quasi-Newton solver are as exact as the root of rounding allows.
+    [(nc.ReducedInteriorPoint(), 1e-5, 1e-6), (nc.FactoredQuasiNewton(), 1e-3, 1e-4)],
+)
+def test_gradients_of_the_geometry_are_those_of_differences(solver, step, accuracy):
     """Of cosines and lengths at an optimum of which one group has collapsed."""
     sizes = nc.class_sizes([40.0, 40.0, 9.0, 1.0, 1.0])
 
@@ -196,8 +200,8 @@ def test_gradients_of_the_geometry_are_those_of_differences(solver):
         solution = nc.solve(nc.UnconstrainedFeatures(sizes, 0.01, 0.01, loss=loss), solver)
         return solution.between_cosines[0, 2] + solution.classifier_norms[1]
 
-    differences = (geometry(0.7 + 1e-5) - geometry(0.7 - 1e-5)) / 2e-5
-    np.testing.assert_allclose(jax.grad(geometry)(0.7), differences, rtol=1e-6)
+    differences = (geometry(0.7 + step) - geometry(0.7 - step)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(geometry)(0.7), differences, rtol=accuracy)
 
 
 def test_batches_over_a_losss_numbers_compile_once():

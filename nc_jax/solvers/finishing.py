@@ -1,0 +1,168 @@
+"""From the point that a solver reached to a solution: exact zeros, certificate, status."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.solvers.certificates import Certificate, certify, certify_with, within_slopes
+from nc_jax.solvers.duals import merged_bound
+from nc_jax.solvers.implicit import differentiable
+from nc_jax.solvers.solution import Solution, label
+from nc_jax.surrogates.grouped import (
+    GroupedProgram,
+    GroupLogits,
+    block_sizes,
+    data_loss,
+    value_and_gradient,
+)
+
+
+def finish(
+    given: GroupedProgram,
+    point: GroupLogits,
+    tolerance: Array,
+    iterations: Array,
+    bound: Array | None = None,
+) -> Solution:
+    """Cleans, certifies and labels the point that an iterative solver reached.
+
+    The result is differentiable in the model's numbers, whatever the solver did.
+
+    The group numbers whose exact value must be zero are set to zero, on
+    the word of the dual: with strict complementarity a singular value is zero
+    exactly where the gradient's is below the multiplier.
+
+    Args:
+        given: the model, with its derivatives.
+        point: where the solver ended.
+        tolerance: duality gap of a converged lane.
+        iterations: steps taken.
+        bound: a number that the solver proved the optimum not to go below.
+    """
+    model, point = jax.lax.stop_gradient((given, point))
+    if model.loss.shift_invariant:
+        point = _centred(model, point)
+    plain, before, cleaned, after, resolved = _cleaned(model, point, tolerance)
+    before, after = _with_bound(before, bound), _with_bound(after, bound)
+    keep = after.gap <= jnp.maximum(before.gap, tolerance)
+    best = jax.tree.map(lambda a, b: jnp.where(keep, a, b), cleaned, plain)
+    best = differentiable(given, best)
+    certificate = _with_bound(certify(given, best), bound)
+    if model.sizes.merged:
+        known = merged_bound(model, jax.lax.stop_gradient(best), certificate.nuclear_norm)
+        certificate = certificate._replace(gap=jnp.maximum(certificate.objective - known, 0))
+    return label(given, best, certificate, tolerance, iterations, resolved & keep)
+
+
+def _with_bound(certificate: Certificate, bound: Array | None) -> Certificate:
+    """The smaller of the point's own gap and its distance from a known bound."""
+    if bound is None:
+        return certificate
+    gap = jnp.maximum(certificate.objective - bound, 0)
+    return certificate._replace(gap=jnp.minimum(certificate.gap, gap))
+
+
+class _Spectrum(NamedTuple):
+    """A point with the singular values of its means, which are costly to find again."""
+
+    within: Array
+    left: Array
+    singular: Array
+    right: Array
+    bias: Array | None
+
+    def point(self) -> GroupLogits:
+        """The group numbers themselves."""
+        between = jnp.matmul(self.left * self.singular, self.right, precision="highest")
+        return GroupLogits(self.within, between, self.bias)
+
+    def norm(self, counts: np.ndarray) -> Array:
+        """‖X‖_*."""
+        multiplicity, _ = block_sizes(counts, self.within.dtype)
+        return jnp.sum(multiplicity * jnp.abs(self.within)) + jnp.sum(self.singular)
+
+    def scaled(self, factor: Array) -> "_Spectrum":
+        """All singular values times a number."""
+        return self._replace(within=self.within * factor, singular=self.singular * factor)
+
+
+def _cleaned(
+    model: GroupedProgram, point: GroupLogits, tolerance: Array
+) -> tuple[GroupLogits, Certificate, GroupLogits, Certificate, Array]:
+    """The point on its budget, with exact zeros or without, both certified."""
+    counts = model.sizes.counts
+    left, singular, right = jnp.linalg.svd(point.between)
+    plain = _onto_budget(model, _Spectrum(point.within, left, singular, right, point.bias))
+    as_given = plain.point()
+    _, gradient = value_and_gradient(model, as_given)
+    steepest = jnp.max(jnp.linalg.svd(gradient.between, compute_uv=False))
+    before = certify_with(model, as_given, steepest, plain.norm(counts))
+    zeroed, resolved = _complementary_zeros(model, plain, gradient, steepest, tolerance)
+    cleaned = _onto_budget(model, zeroed)
+    with_zeros = cleaned.point()
+    _, gradient = value_and_gradient(model, with_zeros)
+    steepest = jnp.max(jnp.linalg.svd(gradient.between, compute_uv=False))
+    after = certify_with(model, with_zeros, steepest, cleaned.norm(counts))
+    return as_given, before, with_zeros, after, resolved
+
+
+def _centred(model: GroupedProgram, point: GroupLogits) -> GroupLogits:
+    """Every sample's logits about their mean: the same loss at no larger norm.
+
+    Where the budget is slack, as under label smoothing, nothing else decides the mean.
+    """
+    _, root = block_sizes(model.sizes.counts, point.between.dtype)
+    means = jnp.sum(point.between * root, axis=-1, keepdims=True) / model.num_classes
+    return point._replace(between=point.between - means * root)
+
+
+def _onto_budget(model: GroupedProgram, spectrum: _Spectrum) -> _Spectrum:
+    """Scales a point into the nuclear ball, or onto its sphere where that helps."""
+    norm = spectrum.norm(model.sizes.counts)
+    factor = model.nuclear_radius / jnp.where(norm > 0, norm, 1)
+    scaled = spectrum.scaled(factor)
+
+    def objective(candidate: _Spectrum, norm: Array) -> Array:
+        return data_loss(model, candidate.point()) + model.penalty * norm
+
+    better = objective(scaled, model.nuclear_radius) <= objective(spectrum, norm)
+    take = (factor < 1) | ((norm > 0) & better)
+    return jax.tree.map(lambda a, b: jnp.where(take, a, b), scaled, spectrum)
+
+
+def _complementary_zeros(
+    model: GroupedProgram,
+    spectrum: _Spectrum,
+    gradient: GroupLogits,
+    steepest: Array,
+    tolerance: Array,
+) -> tuple[_Spectrum, Array]:
+    """Zeroes singular values whose dual slack outweighs them; and whether all were clear.
+
+    A loss whose own minimum lies inside the nuclear ball has no multiplier:
+    the budget is idle and forces nothing to zero.
+    """
+    counts = model.sizes.counts
+    pulled = jnp.matmul(gradient.between, spectrum.right.T, precision="highest")
+    dual = jnp.abs(jnp.sum(spectrum.left * pulled, 0))
+    slopes = within_slopes(counts, gradient)
+    multiplier = jnp.maximum(jnp.maximum(jnp.max(slopes), steepest), model.penalty)
+    idle = multiplier * model.nuclear_radius <= tolerance
+    positive = jnp.where(multiplier > 0, multiplier, 1)
+    several = jnp.asarray(counts > 1)
+
+    norm = spectrum.norm(counts)
+    # A price can press the whole norm to zero: then logits of order one are the unit.
+    floor = jnp.where(model.penalty > 0, model.num_classes / jnp.min(model.row_scale), 0)
+    unit = jnp.where(norm > 0, jnp.maximum(norm, floor), 1) / model.num_classes
+    slack = jnp.where(idle, 0, 1 - slopes / positive)
+    size = jnp.abs(spectrum.within) / unit
+    zero = several & (size < slack)
+    doubtful = several & (jnp.maximum(size, slack) < 1e-5)
+    within = jnp.where(zero | ~several, 0, spectrum.within)
+    loose = ~idle & (spectrum.singular / unit < 1 - dual / positive)
+    singular = jnp.where(loose, 0, spectrum.singular)
+    return spectrum._replace(within=within, singular=singular), ~jnp.any(doubtful)

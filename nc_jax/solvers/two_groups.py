@@ -32,7 +32,7 @@ from jax import Array
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses import CrossEntropy
 from nc_jax.solvers.certificates import Certificate
-from nc_jax.solvers.solution import Solution, default_tolerance, label
+from nc_jax.solvers.solution import Solution, default_tolerance, label, require_convex
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 
@@ -213,6 +213,7 @@ class TwoGroupRoot:
                 "TwoGroupRoot needs two groups and CrossEntropy, got "
                 f"{sizes.num_groups} groups and {type(model.loss).__name__}"
             )
+        require_convex(model, type(self).__name__)
         dtype = sizes.group_sizes.dtype
         tolerance = default_tolerance(self.tolerance, dtype)
         first, second = (jnp.asarray(count, dtype) for count in sizes.counts)

@@ -37,7 +37,8 @@ class DeepLayerPeeled:
         weight_energies: [..., 1] E_W of all weights together, or [..., m] E_l of each.
         feature_energy: E_H > 0 [...].
         loss: a loss of logits and label.
-        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static.
+        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static; fewer than
+            classes are allowed.
         activation: 'relu' or 'identity' (a deep linear head), static.
         biased: whether layers have free biases, static.
         joint: whether one budget is for all weights, static.

@@ -43,7 +43,8 @@ class DeepUnconstrainedFeatures:
         lambda_h: λ_H > 0 [...], weight decay of every sample's features.
         lambda_b: λ_b ≥ 0 [...], weight decay of every layer's bias; None for no biases.
         loss: a loss of logits and label.
-        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static.
+        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static; fewer than
+            classes are allowed.
         activation: 'relu' or 'identity' (a deep linear head), static.
         samples: s_k, free features of each class, static.
         nonnegative: whether no feature may be negative, static.

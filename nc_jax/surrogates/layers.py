@@ -132,6 +132,22 @@ def into_ball(value: Array, slack: Array, radius: Array) -> Array:
     return value * (radius / jnp.sqrt(jnp.sum(value**2) + slack**2))
 
 
+def maybe_mirrored(key: Array, matrices: tuple[Array, ...]) -> tuple[Array, ...]:
+    """With probability one half, the second half of all rows is minus the first.
+
+    Where classes are many and dimensions few, plain random starts mostly end in local
+    minima, while the best codes known are often antipodal (24-cell, 600-cell, E8 roots). An
+    odd number of rows leaves the last one as it is.
+    """
+
+    def mirrored(matrix: Array) -> Array:
+        half = len(matrix) // 2
+        return jnp.concatenate([matrix[:half], -matrix[:half], matrix[2 * half :]])
+
+    chosen = jax.random.bernoulli(key)
+    return tuple(jnp.where(chosen, mirrored(matrix), matrix) for matrix in matrices)
+
+
 def random_matrices(key: Array, shapes: list[tuple[int, int]], dtype: Any) -> tuple[Array, ...]:
     """Standard normal matrices, each divided by the root of its width."""
     keys = jax.random.split(key, len(shapes))

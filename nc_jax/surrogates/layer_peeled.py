@@ -36,6 +36,7 @@ from nc_jax.losses import Loss, SupervisedContrastive, loss_shapes
 from nc_jax.surrogates.arguments import full_dimension, num_outputs, sizes_and_loss
 from nc_jax.surrogates.layers import (
     TopLayers,
+    from_ball,
     into_ball,
     labels_of,
     maybe_mirrored,
@@ -227,6 +228,23 @@ class LayerPeeled:
             features = features * (self.feature_energy / total) ** (1 / self.feature_power)
         radius = jnp.sqrt(self.num_outputs * self.weight_energy)
         return TopLayers(features, tuple(into_ball(w, slacks[1], radius) for w in weights))
+
+    def parameters(self, layers: TopLayers) -> dict[str, Any]:
+        """Factors on the unit sphere (of the features' norm) that give these layers."""
+        labels = labels_of(self.samples)
+        share = jnp.asarray(1 / np.asarray(self.samples)[labels], layers.features.dtype)
+        if self.feature_power is None:
+            radius = jnp.sqrt(self.num_classes * self.feature_energy)
+            value, slack = from_ball(jnp.sqrt(share)[:, None] * layers.features, radius)
+        else:
+            radius = (self.num_classes * self.feature_energy) ** (1 / self.feature_power)
+            value = layers.features / radius
+            powers = jnp.sum(share[:, None] * jnp.abs(value) ** self.feature_power)
+            slack = jnp.maximum(1 - powers, 0) ** (1 / self.feature_power)
+        radius = jnp.sqrt(self.num_outputs * self.weight_energy)
+        pairs = [(value, slack), *(from_ball(weight, radius) for weight in layers.weights)]
+        matrices, slacks = zip(*pairs, strict=True)
+        return {"matrices": matrices, "slacks": jnp.stack(slacks)}
 
     def cost(self, layers: TopLayers) -> Array:
         """(1/N) Σ L over all samples; the constraints hold by construction."""

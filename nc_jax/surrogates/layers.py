@@ -74,6 +74,10 @@ class FactoredProgram(Protocol):
         """Layers that satisfy every constraint, whatever the parameters."""
         ...
 
+    def parameters(self, layers: TopLayers) -> Any:
+        """Parameters of given feasible layers: an inverse of :meth:`layers`."""
+        ...
+
     def cost(self, layers: TopLayers) -> Array:
         """The objective of a single model, from its definition."""
         ...
@@ -130,6 +134,12 @@ def mean_loss(model: FactoredProgram, layers: TopLayers) -> Array:
 def into_ball(value: Array, slack: Array, radius: Array) -> Array:
     """A point of the ball of ‖value‖ ≤ radius: the shadow of a sphere one dimension up."""
     return value * (radius / jnp.sqrt(jnp.sum(value**2) + slack**2))
+
+
+def from_ball(inside: Array, radius: Array) -> tuple[Array, Array]:
+    """Value and slack of a point of the ball, on the unit sphere: an inverse of into_ball."""
+    value = inside / radius
+    return value, jnp.sqrt(jnp.maximum(1 - jnp.sum(value**2), 0))
 
 
 def maybe_mirrored(key: Array, matrices: tuple[Array, ...]) -> tuple[Array, ...]:

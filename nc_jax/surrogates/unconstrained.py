@@ -251,13 +251,25 @@ class UnconstrainedFeatures:
         """Both factors weigh the same in the parameters, which evens out the curvature."""
         features, *weights = parameters["matrices"]
         features = features**2 if self.nonnegative else features
+        of_features, of_weights = self._units()
+        scaled = tuple(of_weights * weight for weight in weights)
+        return TopLayers(of_features * features, scaled, parameters["biases"])
+
+    def parameters(self, layers: TopLayers) -> dict[str, Any]:
+        """The factors that give these layers."""
+        of_features, of_weights = self._units()
+        features = layers.features / of_features
+        features = jnp.sqrt(features) if self.nonnegative else features
+        matrices = (features, *(weight / of_weights for weight in layers.weights))
+        return {"matrices": matrices, "biases": layers.biases}
+
+    def _units(self) -> tuple[Array, Array]:
+        """Features [S, 1] and weights [] over their parameters."""
         copies = copies_of(self.sizes, self.samples)
         # Random parameters of order one are to give logits of order one.
         size = jnp.sqrt(jnp.sqrt(jnp.max(copies)))
         ratio = jnp.sqrt(jnp.sqrt(self.lambda_w / self.lambda_h))
-        features = size * ratio / jnp.sqrt(copies)[:, None] * features
-        scaled = tuple(size / ratio * weight for weight in weights)
-        return TopLayers(features, scaled, parameters["biases"])
+        return size * ratio / jnp.sqrt(copies)[:, None], size / ratio
 
     def cost(self, layers: TopLayers) -> Array:
         """Mean loss and weight decay, from the definition."""

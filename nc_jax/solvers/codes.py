@@ -30,6 +30,8 @@ from nc_jax.surrogates.layers import maybe_mirrored
 
 # E of the steps; the last leaves an error of the order of log(contacts)/E.
 BUDGETS = (20.0, 80.0, 320.0)
+# Starts worked on at a time: too few for a second, smaller stage, which compiles anew.
+SLOTS = 56
 # Quasi-Newton steps at a budget; starts that need more rarely end in the best code.
 STEPS = 500
 # Restarts that are polished, and linear programs for each.
@@ -117,7 +119,7 @@ def _continued(keys: Array, size: int, width: int) -> Array:
     budgets = jnp.asarray(BUDGETS, dtype)
     least = jnp.tile(budgets, -(-count // len(BUDGETS)))[:count]
     # The residual is relative to a cosine of order one.
-    settings = Settings(1e-6, 1e-9, STEPS, 6, min(64, count))
+    settings = Settings(1e-6, 1e-9, STEPS, 6, min(SLOTS, count))
 
     def unit(point: Array) -> Array:
         rows = point.reshape(size, width)

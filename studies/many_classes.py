@@ -204,8 +204,9 @@ def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
         for p in config.widths
     ]
     rows = in_parallel(codes + merging)
-    tables = rows[: len(codes)], rows[len(codes) :]
-    return tuple(pd.DataFrame(list(itertools.chain(*part))) for part in tables)
+    parts = rows[: len(codes)], rows[len(codes) :]
+    first, second = (pd.DataFrame(list(itertools.chain(*part))) for part in parts)
+    return first, second
 
 
 def in_parallel(tasks: list[Callable[[], Any]]) -> list[Any]:
@@ -248,7 +249,8 @@ def summarise_codes(codes: pd.DataFrame) -> pd.DataFrame:
 def summarise_merging(merging: pd.DataFrame) -> pd.DataFrame:
     """For each sizes and p: from which budget on each class stands apart for good."""
     rows = []
-    for (kind, dimension), own in merging.groupby(["sizes", "p"], sort=False):
+    for _, own in merging.groupby(["sizes", "p"], sort=False):
+        kind, dimension = own["sizes"].iloc[0], own["p"].iloc[0]
         row: dict[str, Any] = {"sizes": kind, "p": dimension}
         certified = own.loc[own["gap"] <= 1e-7, "E"]
         row["certified up to E"] = f"{certified.max():.3g}" if len(certified) else "none"

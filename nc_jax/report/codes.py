@@ -46,7 +46,7 @@ def draw_merging(merging: Any) -> Figure:
     figure, axes = new_figure(
         len(kinds), len(widths) + 1, wide, 2.3 * len(kinds) + 0.6, "col", "col"
     )
-    image = None
+    image: Any = None
     for row, kind in enumerate(kinds):
         for column, width in enumerate(widths):
             own = merging[(merging["sizes"] == kind) & (merging["p"] == width)]

@@ -44,7 +44,7 @@ class Config:
 
     dimensions: tuple[int, ...] = (3, 4)
     """p of the codes; K goes from p + 2 to ``most`` times p."""
-    model_every: int = 2
+    model_every: int = 4
     """The model is solved beside the codes where K is a multiple of this."""
     most: int = 4
     """The largest K of the codes over p."""

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure
 
@@ -34,7 +35,7 @@ def draw_codes(codes: Any, budget: float) -> Figure:
         top.set_title(f"$p$ = {dimension}")
         bottom.set_xlabel("classes over dimensions, $K/p$")
     axes[0, 0].set_ylabel("largest cosine of\ntwo classifiers")
-    axes[1, 0].set_ylabel("smallest one-vs-rest margin\n(unit: mean length)")
+    axes[1, 0].set_ylabel("smallest one-vs-rest margin\n(in root mean square lengths)")
     legend_outside(figure, axes[0, 0], columns=2)
     return figure
 
@@ -56,7 +57,7 @@ def draw_merging(merging: Any) -> Figure:
                 grid.columns, grid.index + 1, np.maximum(grid, CLOSEST),
                 norm=LogNorm(CLOSEST, 2), cmap="viridis", shading="nearest", rasterized=True,
             )  # fmt: skip
-            panel.set_xscale("log")
+            _budget_axis(panel)
             panel.set_title(f"$p$ = {width}" if not row else "")
             panel.set_ylabel("" if column else f"{kind}\nclass, largest first")
             if row == len(kinds) - 1:
@@ -71,6 +72,14 @@ def draw_merging(merging: Any) -> Figure:
     return figure
 
 
+def _budget_axis(panel: Any) -> None:
+    """A logarithmic axis with a few plain numbers, which would overlap in small panels."""
+    panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _ranks(panel: Any, own: Any, widths: list[int]) -> None:
     """Rank of the classifiers over the budget; filled where the bound certifies the optimum."""
     for colour, width in zip(PALETTE, widths, strict=False):
@@ -82,5 +91,5 @@ def _ranks(panel: Any, own: Any, widths: list[int]) -> None:
         proved = curve[curve["gap"] <= 1e-7]
         panel.plot(proved["E"], proved["rank"], "o", color=colour, markersize=4)
     panel.plot([], [], "o", color="0.3", markersize=4, label="filled: certified optimum")
-    panel.set_xscale("log")
+    _budget_axis(panel)
     panel.set_ylabel("rank of the classifiers")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure
 
@@ -92,4 +92,5 @@ def _ranks(panel: Any, own: Any, widths: list[int]) -> None:
         panel.plot(proved["E"], proved["rank"], "o", color=colour, markersize=4)
     panel.plot([], [], "o", color="0.3", markersize=4, label="filled: certified optimum")
     _budget_axis(panel)
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_ylabel("rank of the classifiers")

@@ -116,7 +116,17 @@ def cured(model: Curable, cure: str, strength: Any) -> Curable:
         raise ValueError(f"model must have CrossEntropy to be cured, got {type(model.loss)}")
     if cure not in CURES:
         raise ValueError(f"cure must be one of {', '.join(CURES)}, got {cure!r}")
-    return CURES[cure][0](model, strength)
+    return require_full_dimension(CURES[cure][0](model, strength))
+
+
+def require_full_dimension(model: Curable) -> Curable:
+    """The model itself; ValueError where its dimensions are too few for a certified optimum."""
+    if model.dimension < model.full_dimension:
+        raise ValueError(
+            f"model must have dimension ≥ {model.full_dimension} for a certified optimum under "
+            f"{type(model.loss).__name__}, got {model.dimension}"
+        )
+    return model
 
 
 def margins_of(logits: Array) -> Array:

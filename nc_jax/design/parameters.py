@@ -11,7 +11,7 @@ from jax import Array
 
 from nc_jax.checks import require_count
 from nc_jax.classes import ClassNumbers
-from nc_jax.design.cures import Curable, cured, with_changes
+from nc_jax.design.cures import Curable, cured, require_full_dimension, with_changes
 from nc_jax.design.targets import Price, price_of, require_target
 from nc_jax.losses import ClassWeights, VectorScaling
 from nc_jax.solvers import Solution, solve
@@ -79,7 +79,7 @@ def closest(model: Curable, family: str, target: str = "simplex-etf", iterations
     @jax.jit
     @jax.value_and_grad
     def off(values: Array) -> Array:
-        return distance(solve(with_changes(model, make(model, values))))
+        return distance(solve(require_full_dimension(with_changes(model, make(model, values)))))
 
     sizes = model.sizes.group_sizes
     start = jnp.log(jnp.max(sizes)) - jnp.log(sizes) if family == "weights" else 0 * sizes

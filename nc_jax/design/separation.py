@@ -21,7 +21,15 @@ def separation(solution: Solution) -> Array:
 
     Args:
         solution: of a single model over group numbers; vmap for many.
+
+    Raises:
+        TypeError: not a solution over group numbers, as of a model of too few dimensions.
     """
+    if not isinstance(solution, Solution):
+        raise TypeError(
+            f"solution must be a certified Solution, got {type(solution).__name__}: is the model "
+            "convex in the logits, with dimension ≥ full_dimension?"
+        )
     model = solution.model
     counts = model.sizes.counts
     point = GroupLogits(solution.within, solution.between, solution.group_bias)

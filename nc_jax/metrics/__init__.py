@@ -11,6 +11,7 @@ from nc_jax.metrics.feedforward import (
     nearest_centre_accuracy,
 )
 from nc_jax.metrics.geodesic import Geodesic, geodesic, geodesic_metrics
+from nc_jax.metrics.margins import one_vs_rest_margins
 from nc_jax.metrics.minority import largest_distance, mean_cosine, norm_variation
 from nc_jax.metrics.moments import ClassMoments, class_moments, stream_class_moments
 from nc_jax.metrics.neural_collapse import (
@@ -75,6 +76,7 @@ __all__ = [
     "nearest_centre_accuracy",
     "nearest_centre_disagreement",
     "norm_variation",
+    "one_vs_rest_margins",
     "quasi_interpolation",
     "separation",
     "stream_class_moments",

@@ -3,6 +3,12 @@
 Definitions of Papyan, Han, Donoho (PNAS 2020), with the variants in use named.
 M̄ [K, p] are the class means minus the global mean; the simplex target is
 (I − 11ᵀ/K)/√(K−1), of Frobenius norm one.
+
+In p < K − 1 dimensions no simplex ETF exists. NC1 and NC4 keep their meaning, and so do
+equinorm and the 'difference' form of NC3; :func:`etf_distance` and the 'product' form of
+NC3 are then at least √(2 − 2√(p/(K−1))), the distance of a tight frame, and
+:func:`equiangularity` stays positive. There :func:`nc_jax.metrics.one_vs_rest_margins`
+measures the geometry.
 """
 
 from typing import Any

@@ -1,5 +1,7 @@
 """How a surrogate is solved, and the certificate of how well."""
 
+from nc_jax.solvers.codes import SphericalCode, spherical_code
+from nc_jax.solvers.curvature import Curvature, least_curvature
 from nc_jax.solvers.descent import GradientDescent, Trajectory
 from nc_jax.solvers.factored import FactoredMultiStart
 from nc_jax.solvers.factored_solution import FactoredSolution
@@ -13,6 +15,7 @@ from nc_jax.solvers.solution import Solution, Status
 from nc_jax.solvers.two_groups import TwoGroupRoot
 
 __all__ = [
+    "Curvature",
     "EliminatedMultiStart",
     "FactoredMultiStart",
     "FactoredQuasiNewton",
@@ -23,12 +26,15 @@ __all__ = [
     "Phase",
     "ReducedInteriorPoint",
     "Solution",
+    "SphericalCode",
     "Status",
     "Trajectory",
     "TwoGroupRoot",
     "choose_solver",
+    "least_curvature",
     "phase",
     "phase_codes",
     "solve",
     "solve_batch",
+    "spherical_code",
 ]

@@ -5,7 +5,8 @@ point of the convex form, whose duality gap bounds the optimum (averaging the
 samples of a class raises no convex cost). Where features must not be negative the
 dual norm is max ‖Gᵀa‖ over a ≥ 0, ‖a‖ = 1, at most the root of the largest eigenvalue
 of G Gᵀ without its negative off-diagonal entries; this is exact for an orthogonal
-frame, and where classes share a direction and no other class would join. The
+frame, and where classes share a direction and no other class would join. (Fewer
+dimensions than the convex form has only make the optimum larger.) The
 supervised contrastive loss is convex in the inner products X of the features, X ⪰ 0
 with tr(D X) bounded or priced. For balanced softmax-based losses Theorem 4 of Fang
 et al. 2021 gives the value. Elsewhere there is no bound: minus infinity.
@@ -32,11 +33,15 @@ from nc_jax.theory.balanced import balanced_optimum, softmax_condition
 
 def lower_bound(model: FactoredProgram, layers: TopLayers) -> Array:
     """A number that no feasible point of a single model can go below."""
+    if model.sizes.merged:
+        # These bounds are of the merged classes, not of the classes as they are.
+        return jnp.asarray(-jnp.inf, layers.features.dtype)
     if isinstance(model.loss, SupervisedContrastive):
         return _contrastive_bound(model, model.loss, layers)
     if isinstance(model.loss, SoftTargets):
         return _soft_target_bound(model, layers)
-    convex = _convex_form(model)
+    singles = ClassSizes(model.sizes.class_sizes, tuple(range(model.sizes.num_classes)))
+    convex = convex_form(model, singles)
     if convex is not None:
         return _convex_bound(convex, model.samples, layers)
     if isinstance(model, LayerPeeled) and isinstance(model.loss, PowerSoftmax):
@@ -49,11 +54,10 @@ def lower_bound(model: FactoredProgram, layers: TopLayers) -> Array:
     return jnp.asarray(-jnp.inf, layers.features.dtype)
 
 
-def _convex_form(model: FactoredProgram) -> Any:
-    """The model over single classes as a convex program; None where there is none."""
+def convex_form(model: FactoredProgram, sizes: ClassSizes) -> Any:
+    """The model as a convex program over groups of classes; None where there is none."""
     if not model.loss.convex:
         return None
-    sizes = ClassSizes(model.sizes.class_sizes, tuple(range(model.sizes.num_classes)))
     loss = model.loss
     if isinstance(model, LayerPeeled) and model.feature_power is None:
         return LayerPeeled(sizes, model.weight_energy, model.feature_energy, loss)

@@ -1,5 +1,6 @@
 """Any surrogate, any loss: the layers optimised directly, from many random starts."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,10 +11,14 @@ from jax.flatten_util import ravel_pytree
 from nc_jax.checks import require_count
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.solvers.bounds import lower_bound
+from nc_jax.solvers.convex import convex_solver, relaxation
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.quasi_newton import Minima, Settings, minimise_lanes
 from nc_jax.solvers.solution import Status, default_tolerance
 from nc_jax.surrogates.layers import FactoredProgram
+
+# A relaxed program without a solver of its own has no spurious minima: a second start is spare.
+RELAXED_RESTARTS = 2
 
 
 @immutable(static=("restarts", "max_iterations", "memory", "slots"))
@@ -97,27 +102,45 @@ class FactoredMultiStart:
         split = jax.vmap(lambda key: jax.random.split(key, self.restarts))(keys)
         aim = 1e-3 * self._stationarity(dtype)
         settings = Settings(aim, 1e-3 * aim, self.max_iterations, self.memory, self.slots)
+        bounds = self._relaxed_bounds(models, keys)
         minima = minimise_lanes(objective, start, repeated, split.reshape(-1), settings)
 
-        def conclude(args: tuple[FactoredProgram, Minima]) -> FactoredSolution:
-            return self._conclude(args[0], args[1], unravel)
+        def conclude(args: tuple[FactoredProgram, Minima, Array]) -> FactoredSolution:
+            return self._conclude(*args, unravel)
 
         grouped = jax.tree.map(
             lambda leaf: leaf.reshape(lanes, self.restarts, *leaf.shape[1:]), minima
         )
-        return jax.lax.map(conclude, (models, grouped), batch_size=min(lanes, 1024))
+        return jax.lax.map(conclude, (models, grouped, bounds), batch_size=min(lanes, 1024))
+
+    def _relaxed_bounds(self, models: FactoredProgram, keys: Array) -> Array:
+        """What the convex programs without a constraint on the rank say of L models, [L]."""
+        relaxed = jax.vmap(relaxation)(models)
+        if relaxed is None:
+            return jnp.full(keys.shape, -jnp.inf, models.sizes.group_sizes.dtype)
+        solver = convex_solver(relaxed)
+        if solver is None:
+            few = dataclasses.replace(self, restarts=min(self.restarts, RELAXED_RESTARTS))
+            solved = few.solve_lanes(relaxed, keys)
+        else:
+            solved = jax.lax.map(solver, relaxed, batch_size=min(keys.shape[0], 1024))
+        bounds = solved.objective - solved.gap
+        return jnp.where(jnp.isnan(bounds), -jnp.inf, bounds)
 
     def _stationarity(self, dtype: Any) -> Array:
         default = 1e-7 if dtype == jnp.float64 else 1e-2
         return jnp.asarray(default if self.stationarity is None else self.stationarity, dtype)
 
-    def _conclude(self, model: FactoredProgram, restarts: Minima, unravel: Any) -> FactoredSolution:
+    def _conclude(
+        self, model: FactoredProgram, restarts: Minima, bound: Array, unravel: Any
+    ) -> FactoredSolution:
         """The best restart of one model, certified where that is possible."""
         values = jnp.where(jnp.isfinite(restarts.value), restarts.value, jnp.inf)
         best = jax.tree.map(lambda leaf: leaf[jnp.argmin(values)], restarts)
         layers = model.layers(unravel(best.point))
         objective = model.cost(layers)
-        gap = jnp.maximum(objective - lower_bound(model, layers), 0)
+        bound = jnp.fmax(bound, lower_bound(model, layers))
+        gap = jnp.maximum(objective - bound, 0)
         tolerance = default_tolerance(self.tolerance, objective.dtype)
         limit = self._stationarity(objective.dtype) * (jnp.abs(objective) + 1e-3)
         rest = jnp.where(best.residual <= limit, Status.STATIONARY, Status.NOT_CONVERGED)

@@ -1,7 +1,16 @@
-"""Which geometry a solution has: separated, collapsed, vanished, or in doubt."""
+"""Which geometry a solution has: separated, collapsed, vanished, or in doubt.
+
+A phase says which classifiers are distinct, not which frame they form. With as many
+dimensions as the convex form needs, the equal classes of a group collapse all at once. With
+fewer (p < K − 1), separated classifiers are distinct but cannot be a simplex ETF, and
+collapse may join only some of a group. Unequal classes never coincide exactly unless they
+vanish: at equal classifiers their features would be proportional, by the inverse ratio of
+their sizes.
+"""
 
 import enum
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -21,9 +30,9 @@ class Phase(enum.IntEnum):
     """The geometry that an optimum takes: three phases and a doubt."""
 
     SEPARATED = 0
-    """All classifiers are non-zero and distinct."""
+    """No classifier is zero, and no two of equal classes coincide."""
     COLLAPSED = 1
-    """The classifiers of at least one group of equal classes coincide."""
+    """The classifiers of at least two equal classes coincide."""
     VANISHED = 2
     """At least one classifier is zero: its direction, and any cosine, is undefined."""
     UNRESOLVED = 3
@@ -35,7 +44,8 @@ def phase_codes(solution: Solution | FactoredSolution) -> Array:
 
     Of a group solution, collapse is read off the group numbers, which solvers
     set to zero only on the word of the certificate, never off a cosine. Of a
-    factored solution, it is read off lengths and distances of classifiers.
+    factored solution, it is read off lengths and distances of classifiers: the closest
+    two of each group.
     """
     if isinstance(solution, FactoredSolution):
         return _factored_codes(solution)
@@ -56,20 +66,31 @@ def _factored_codes(solution: FactoredSolution) -> Array:
     lengths = jnp.linalg.norm(classifiers, axis=-1)
     largest = jnp.max(lengths, axis=-1)
     vanished = jnp.min(lengths, axis=-1) <= VANISHED_LENGTH * largest
-    distances = jnp.linalg.norm(
-        classifiers[..., :, None, :] - classifiers[..., None, :, :], axis=-1
-    )
     collapsed, doubtful = jnp.zeros_like(vanished), jnp.zeros_like(vanished)
     for group in range(membership.max() + 1):
         members = np.flatnonzero(membership == group)
         if len(members) > 1:
-            widest = jnp.max(distances[..., members[:, None], members], axis=(-2, -1)) / largest
-            collapsed = collapsed | (widest <= COLLAPSED_DISTANCE)
-            between = (widest > COLLAPSED_DISTANCE) & (widest < SEPARATE_DISTANCE)
+            closest = _least_distance(classifiers[..., members, :]) / largest
+            collapsed = collapsed | (closest <= COLLAPSED_DISTANCE)
+            between = (closest > COLLAPSED_DISTANCE) & (closest < SEPARATE_DISTANCE)
             doubtful = doubtful | between
     code = jnp.where(vanished, Phase.VANISHED, jnp.where(collapsed, Phase.COLLAPSED, 0))
     ended = (solution.status == Status.CONVERGED) | (solution.status == Status.STATIONARY)
     return jnp.where(ended & ~(doubtful & ~vanished), code, Phase.UNRESOLVED)
+
+
+def _least_distance(points: Array) -> Array:
+    """Between any two of the rows of [..., K, p], in memory that does not grow with p."""
+
+    def add(squares: Array, column: Array) -> tuple[Array, None]:
+        return squares + (column[..., :, None] - column[..., None, :]) ** 2, None
+
+    size = points.shape[-2]
+    start = jnp.broadcast_to(
+        jnp.diag(jnp.full(size, jnp.inf, points.dtype)), points.shape[:-1] + (size,)
+    )
+    squares, _ = jax.lax.scan(add, start, jnp.moveaxis(points, -1, 0))
+    return jnp.sqrt(jnp.min(squares, axis=(-2, -1)))
 
 
 def phase(solution: Solution | FactoredSolution) -> str | np.ndarray:

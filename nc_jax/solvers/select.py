@@ -14,17 +14,14 @@ import numpy as np
 from jax import Array
 
 from nc_jax.checks import is_concrete, require_count
-from nc_jax.geometry import ClassSizes
-from nc_jax.losses import CrossEntropy, MeanSquaredError, SoftTargets, own_axes
-from nc_jax.losses.floors import floor_of
+from nc_jax.losses import MeanSquaredError, own_axes
+from nc_jax.solvers.convex import convex_solver, relaxation
 from nc_jax.solvers.factored import FactoredMultiStart
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.general import FactoredQuasiNewton
 from nc_jax.solvers.multilayer import EliminatedMultiStart, LayerwiseMultiStart
 from nc_jax.solvers.multilayer_solution import MultilayerSolution
-from nc_jax.solvers.reduced import ReducedInteriorPoint
 from nc_jax.solvers.solution import Solution
-from nc_jax.solvers.two_groups import TwoGroupRoot
 from nc_jax.surrogates.deep import DeepLayerPeeled
 from nc_jax.surrogates.deep_unconstrained import DeepUnconstrainedFeatures
 from nc_jax.surrogates.layer_peeled import LayerPeeled
@@ -48,9 +45,8 @@ class Solver(Protocol):
         ...
 
 
-# Beyond this many groups the dense Newton system of the reduced program costs
-# more than matrix products over all classes (benchmarks/layer_peeled.py).
-MAX_REDUCED_GROUPS = 16
+# Restarts where the dimensions are too few for the convex form, and local minima abound.
+SHORT_RESTARTS = 16
 
 # Numbers held at a time by a batch (one gigabyte in float64), and lanes beyond
 # which larger chunks stop paying.
@@ -72,7 +68,8 @@ def choose_solver(model: Surrogate) -> Solver | MultilayerSolver:
 
     Programs convex in the logits go to a solver over group numbers, which
     certifies its answer; multilayer models to one that eliminates the features
-    where it can; all others to :class:`FactoredMultiStart`.
+    where it can; all others, among them those of fewer dimensions than the convex
+    form needs, to :class:`FactoredMultiStart`.
     """
     if isinstance(model, MultilayerUnconstrainedFeatures):
         squared = isinstance(model.loss, MeanSquaredError)
@@ -81,35 +78,12 @@ def choose_solver(model: Surrogate) -> Solver | MultilayerSolver:
 
 
 def _choose(model: TopLayersModel) -> Solver:
-    if not _convex(model):
+    solver = convex_solver(model)
+    if solver is not None:
+        return solver
+    if relaxation(model) is None:
         return FactoredMultiStart()
-    groups = model.sizes.num_groups
-    two_groups = isinstance(model, LayerPeeled) and groups == 2 and not model.sizes.merged
-    if two_groups and isinstance(model.loss, CrossEntropy):
-        return TwoGroupRoot()
-    if groups <= MAX_REDUCED_GROUPS:
-        return ReducedInteriorPoint()
-    return FactoredQuasiNewton(order=_order_of(model.sizes))
-
-
-def _order_of(sizes: ClassSizes) -> tuple[int, ...] | None:
-    """Groups by size, where the solver cannot find it out while it runs; None elsewhere."""
-    counts, values = sizes.counts, sizes.group_sizes
-    if values.ndim > 1 or not is_concrete(values) or (counts == counts[0]).all():
-        return None
-    return tuple(np.argsort(-np.asarray(values), kind="stable").tolist())
-
-
-def _convex(model: TopLayersModel) -> bool:
-    """Whether the solvers over group numbers take the model."""
-    deep = isinstance(model, DeepLayerPeeled | DeepUnconstrainedFeatures)
-    if deep or not model.loss.convex or isinstance(model.loss, SoftTargets):
-        return False
-    if isinstance(model, LayerPeeled):
-        return model.feature_power is None
-    if model.nonnegative:
-        return False
-    return model.lambda_b is None or floor_of(model.loss, model.lambda_w.dtype) is not None
+    return FactoredMultiStart(restarts=SHORT_RESTARTS)
 
 
 def solve(

@@ -300,6 +300,11 @@ def require_convex(model: GroupedProgram, solver: str) -> None:
             f"{solver} takes models that are convex in the logits; a "
             f"{type(model).__name__} needs FactoredMultiStart"
         )
+    if model.dimension < model.full_dimension:
+        raise ValueError(
+            f"{solver} needs dimension ≥ {model.full_dimension}, below which the program is not "
+            f"convex in the logits; got {model.dimension}. Use FactoredMultiStart"
+        )
     if getattr(model, "feature_power", None) is not None:
         raise ValueError(f"{solver} takes no feature_power; use FactoredMultiStart")
     if getattr(model, "nonnegative", False):

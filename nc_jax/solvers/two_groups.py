@@ -32,7 +32,7 @@ from jax import Array
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses import CrossEntropy
 from nc_jax.solvers.certificates import Certificate
-from nc_jax.solvers.solution import Solution, default_tolerance, label
+from nc_jax.solvers.solution import Solution, default_tolerance, label, require_convex
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 
@@ -215,6 +215,7 @@ class TwoGroupRoot:
             )
         if sizes.merged:
             raise ValueError("TwoGroupRoot takes no merged sizes; use ReducedInteriorPoint")
+        require_convex(model, type(self).__name__)
         dtype = sizes.group_sizes.dtype
         tolerance = default_tolerance(self.tolerance, dtype)
         first, second = (jnp.asarray(count, dtype) for count in sizes.counts)

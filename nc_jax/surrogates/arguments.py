@@ -44,6 +44,16 @@ def num_outputs(loss: Loss, num_classes: int) -> int:
     return loss.targets.shape[-1] if isinstance(loss, SoftTargets) else num_classes
 
 
+def full_dimension(loss: Loss, num_classes: int) -> int:
+    """The least p at which features of p dimensions leave the logits as free as they need be.
+
+    Logits of J classes and K outputs have rank at most min(J, K); where the loss does not
+    see a constant added to all of them, the optimum's rows sum to zero: min(J, K − 1).
+    """
+    outputs = num_outputs(loss, num_classes)
+    return min(num_classes, outputs - 1 if loss.shift_invariant else outputs)
+
+
 def require_labels(loss: Loss) -> None:
     """TypeError unless the loss is one of logits and label."""
     if isinstance(loss, SupervisedContrastive | SoftTargets):

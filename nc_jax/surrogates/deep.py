@@ -20,6 +20,7 @@ from nc_jax.surrogates.arguments import require_labels, sizes_and_loss
 from nc_jax.surrogates.layers import (
     ACTIVATIONS,
     TopLayers,
+    from_ball,
     into_ball,
     labels_of,
     mean_loss,
@@ -37,7 +38,8 @@ class DeepLayerPeeled:
         weight_energies: [..., 1] E_W of all weights together, or [..., m] E_l of each.
         feature_energy: E_H > 0 [...].
         loss: a loss of logits and label.
-        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static.
+        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static; fewer than
+            classes are allowed.
         activation: 'relu' or 'identity' (a deep linear head), static.
         biased: whether layers have free biases, static.
         joint: whether one budget is for all weights, static.
@@ -172,6 +174,25 @@ class DeepLayerPeeled:
         else:
             weights = [into_ball(w, slacks[1 + i], radii[i]) for i, w in enumerate(weights)]
         return TopLayers(features, tuple(weights), parameters["biases"])
+
+    def parameters(self, layers: TopLayers) -> dict[str, Any]:
+        """Factors on the unit spheres that give these layers."""
+        counts = np.asarray(self.samples)[labels_of(self.samples)]
+        scaled = layers.features / jnp.asarray(np.sqrt(counts), layers.features.dtype)[:, None]
+        features, slack = from_ball(scaled, jnp.sqrt(self.num_classes * self.feature_energy))
+        radii = jnp.sqrt(self.num_classes * self.weight_energies)
+        weights, slacks = layers.weights, [slack]
+        if self.joint:
+            weights = tuple(weight / radii[0] for weight in weights)
+            inside = sum(jnp.sum(weight**2) for weight in weights)
+            left = jnp.sqrt(jnp.maximum(1 - inside, 0) / len(weights))
+            slacks += [left] * len(weights)
+        else:
+            pairs = [from_ball(w, radii[i]) for i, w in enumerate(weights)]
+            weights = tuple(value for value, _ in pairs)
+            slacks += [left for _, left in pairs]
+        matrices = (features, *weights)
+        return {"matrices": matrices, "slacks": jnp.stack(slacks), "biases": layers.biases}
 
     def cost(self, layers: TopLayers) -> Array:
         """(1/N) Σ L over all samples; the constraints hold by construction."""

@@ -43,7 +43,8 @@ class DeepUnconstrainedFeatures:
         lambda_h: λ_H > 0 [...], weight decay of every sample's features.
         lambda_b: λ_b ≥ 0 [...], weight decay of every layer's bias; None for no biases.
         loss: a loss of logits and label.
-        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static.
+        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static; fewer than
+            classes are allowed.
         activation: 'relu' or 'identity' (a deep linear head), static.
         samples: s_k, free features of each class, static.
         nonnegative: whether no feature may be negative, static.
@@ -161,13 +162,25 @@ class DeepUnconstrainedFeatures:
         """Features in units in which they weigh as much as the weights do."""
         features, *weights = parameters["matrices"]
         features = features**2 if self.nonnegative else features
+        of_features, of_weights = self._units()
+        scaled = tuple(of_weights * weight for weight in weights)
+        return TopLayers(of_features * features, scaled, parameters["biases"])
+
+    def parameters(self, layers: TopLayers) -> dict[str, Any]:
+        """The factors that give these layers."""
+        of_features, of_weights = self._units()
+        features = layers.features / of_features
+        features = jnp.sqrt(features) if self.nonnegative else features
+        matrices = (features, *(weight / of_weights for weight in layers.weights))
+        return {"matrices": matrices, "biases": layers.biases}
+
+    def _units(self) -> tuple[Array, Array]:
+        """Features [S, 1] and weights [] over their parameters."""
         copies = copies_of(self.sizes, self.samples)
         # Random starts are to be large: zero attracts wherever m ≥ 2.
         size = jnp.max(copies) ** (0.5 / (self.num_layers + 1))
         ratio = (self.lambda_w / self.lambda_h) ** (0.5 / (self.num_layers + 1))
-        own = size * ratio**self.num_layers / jnp.sqrt(copies)[:, None] * features
-        scaled = tuple(2 * size / ratio * weight for weight in weights)
-        return TopLayers(own, scaled, parameters["biases"])
+        return size * ratio**self.num_layers / jnp.sqrt(copies)[:, None], 2 * size / ratio
 
     def cost(self, layers: TopLayers) -> Array:
         """Mean loss and weight decay, from the definition."""

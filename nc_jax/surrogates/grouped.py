@@ -1,7 +1,7 @@
 """Programs over groups of equal classes: their symmetric logits.
 
 The Layer-Peeled Model and the unconstrained feature model are, for a loss
-convex in the logits and p ≥ K, of one form:
+convex in the logits and p at least the full dimension, of one form:
 
     minimise Σ_k π_k L(Z_k + b, k) + (λ_b/2)‖b‖² + λ‖X‖_*   subject to  ‖X‖_* ≤ τ,
 
@@ -47,6 +47,11 @@ class GroupedProgram(Protocol):
     @property
     def dimension(self) -> int:
         """The dimension p of the features, static."""
+        ...
+
+    @property
+    def full_dimension(self) -> int:
+        """The least p at which the program is convex, static."""
         ...
 
     @property

@@ -2,19 +2,23 @@
 
 Minimise Σ_k (n_k/N) L(W h_k, k) over classifiers w_k and class means h_k with
 (1/K) Σ ‖w_k‖² ≤ E_W and (1/K) Σ ‖h_k‖² ≤ E_H. For a loss convex in the logits
-Z = H Wᵀ and p ≥ K this is the convex program
+Z = H Wᵀ and p ≥ K − 1 dimensions (p ≥ K for a loss that is not shift-invariant) this is
+the convex program
 
     minimise Σ_k (n_k/N) L(Z_k, k)  subject to  ‖Z‖_* ≤ K √(E_W E_H),
 
 so that only the proportions of the classes and the budget E = √(E_W E_H)
 matter for the logits. (Features of one class coincide at the optimum of a
 convex loss, which is why class means suffice.) In factored form any loss, several
-free features a class, and an ℓ_q norm in the features' constraint are allowed.
+free features a class, an ℓ_q norm in the features' constraint, and any number of
+dimensions are allowed. Fewer dimensions than the convex program needs constrain the
+rank of Z; its optimum is then a lower bound.
 """
 
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -29,11 +33,13 @@ from nc_jax.checks import (
 from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses import Loss, SupervisedContrastive, loss_shapes
-from nc_jax.surrogates.arguments import num_outputs, sizes_and_loss
+from nc_jax.surrogates.arguments import full_dimension, num_outputs, sizes_and_loss
 from nc_jax.surrogates.layers import (
     TopLayers,
+    from_ball,
     into_ball,
     labels_of,
+    maybe_mirrored,
     mean_loss,
     random_matrices,
     sample_counts,
@@ -49,8 +55,9 @@ class LayerPeeled:
         weight_energy: E_W > 0 [...], mean squared norm of the classifiers.
         feature_energy: E_H > 0 [...], mean squared norm of the class means.
         loss: a loss of logits and label, or :class:`SupervisedContrastive`.
-        dimension: p, static; at least K−1 (K for a loss that is not
-            shift-invariant, whose logits may have rank K).
+        dimension: p ≥ 1, static. Below :attr:`full_dimension`, which is K − 1 (K for a loss
+            that is not shift-invariant), the rank of the logits is constrained, and the
+            program is not convex.
         samples: s_k, free features of each class, static.
         feature_power: q > 1 [...], where the features' constraint is
             (1/K) Σ (1/n_k) Σ ‖h‖_q^q ≤ E_H (Proposition 2); None for q = 2.
@@ -108,10 +115,8 @@ class LayerPeeled:
         require_broadcast(sizes, energies, loss_shapes(loss))
         energies.setdefault("feature_power", None)
         num_classes = sizes.num_classes
-        rank = min(num_classes, num_outputs(loss, num_classes))
         dimension = num_classes if dimension is None else dimension
-        least = rank - 1 if loss.shift_invariant else rank
-        dimension = require_count("dimension", dimension, least)
+        dimension = require_count("dimension", dimension, 1)
         sizes = sizes.astype(dtype)
         samples = sample_counts(samples, num_classes)
         set_fields(self, sizes=sizes, loss=loss, dimension=dimension, samples=samples, **energies)
@@ -125,6 +130,11 @@ class LayerPeeled:
     def num_outputs(self) -> int:
         """How many logits there are: K, or with soft targets their number of columns."""
         return num_outputs(self.loss, self.num_classes)
+
+    @property
+    def full_dimension(self) -> int:
+        """The least p at which the program is convex in the logits, if the loss is."""
+        return full_dimension(self.loss, self.num_classes)
 
     @property
     def budget(self) -> Array:
@@ -181,11 +191,16 @@ class LayerPeeled:
         return jnp.sum(self.sizes.class_weights * losses)
 
     def start(self, key: Array) -> dict[str, Any]:
-        """Random factors well inside both balls, so that no loss is saturated."""
+        """Random factors well inside both balls, so that no loss is saturated.
+
+        Where the dimensions are too few for the convex form, half of the starts are antipodal.
+        """
         shapes = [(len(labels_of(self.samples)), self.dimension)]
         if not isinstance(self.loss, SupervisedContrastive):
             shapes.append((self.num_outputs, self.dimension))
         matrices = random_matrices(key, shapes, self.sizes.group_sizes.dtype)
+        if self.dimension < self.full_dimension and set(self.samples) == {1}:
+            matrices = maybe_mirrored(jax.random.fold_in(key, 1), matrices)
         # The slack starts so that the logits come out of order one.
         own = [jnp.linalg.norm(matrix) for matrix in matrices]
         largest = self.budget
@@ -213,6 +228,23 @@ class LayerPeeled:
             features = features * (self.feature_energy / total) ** (1 / self.feature_power)
         radius = jnp.sqrt(self.num_outputs * self.weight_energy)
         return TopLayers(features, tuple(into_ball(w, slacks[1], radius) for w in weights))
+
+    def parameters(self, layers: TopLayers) -> dict[str, Any]:
+        """Factors on the unit sphere (of the features' norm) that give these layers."""
+        labels = labels_of(self.samples)
+        share = jnp.asarray(1 / np.asarray(self.samples)[labels], layers.features.dtype)
+        if self.feature_power is None:
+            radius = jnp.sqrt(self.num_classes * self.feature_energy)
+            value, slack = from_ball(jnp.sqrt(share)[:, None] * layers.features, radius)
+        else:
+            radius = (self.num_classes * self.feature_energy) ** (1 / self.feature_power)
+            value = layers.features / radius
+            powers = jnp.sum(share[:, None] * jnp.abs(value) ** self.feature_power)
+            slack = jnp.maximum(1 - powers, 0) ** (1 / self.feature_power)
+        radius = jnp.sqrt(self.num_outputs * self.weight_energy)
+        pairs = [(value, slack), *(from_ball(weight, radius) for weight in layers.weights)]
+        matrices, slacks = zip(*pairs, strict=True)
+        return {"matrices": matrices, "slacks": jnp.stack(slacks)}
 
     def cost(self, layers: TopLayers) -> Array:
         """(1/N) Σ L over all samples; the constraints hold by construction."""

@@ -74,6 +74,10 @@ class FactoredProgram(Protocol):
         """Layers that satisfy every constraint, whatever the parameters."""
         ...
 
+    def parameters(self, layers: TopLayers) -> Any:
+        """Parameters of given feasible layers: an inverse of :meth:`layers`."""
+        ...
+
     def cost(self, layers: TopLayers) -> Array:
         """The objective of a single model, from its definition."""
         ...
@@ -130,6 +134,28 @@ def mean_loss(model: FactoredProgram, layers: TopLayers) -> Array:
 def into_ball(value: Array, slack: Array, radius: Array) -> Array:
     """A point of the ball of ‖value‖ ≤ radius: the shadow of a sphere one dimension up."""
     return value * (radius / jnp.sqrt(jnp.sum(value**2) + slack**2))
+
+
+def from_ball(inside: Array, radius: Array) -> tuple[Array, Array]:
+    """Value and slack of a point of the ball, on the unit sphere: an inverse of into_ball."""
+    value = inside / radius
+    return value, jnp.sqrt(jnp.maximum(1 - jnp.sum(value**2), 0))
+
+
+def maybe_mirrored(key: Array, matrices: tuple[Array, ...]) -> tuple[Array, ...]:
+    """With probability one half, the second half of all rows is minus the first.
+
+    Where classes are many and dimensions few, plain random starts mostly end in local
+    minima, while the best codes known are often antipodal (24-cell, 600-cell, E8 roots). An
+    odd number of rows leaves the last one as it is.
+    """
+
+    def mirrored(matrix: Array) -> Array:
+        half = len(matrix) // 2
+        return jnp.concatenate([matrix[:half], -matrix[:half], matrix[2 * half :]])
+
+    chosen = jax.random.bernoulli(key)
+    return tuple(jnp.where(chosen, mirrored(matrix), matrix) for matrix in matrices)
 
 
 def random_matrices(key: Array, shapes: list[tuple[int, int]], dtype: Any) -> tuple[Array, ...]:

@@ -5,13 +5,14 @@ Minimise over classifiers w_k, features h_{k,i} and (optionally) a bias b
     (1/N) Σ_k Σ_i L(W h_{k,i} + b, k) + (λ_W/2)‖W‖² + (λ_H/2) Σ_{k,i} ‖h_{k,i}‖² (+ (λ_b/2)‖b‖²)
 
 (Zhu et al., NeurIPS 2021; Hong and Ling, arXiv 2309.09725, with λ‖·‖² for our
-(λ/2)‖·‖²). For a loss convex in the logits and p ≥ K features of one class
-coincide and this is the convex program
+(λ/2)‖·‖²). For a loss convex in the logits and p ≥ K − 1 dimensions (p ≥ K for a loss that is not
+shift-invariant) features of one class coincide and this is the convex program
 
     minimise Σ_k π_k L(Z_k + b, k) + λ_Z ‖D^½ Z‖_* (+ (λ_b/2)‖b‖²),
 
 λ_Z = √(λ_W λ_H), D = diag(n_k). Class sizes are absolute here: a class of n_k
-samples pays for n_k features, where the Layer-Peeled Model averages over classes.
+samples pays for n_k features, where the Layer-Peeled Model averages over classes. With
+fewer dimensions the rank of Z is constrained and the convex optimum is a lower bound.
 
 Features that leave a ReLU are not negative. With h ≥ 0 the nuclear norm becomes
 the gauge Ω of the products of a nonnegative and a free vector, which is convex too:
@@ -38,11 +39,12 @@ from nc_jax.losses import (
     class_numbers_of,
     loss_shapes,
 )
-from nc_jax.surrogates.arguments import num_outputs, sizes_and_loss
+from nc_jax.surrogates.arguments import full_dimension, num_outputs, sizes_and_loss
 from nc_jax.surrogates.grouped import group_loss
 from nc_jax.surrogates.layers import (
     TopLayers,
     copies_of,
+    maybe_mirrored,
     mean_loss,
     random_matrices,
     sample_counts,
@@ -60,8 +62,9 @@ class UnconstrainedFeatures:
         lambda_b: λ_b ≥ 0 [...], weight decay of the bias; None for no bias.
         loss: a loss of logits and label, or :class:`SupervisedContrastive`, which
             has no classifier to decay.
-        dimension: p, static; at least K−1 (K for a loss that is not
-            shift-invariant).
+        dimension: p ≥ 1, static. Below :attr:`full_dimension`, which is K − 1 (K for a loss
+            that is not shift-invariant), the rank of the logits is constrained, and the
+            program is not convex.
         samples: s_k, free features of each class, static.
         nonnegative: whether no feature may be negative, as behind a ReLU, static.
     """
@@ -120,14 +123,12 @@ class UnconstrainedFeatures:
                 "lambda_b", numbers["lambda_b"], lanes=numbers["lambda_b"].ndim > 0, or_zero=True
             )
         require_broadcast(sizes, numbers, loss_shapes(loss))
-        rank = min(sizes.num_classes, num_outputs(loss, sizes.num_classes))
-        least = rank - 1 if loss.shift_invariant else rank
         if nonnegative and isinstance(loss, SupervisedContrastive):
             raise ValueError("nonnegative must be False for a loss on features")
         # Room for classes to leave a direction that they share with another.
         usual = sizes.num_classes * (2 if nonnegative else 1)
         dimension = usual if dimension is None else dimension
-        dimension = require_count("dimension", dimension, least)
+        dimension = require_count("dimension", dimension, 1)
         sizes = sizes.astype(dtype)
         numbers.setdefault("lambda_b", None)
         samples = sample_counts(samples, sizes.num_classes)
@@ -143,6 +144,11 @@ class UnconstrainedFeatures:
     def num_outputs(self) -> int:
         """How many logits there are: K, or with soft targets their number of columns."""
         return num_outputs(self.loss, self.num_classes)
+
+    @property
+    def full_dimension(self) -> int:
+        """The least p at which the program is convex in the logits, if the loss is."""
+        return full_dimension(self.loss, self.num_classes)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -225,12 +231,19 @@ class UnconstrainedFeatures:
         return jnp.sum(sizes.class_weights * losses) + cost
 
     def start(self, key: Array) -> dict[str, Any]:
-        """Random classifiers and features (these in units of their √(n_k/s_k)); zero bias."""
+        """Random classifiers and features (these in units of their √(n_k/s_k)); zero bias.
+
+        Where the dimensions are too few for the convex form, half of the starts are antipodal.
+        """
         shapes = [(sum(self.samples), self.dimension)]
         if not isinstance(self.loss, SupervisedContrastive):
             shapes.append((self.num_outputs, self.dimension))
         dtype = self.sizes.group_sizes.dtype
         matrices = random_matrices(key, shapes, dtype)
+        short = self.dimension < self.full_dimension and set(self.samples) == {1}
+        # Nonnegative features are squares, which do not see the sign.
+        if short and not self.nonnegative:
+            matrices = maybe_mirrored(jax.random.fold_in(key, 1), matrices)
         bias = () if self.lambda_b is None else (jnp.zeros(self.num_outputs, dtype),)
         return {"matrices": matrices, "biases": bias}
 
@@ -238,13 +251,25 @@ class UnconstrainedFeatures:
         """Both factors weigh the same in the parameters, which evens out the curvature."""
         features, *weights = parameters["matrices"]
         features = features**2 if self.nonnegative else features
+        of_features, of_weights = self._units()
+        scaled = tuple(of_weights * weight for weight in weights)
+        return TopLayers(of_features * features, scaled, parameters["biases"])
+
+    def parameters(self, layers: TopLayers) -> dict[str, Any]:
+        """The factors that give these layers."""
+        of_features, of_weights = self._units()
+        features = layers.features / of_features
+        features = jnp.sqrt(features) if self.nonnegative else features
+        matrices = (features, *(weight / of_weights for weight in layers.weights))
+        return {"matrices": matrices, "biases": layers.biases}
+
+    def _units(self) -> tuple[Array, Array]:
+        """Features [S, 1] and weights [] over their parameters."""
         copies = copies_of(self.sizes, self.samples)
         # Random parameters of order one are to give logits of order one.
         size = jnp.sqrt(jnp.sqrt(jnp.max(copies)))
         ratio = jnp.sqrt(jnp.sqrt(self.lambda_w / self.lambda_h))
-        features = size * ratio / jnp.sqrt(copies)[:, None] * features
-        scaled = tuple(size / ratio * weight for weight in weights)
-        return TopLayers(features, scaled, parameters["biases"])
+        return size * ratio / jnp.sqrt(copies)[:, None], size / ratio
 
     def cost(self, layers: TopLayers) -> Array:
         """Mean loss and weight decay, from the definition."""

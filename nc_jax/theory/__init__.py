@@ -6,6 +6,7 @@ from nc_jax.theory.balanced import (
     contrastive_optimum,
     softmax_condition,
 )
+from nc_jax.theory.codes import KnownCode, known_code, least_largest_cosine
 from nc_jax.theory.deep_linear import (
     DeepLinearLines,
     DeepLinearOptimum,
@@ -33,6 +34,7 @@ __all__ = [
     "BalancedOptimum",
     "DeepLinearLines",
     "DeepLinearOptimum",
+    "KnownCode",
     "SeliCosines",
     "SquaredErrorOptimum",
     "UnconstrainedOptimum",
@@ -44,6 +46,8 @@ __all__ = [
     "deep_linear_lines",
     "deep_linear_optimum",
     "deep_linear_ratio",
+    "known_code",
+    "least_largest_cosine",
     "log_collapse_ratio",
     "quasi_interpolation_norm",
     "seli_cosines",

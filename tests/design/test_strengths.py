@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nc_jax as nc
-from nc_jax.design import CURES, along, best_strength, separation
+from nc_jax.design import CURES, along, best_strength, closest, least_strength, separation
 
 BUDGET = 2.0
 
@@ -61,3 +61,11 @@ def _offsets(strength):
 def test_bad_arguments_are_named(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+def test_too_few_dimensions_for_a_certified_optimum_are_an_error():
+    model = nc.LayerPeeled(nc.two_groups(3, 3, 5.0), 2.0, 3.0, dimension=2)
+    with pytest.raises(ValueError, match="dimension ≥ 5"):
+        least_strength(model, "class-weights")
+    with pytest.raises(ValueError, match="dimension ≥ 5"):
+        closest(model, "class-weights")

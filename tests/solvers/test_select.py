@@ -93,8 +93,7 @@ SIZES = [3.0, 2.0, 1.0]
         (lambda: nc.LayerPeeled(SIZES, feature_energy=np.nan), "feature_energy"),
         (lambda: nc.LayerPeeled(SIZES, feature_energy="5"), "feature_energy"),
         (lambda: nc.LayerPeeled(SIZES, loss="cross-entropy"), "loss"),
-        (lambda: nc.LayerPeeled(SIZES, dimension=1), "dimension"),
-        (lambda: nc.LayerPeeled(SIZES, dimension=2, loss=nc.MeanSquaredError()), "dimension"),
+        (lambda: nc.LayerPeeled(SIZES, dimension=0), "dimension"),
         (lambda: nc.LayerPeeled(SIZES, dimension=2.5), "dimension"),
         (lambda: nc.LayerPeeled(np.ones((4, 3)), feature_energy=np.ones(5)), "broadcast"),
         (

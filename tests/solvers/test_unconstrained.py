@@ -162,7 +162,7 @@ def test_bad_input_names_the_argument():
     with pytest.raises(ValueError, match="lambda_b"):
         nc.UnconstrainedFeatures([2.0, 1.0], 1.0, 1.0, lambda_b=-0.1)
     with pytest.raises(ValueError, match="dimension"):
-        nc.UnconstrainedFeatures([2.0, 1.0, 1.0], 1.0, 1.0, dimension=1)
+        nc.UnconstrainedFeatures([2.0, 1.0, 1.0], 1.0, 1.0, dimension=0)
     with pytest.raises(ValueError, match="TwoGroupRoot"):
         nc.solve(nc.UnconstrainedFeatures(nc.two_groups(2, 2, 3.0), 0.1, 0.1), nc.TwoGroupRoot())
     with pytest.raises(ValueError, match="lambda_b"):

@@ -1,0 +1,46 @@
+"""How far each classifier is from all others together: the one-vs-rest margin."""
+
+from typing import Any
+
+import numpy as np
+from scipy.optimize import lsq_linear
+
+
+def one_vs_rest_margins(classifiers: Any) -> np.ndarray:
+    """Distance [K] of each w_k from the convex hull of all others.
+
+    In units of the root mean square length of the rows; for unit rows it is dist(w_k,
+    {w_j}_{j≠k}) of Jiang et al. 2023 (arXiv 2310.05351), and the smallest of the K margins
+    is what a softmax code makes as large as possible. It equals
+    max over ‖h‖ ≤ 1 of min over j ≠ k of h·(w_k − w_j), so it is at least one less the largest
+    cosine of w_k with another unit row. K/(K−1) for a simplex ETF. Computed exactly, by an
+    active-set method, on the host: it cannot be traced.
+
+    Args:
+        classifiers: [K, p], K ≥ 2.
+
+    Raises:
+        ValueError: not a finite, non-zero matrix of at least two rows.
+    """
+    rows = np.asarray(classifiers, np.float64)
+    if rows.ndim != 2 or len(rows) < 2:
+        raise ValueError(f"classifiers must be [K, p] with K ≥ 2, got shape {rows.shape}")
+    size = np.sqrt(np.mean(np.sum(rows**2, axis=1)))
+    if not np.isfinite(size) or size == 0:
+        raise ValueError("classifiers must be finite and not all zero")
+    rows = rows / size
+    return np.array([_distance(row, np.delete(rows, k, axis=0)) for k, row in enumerate(rows)])
+
+
+def _distance(point: np.ndarray, others: np.ndarray) -> float:
+    """From a point to the hull of the rows, by least squares over λ ≥ 0.
+
+    The λ ≥ 0 with the least ‖Σ λ_j (w_j − w)‖² + (Σ λ_j − 1)² are, up to their sum, the
+    weights of the nearest point.
+    """
+    system = np.vstack([(others - point).T, np.ones(len(others))])
+    target = np.zeros(len(system))
+    target[-1] = 1
+    # Not scipy's nnls (1.17), which stops early where many points are equally near.
+    weights = lsq_linear(system, target, (0, np.inf), method="bvls", tol=1e-14).x
+    return float(np.linalg.norm((others - point).T @ weights) / np.sum(weights))

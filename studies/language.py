@@ -32,20 +32,20 @@ import jax
 import numpy as np
 import pandas as pd
 
-from nc_jax import Status, report
+from nc_jax import report
 from nc_jax.campaigns import as_row, kept, train_text
 from nc_jax.metrics.tokens import frequency_bins
 from nc_jax.networks import Transformer
 from nc_jax.prediction.language import TOKEN_SURROGATES, TokenTask, predict_tokens
+from nc_jax.prediction.rows import RUN_KEYS, compare_rows, summarise_rows, verdict_on_rows
 from nc_jax.report.language import draw_courses, draw_rows
 from nc_jax.training.contexts import context_rows
 from nc_jax.training.text import Text, load_text
-from nc_jax.training.text_loop import BROKEN, TRAINED, TextTrainer
+from nc_jax.training.text_loop import TRAINED, TextTrainer
 from nc_jax.training.text_measures import Looked
 from nc_jax.training.text_recipe import DECAYED, OPTIMISERS, TextRecipe
 
 HEADS = ("untied", "tied")
-KEYS = ["optimiser", "head", "weight_decay", "seed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Config:
     """Of SGD."""
     decayed: str = "all"
     """Whether weight decay acts on all parameters, or on the head and the norm before it."""
-    steps: int = 800
+    steps: int = 600
     """Of each run."""
     batch: int = 32
     """Windows of a step."""
@@ -102,7 +102,7 @@ class Config:
     """G, groups of tokens of nearly equal counts in the hard models, at most."""
     rows: int = 64
     """J, clusters of contexts in the soft models."""
-    iterations: int = 1000
+    iterations: int = 500
     """Of a soft model's solver, at most."""
     out: Path = Path("results/language/quick")
     """Folder of the results."""
@@ -272,7 +272,7 @@ def train_runs(config: Config, look: Looked) -> pd.DataFrame:
     def one(run: Any, watch: Any) -> pd.DataFrame:
         (optimiser, decay), head, seed = run
         recipe = recipe_of(config, optimiser, decay)
-        about = dict(zip(KEYS, (optimiser, head, decay, seed), strict=True))
+        about = dict(zip(RUN_KEYS, (optimiser, head, decay, seed), strict=True))
         key = _kept_of(config, look, shape) | about | dataclasses.asdict(recipe)
         trained = False
 
@@ -294,7 +294,7 @@ def train_runs(config: Config, look: Looked) -> pd.DataFrame:
         watch(0, 0)
         tables = [one(run, watch) for run in runs]
     table = pd.concat(tables, ignore_index=True)
-    return table[[*KEYS, *table.columns.drop(KEYS)]]
+    return table[[*RUN_KEYS, *table.columns.drop(RUN_KEYS)]]
 
 
 def predict_runs(config: Config, look: Looked, ends: pd.DataFrame) -> pd.DataFrame:
@@ -315,7 +315,7 @@ def predict_runs(config: Config, look: Looked, ends: pd.DataFrame) -> pd.DataFra
         run, surrogate = case
         decay = run["weight_decay"]
         measured = {name: float(run[name]) for name in energies}
-        known = {"decay": decay} if surrogate.endswith("decay") else measured
+        known = measured if surrogate.endswith("budgets") else {"decay": decay}
         key = _kept_of(config, look, ("width", "groups", "iterations"))
         key |= {"surrogate": surrogate} | known
 
@@ -323,7 +323,7 @@ def predict_runs(config: Config, look: Looked, ends: pd.DataFrame) -> pd.DataFra
             return pd.DataFrame([as_row(predict_tokens(surrogate, task, decay, measured))])
 
         table = kept(config.out / "runs", key, make)
-        about = {name: run[name] for name in KEYS}
+        about = {name: run[name] for name in RUN_KEYS}
         return table.assign(surrogate=surrogate, **about)
 
     runs: Any = ends.to_dict("records")
@@ -334,68 +334,8 @@ def predict_runs(config: Config, look: Looked, ends: pd.DataFrame) -> pd.DataFra
     ]
     parts = report.map_with_bar(one, cases, "surrogates")
     if not parts:
-        return pd.DataFrame(columns=[*KEYS, "surrogate"])
+        return pd.DataFrame(columns=[*RUN_KEYS, "surrogate"])
     return pd.concat(parts, ignore_index=True)
-
-
-def compare(ends: pd.DataFrame, predicted: pd.DataFrame, rare: np.ndarray) -> pd.DataFrame:
-    """How far each surrogate is from each run, over tokens and over bins of frequency."""
-    rows = []
-    runs = {tuple(run[name] for name in KEYS): run for run in ends.to_dict("records")}
-    for own in predicted.to_dict("records"):
-        run: Any = runs[tuple(own[name] for name in KEYS)]
-        seen, told = (pd.Series(np.asarray(it["norms"], float)) for it in (run, own))
-        apart = np.abs(np.subtract(own["bin_cosines"], run["bin_cosines"]))
-        row = {name: own[name] for name in [*KEYS, "surrogate"]}
-        row |= {"norm_correlation": rank_correlation(seen, told)}
-        row |= {"rare_norm_correlation": rank_correlation(seen[rare], told[rare])}
-        row |= {"norm_error": float((told - seen).abs().mean() / seen.mean())}
-        row |= {"rare_norm_ratio": float(told[rare].mean() / seen[rare].mean())}
-        row |= {"cosine_error": float(np.nanmean(apart)) if np.isfinite(apart).any() else np.nan}
-        for name in ("rare_cosine", "rare_merged"):
-            row |= {f"seen_{name}": run[name], name: own[name]}
-        row |= {"rare_norm": float(told[rare].mean()), "seen_loss": run["train_loss"]}
-        rows.append(row | {name: own[name] for name in ("loss", "gap", "residual", "status")})
-    return pd.DataFrame(rows)
-
-
-def rank_correlation(one: pd.Series, other: pd.Series) -> float:
-    """Spearman's; NaN where either is constant."""
-    ranks = one.rank(), other.rank()
-    varies = all(float(own.std()) > 0 for own in ranks)
-    return float(ranks[0].corr(ranks[1])) if varies else math.nan
-
-
-def summarise(compared: pd.DataFrame) -> pd.DataFrame:
-    """What a reader wants of each run and surrogate; means over seeds."""
-    keys = ["optimiser", "head", "weight_decay", "surrogate"]
-    mean = compared.groupby(keys, sort=False).mean(numeric_only=True).reset_index()
-    shown = mean[keys].rename(columns={"weight_decay": "weight decay"})
-    for name, title in (
-        ("norm_correlation", "rank correlation of lengths"),
-        ("rare_norm_correlation", "the same among rare tokens"),
-        ("norm_error", "mean error of lengths over mean length"),
-        ("rare_norm_ratio", "length of rare rows, predicted over seen"),
-        ("cosine_error", "mean error of cosines over bins"),
-        ("seen_rare_cosine", "cosine of rare rows, seen"),
-        ("rare_cosine", "predicted"),
-        ("seen_rare_merged", "share of rare rows merged, seen"),
-        ("rare_merged", "predicted share"),
-    ):
-        shown[title] = mean[name].map(lambda x: "none" if math.isnan(x) else f"{x:.2f}")
-    return shown
-
-
-def verdict(compared: pd.DataFrame, entropy: float) -> str:
-    """What the surrogates explain of rare tokens, in sentences made from the numbers."""
-    lines = []
-    for surrogate, own in compared.groupby("surrogate", sort=False):
-        for kind, part in own.groupby(["optimiser", "head"], sort=False):
-            lines.append(
-                f"{surrogate}, {kind[0]} {kind[1]}: rare cosine off by "
-                f"{(part['rare_cosine'] - part['seen_rare_cosine']).abs().mean():.2f}, "
-            )
-    return " ".join(lines) + f"{entropy}"
 
 
 def main(config: Config) -> None:
@@ -410,10 +350,40 @@ def main(config: Config) -> None:
     whole = through[through["status"] == TRAINED]
     ends = whole[whole["step"] == config.steps].reset_index(drop=True)
     predicted = predict_runs(config, look, ends)
-    tables = {"table": through, "predicted": predicted}
+    compared = compare_rows(ends, predicted, look.rare)
+    size = np.bincount(look.bins)
+    bins = pd.DataFrame({"tokens": size, "count": np.bincount(look.bins, text.counts) / size})
+    tables = {"table": through, "predicted": predicted, "compared": compared, "bins": bins}
     for name, table in tables.items():
         report.write_table(table, config.out, name)
-    print(time.perf_counter() - start)
+    stored = {name: report.read_table(config.out, name) for name in tables}
+    summary = summarise_rows(stored["compared"])
+    report.write_summary(summary, config.out)
+    draw(stored, config)
+    wall_time = time.perf_counter() - start
+    report.write_provenance(config.out, config, wall_time, {"text": text.digest})
+    rare = text.counts[look.rare]
+    print(
+        f"text: {text.files} files, {len(text.train)} tokens, V = {config.vocabulary}; "
+        f"{look.rare.sum()} rare tokens stand {rare.min()} to {rare.max()} times in it"
+    )
+    report.print_table(summary, "Rows of the head, seen and predicted")
+    said = verdict_on_rows(compared, ends, look.contexts.entropy)
+    report.write_atomically(config.out / "verdict.txt", lambda file: file.write_text(said + "\n"))
+    print(said)
+    print(f"{len(ends)} runs, {wall_time:.1f} s; results in {config.out}/")
+
+
+def draw(stored: dict[str, pd.DataFrame], config: Config) -> None:
+    """All figures, from the stored tables alone."""
+    through, predicted = stored["table"], stored["predicted"]
+    whole = through[through["status"] == TRAINED]
+    ends = whole[whole["step"] == config.steps]
+    for head, own in ends.groupby("head"):
+        beside = predicted[predicted["head"] == head]
+        figure = draw_rows(own, beside, stored["bins"]["count"].to_numpy())
+        report.save_figure(figure, config.out, f"rows-{head}")
+    report.save_figure(draw_courses(whole, predicted), config.out, "training")
 
 
 if __name__ == "__main__":

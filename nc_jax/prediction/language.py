@@ -1,6 +1,6 @@
 r"""Surrogates of a language model's head, solved and looked at as the head itself is.
 
-Two questions make four surrogates. What does the model know of the contexts?
+What does a surrogate know of the contexts?
 
 - *hard*: every place of the text is a sample of its next token, with a feature of its
   own: class sizes are token counts. Tokens of nearly equal counts share a group.
@@ -12,22 +12,21 @@ What does it know of the training?
 - *budgets*: the Layer-Peeled Model at the mean squared lengths that the trained network
   has: E_W of the head's centred rows, E_H averaged over next tokens (hard) or over
   clusters of contexts (soft).
-- *decay*: weight decay λ alone, nothing fitted. The last layer normalisation gives
-  h_i = γ∘x̂_i + β with ‖x̂_i‖² = p for every place i. If over the N places each coordinate
-  of x̂ has mean zero and mean square one, then Σ_i‖h_i‖² = N(‖γ‖² + ‖β‖²), so that the
-  decay (λ/2)(‖γ‖² + ‖β‖²) is the penalty (λ/2N) Σ_i‖h_i‖²: unconstrained features with
-  λ_W = λ and λ_H = λ/N, as for batch normalisation (README.md of this folder).
+- *decay*: weight decay λ alone. The last layer normalisation gives h_i = γ∘x̂_i + β with
+  ‖x̂_i‖² = p for every place i. *If* over the N places each coordinate of x̂ has mean zero
+  and mean square one, then Σ_i‖h_i‖² = N(‖γ‖² + ‖β‖²), and the decay of γ and β is the
+  penalty (λ/2N) Σ_i‖h_i‖²: unconstrained features with λ_W = λ and λ_H = λ/N, as for batch
+  normalisation (README.md of this folder).
+- *norm*: weight decay λ and the width p alone, with the layer normalisation kept as it is
+  (:mod:`nc_jax.prediction.normalised`); not convex, without a certificate.
 
-What fails: (1) Layer normalisation fixes the length of each x̂_i, not the moments of each
-coordinate. Σ_c γ_c² (1/N) Σ_i x̂_ic² is ‖γ‖² only if γ is constant or all coordinates have
-mean square one; ``norm_energy`` measures it. (2) With γ constant all features have the same
-length about β, so that the network cannot give to one context longer features than to
-another, which the surrogate does. (3) AdamW's decay is no penalty on the loss: its fixed
-point depends on the size of the gradients' moments. No *decay* surrogate is offered for it.
-(4) A tied head has a second task, as embedding, which no surrogate knows. (5) The hard
-model gives every place a feature of its own; the contexts of rare tokens are mostly
-contexts of other tokens too. (6) The width p is less than the number of tokens; the
-hard model has no such bound.
+What fails. Layer normalisation fixes the length of each x̂_i, not the moments of each
+coordinate: features of low rank cost less than *decay* says (``norm_energy`` measures it),
+which *norm* repairs. AdamW's decay is no penalty on the loss, and its fixed point depends
+on the sizes of the gradients: *decay* and *norm* do not apply. A tied head has a second
+task, as embedding, which no surrogate knows. The hard models give every place a feature
+of its own and know no width; in text the contexts of a rare token are mostly contexts
+of other tokens too. The soft ones know only the last token of a context.
 """
 
 import math
@@ -44,15 +43,17 @@ from nc_jax.metrics.tokens import (
     binned_rows,
     mean_cosine_of_rows,
     nearest_distances,
+    participation,
 )
+from nc_jax.prediction.normalised import solve_normalised
 from nc_jax.solvers import FactoredMultiStart, Solution, solve
 from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
 from nc_jax.surrogates.grouped import GroupLogits, data_loss
 from nc_jax.training.contexts import ContextRows
 
-TOKEN_SURROGATES = ("hard-budgets", "hard-decay", "soft-budgets", "soft-decay")
-# Residual, over the objective, at which a soft solve stops; its gap is reported.
-STATIONARITY = 1e-5
+TOKEN_SURROGATES = ("hard-budgets", "hard-decay", "soft-budgets", "soft-decay", "soft-norm")
+# Residual over the objective of a soft solve, which aims at a thousandth; its gap is reported.
+STATIONARITY = 3e-3
 
 
 class TokenTask(NamedTuple):
@@ -85,9 +86,10 @@ class TokenPrediction(NamedTuple):
     Attributes:
         norms: [V] lengths of its rows.
         binned: the rows in bins of frequency.
-        numbers: ``rare_cosine``, ``merged`` and ``rare_merged`` shares, ``loss``, ``objective``,
-            ``gap`` (an upper bound on the distance to the optimum), ``residual`` (NaN of a
-            hard model) and ``status``, an :class:`nc_jax.Status`.
+        numbers: ``rare_norm``, ``rare_cosine``, ``merged`` and ``rare_merged`` shares, ``loss``,
+            ``objective``, ``gap`` (an upper bound on the distance to the optimum; infinite
+            where there is none), ``residual`` and ``participation`` of the rows (NaN of a
+            hard model).
     """
 
     norms: np.ndarray
@@ -139,18 +141,19 @@ def predict_tokens(
     Args:
         surrogate: which.
         task: what is known before training.
-        weight_decay: λ > 0, for the *decay* surrogates; they know no other number.
+        weight_decay: λ > 0, for *decay* and *norm*; they know no other number.
         measured: E_W, E_H of :func:`nc_jax.training.text_measures.measure_text`, for the
             *budgets* surrogates.
 
     Raises:
-        ValueError: an unknown surrogate; *decay* without any, when there is no minimum.
+        ValueError: an unknown surrogate; *decay* or *norm* without any, when there is no
+            minimum.
     """
     if surrogate not in TOKEN_SURROGATES:
         known = ", ".join(TOKEN_SURROGATES)
         raise ValueError(f"surrogate must be one of {known}, got {surrogate!r}")
     target, source = surrogate.split("-")
-    if source == "decay" and not weight_decay > 0:
+    if source != "budgets" and not weight_decay > 0:
         raise ValueError(f"weight_decay must be positive for {surrogate}, got {weight_decay}")
     samples = float(task.counts.sum())
     if target == "hard":
@@ -160,6 +163,10 @@ def predict_tokens(
         else:
             model = LayerPeeled(sizes, measured["weight_energy"], measured["feature_energy"])
         return _of_groups(solve(model), task)
+    if source == "norm":
+        found = solve_normalised(task.contexts, task.width, weight_decay, task.iterations)
+        numbers = {"loss": found.loss, "objective": found.objective, "gap": math.inf}
+        return _of_rows(found.rows, numbers | {"residual": found.residual}, task)
     rows = task.contexts.counts
     options = {"loss": SoftTargets(task.contexts.targets), "dimension": _dimension(task)}
     if source == "decay":
@@ -167,7 +174,7 @@ def predict_tokens(
     else:
         energies = measured["weight_energy"], measured["context_energy"]
         model = LayerPeeled(rows, *energies, **options)
-    return _of_rows(model, task)
+    return _of_soft(model, task)
 
 
 def _dimension(task: TokenTask) -> int:
@@ -175,35 +182,37 @@ def _dimension(task: TokenTask) -> int:
     return max(task.width, min(task.contexts.targets.shape) - 1)
 
 
-def _of_rows(model: Any, task: TokenTask) -> TokenPrediction:
-    """A soft model, whose rows are few enough to be looked at one by one."""
+def _of_soft(model: Any, task: TokenTask) -> TokenPrediction:
+    """A soft model by the factored solver."""
     solver = FactoredMultiStart(
         restarts=1, max_iterations=task.iterations, stationarity=STATIONARITY
     )
     solution = solve(model, solver)
-    rows = np.asarray(solution.classifiers, np.float64)
-    rows = rows - rows.mean(axis=0)
-    merged = nearest_distances(rows) <= task.merged
-    logits = solution.sample_logits
-    losses = model.loss(logits, np.arange(len(task.contexts.counts)))
+    losses = model.loss(solution.sample_logits, np.arange(len(task.contexts.counts)))
     loss = float(np.asarray(model.sizes.class_weights) @ np.asarray(losses))
-    numbers = _numbers(solution, loss, merged, mean_cosine_of_rows(rows[task.rare]), task)
+    numbers = {"loss": loss, "objective": float(solution.objective), "gap": float(solution.gap)}
     numbers |= {"residual": float(solution.residual)}
+    return _of_rows(np.asarray(solution.classifiers), numbers, task)
+
+
+def _of_rows(rows: np.ndarray, numbers: dict[str, float], task: TokenTask) -> TokenPrediction:
+    """A head [V, p] whose rows are looked at one by one."""
+    rows = rows.astype(np.float64) - rows.mean(axis=0)
+    merged = nearest_distances(rows) <= task.merged
     norms = np.linalg.norm(rows, axis=1)
+    own = _of_rare(norms, merged, mean_cosine_of_rows(rows[task.rare]), task)
+    numbers = numbers | own | {"participation": participation(rows)}
     return TokenPrediction(norms, binned_rows(rows, task.bins, merged), numbers)
 
 
-def _numbers(
-    solution: Any, loss: float, merged: np.ndarray, cosine: float, task: TokenTask
+def _of_rare(
+    norms: np.ndarray, merged: np.ndarray, cosine: float, task: TokenTask
 ) -> dict[str, float]:
     return {
+        "rare_norm": float(np.mean(norms[task.rare])),
         "rare_cosine": cosine,
         "merged": float(np.mean(merged)),
         "rare_merged": float(np.mean(merged[task.rare])),
-        "loss": loss,
-        "objective": float(solution.objective),
-        "gap": float(solution.gap),
-        "status": int(solution.status),
     }
 
 
@@ -221,8 +230,15 @@ def _of_groups(solution: Solution, task: TokenTask) -> TokenPrediction:
         np.bincount(task.bins, merged) / size,
     )
     cosine = _cosine_of(member[task.rare], lengths, cosines)
-    numbers = _numbers(solution, _loss_of(solution), merged, cosine, task)
-    return TokenPrediction(lengths[member], binned, numbers | {"residual": math.nan})
+    numbers = {
+        "loss": _loss_of(solution),
+        "objective": float(solution.objective),
+        "gap": float(solution.gap),
+        "residual": math.nan,
+        "participation": math.nan,
+        **_of_rare(lengths[member], merged, cosine, task),
+    }
+    return TokenPrediction(lengths[member], binned, numbers)
 
 
 def _nearest_group(solution: Solution) -> np.ndarray:

@@ -11,9 +11,10 @@ RUN = ["optimiser", "head", "weight_decay"]
 # Colour, line and label of each surrogate.
 SURROGATES = {
     "hard-budgets": (PALETTE[1], "--", "hard targets, measured budgets"),
-    "hard-decay": (PALETTE[1], ":", "hard targets, weight decay alone"),
+    "hard-decay": (PALETTE[1], "-", "hard targets, weight decay alone"),
     "soft-budgets": (PALETTE[0], "--", "soft targets, measured budgets"),
     "soft-decay": (PALETTE[0], "-", "soft targets, weight decay alone"),
+    "soft-norm": (PALETTE[2], "-", "soft targets and layer normalisation, weight decay alone"),
 }
 ROWS = {
     "bin_norms": "length of\na token's row",
@@ -24,7 +25,7 @@ COURSES = {
     "rare_cosine": "mean cosine of\nrare tokens' rows",
     "rare_norm": "length of rare\ntokens' rows",
     "rare_merged": "share of rare\ntokens merged",
-    "test_rare_accuracy": "test accuracy where\nnext token is rare",
+    "train_rare_loss": "loss where next\ntoken is rare (nats)",
 }
 
 
@@ -58,7 +59,7 @@ def draw_rows(ends: Any, predicted: Any, frequency: Any) -> Figure:
     plain_ticks(axes[0, 0])
     for row, label in enumerate(ROWS.values()):
         axes[row, 0].set_ylabel(label, fontsize="small")
-    _legend(figure, axes)
+    _legend(figure, axes, 3)
     return figure
 
 
@@ -83,7 +84,7 @@ def draw_courses(through: Any, predicted: Any) -> Figure:
                 (predicted["optimiser"] == optimiser)
                 & (predicted["head"] == head)
                 & (predicted["weight_decay"] == decay)
-                & (predicted["surrogate"] == "soft-decay")
+                & (predicted["surrogate"] == "soft-norm")
             ]
             for row, name in enumerate(("rare_cosine", "rare_norm", "rare_merged")):
                 if len(told):
@@ -92,11 +93,13 @@ def draw_courses(through: Any, predicted: Any) -> Figure:
                     )
         axes[0, column].set_title(f"{optimiser}, {head} head")
         axes[0, column].set_xscale("log")
-        axes[-1, column].set_xlabel("step, from 1")
-    axes[0, 0].plot([], [], "*", color="0.4", label="soft targets, weight decay alone")
+        axes[-1, column].set_xlabel("step + 1")
+    axes[0, 0].plot(
+        [], [], "*", color="0.4", label="soft targets and layer normalisation, weight decay alone"
+    )
     for row, label in enumerate(COURSES.values()):
         axes[row, 0].set_ylabel(label, fontsize="small")
-    _legend(figure, axes)
+    _legend(figure, axes, 6)
     return figure
 
 
@@ -111,7 +114,7 @@ def _mean(table: Any, name: str) -> Any:
     return np.mean(values, axis=0) if values else None
 
 
-def _legend(figure: Figure, axes: Any) -> None:
+def _legend(figure: Figure, axes: Any, columns: int) -> None:
     """What any panel of the first row shows, once."""
     shown = {}
     for panel in axes[0]:
@@ -124,4 +127,4 @@ def _legend(figure: Figure, axes: Any) -> None:
                 [], [], handle.get_linestyle(), marker=handle.get_marker(),
                 color=handle.get_color(), ms=handle.get_markersize(), label=label,
             )  # fmt: skip
-    legend_outside(figure, axes[0, 0], columns=3)
+    legend_outside(figure, axes[0, 0], columns=columns)

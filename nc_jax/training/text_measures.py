@@ -60,14 +60,15 @@ def measure_text(trainer: TextTrainer, state: TextState, look: Looked) -> Measur
     """Measures a run; NaN where a measure does not exist.
 
     Returns:
-        Of the numbers, ``train_loss`` and ``test_loss`` in nats, ``…_accuracy`` and
-        ``…_rare_accuracy`` (where the next token is rare); ``weight_energy`` E_W, the mean
+        Of the numbers, ``train_loss`` and ``test_loss`` in nats and ``…_accuracy``, and
+        ``…_rare_loss`` and ``…_rare_accuracy`` where the next token is rare; ``weight_energy`` E_W, the mean
         squared length of the centred rows; ``feature_energy`` E_H, the mean over next
         tokens of the mean squared length of the features before them, and
         ``context_energy``, the mean over clusters of contexts; ``mean_feature``, the
         squared length of the mean feature; ``norm_energy`` ‖γ‖² + ‖β‖² of the last
         normalisation over the mean squared length of the features; ``balance``
-        N λ_W‖W‖² / (λ Σ‖h‖²), which is one at rest where features are priced by λ/N;
+        ‖W‖²/(‖γ‖² + ‖β‖²), which is one wherever an untied network is at rest under an L2
+        penalty on both, as W c and (γ, β)/c make the same logits;
         ``participation`` of the head; ``merged`` and ``rare_merged`` shares,
         ``rare_distance``, the median distance of a rare row to its nearest, over the
         longest row; ``rare_cosine``, mean over pairs of rare rows.
@@ -96,11 +97,13 @@ def measure_text(trainer: TextTrainer, state: TextState, look: Looked) -> Measur
 
 def _scores(part: str, made: TextOutputs, rare: np.ndarray) -> dict[str, float]:
     """Loss, and shares of right answers."""
-    of_rare = made.right[rare[made.following]]
+    chosen = rare[made.following]
+    some = bool(chosen.any())
     return {
         f"{part}_loss": float(np.mean(made.losses, dtype=np.float64)),
         f"{part}_accuracy": float(np.mean(made.right)),
-        f"{part}_rare_accuracy": float(np.mean(of_rare)) if len(of_rare) else float("nan"),
+        f"{part}_rare_loss": float(np.mean(made.losses[chosen])) if some else float("nan"),
+        f"{part}_rare_accuracy": float(np.mean(made.right[chosen])) if some else float("nan"),
     }
 
 
@@ -110,14 +113,14 @@ def _energies(
     """Mean squared lengths of the features, over next tokens, clusters, and places."""
     squares = np.sum(made.features.astype(np.float64) ** 2, axis=1)
     mean = float(np.mean(squares))
-    gain, offset = trainer.gain(state)
+    decayed = float(sum(np.sum(own.astype(np.float64) ** 2) for own in trainer.gain(state)))
     clusters = look.contexts.cluster[made.previous]
     return {
         "feature_energy": _mean_of_means(squares, made.following),
         "context_energy": _mean_of_means(squares, clusters),
         "mean_feature": float(np.sum(made.features.mean(0, dtype=np.float64) ** 2)),
-        "norm_energy": float(np.sum(gain**2) + np.sum(offset**2)) / mean,
-        "balance": float(weights) / mean,
+        "norm_energy": decayed / mean,
+        "balance": float(weights) / decayed if decayed > 0 else float("nan"),
     }
 
 

@@ -176,6 +176,8 @@ def decays_of(config: Config) -> list[tuple[str, float]]:
                 f"--weight-decays must be {known} with a number, as in sgd:0.001; got {choice!r}"
             )
         found.append((optimiser, decay))
+    if len(set(found)) < len(found):
+        raise ValueError(f"--weight-decays must be distinct, got {config.weight_decays}")
     return found
 
 
@@ -261,7 +263,7 @@ def _kept_of(config: Config, look: Looked, names: tuple[str, ...]) -> dict[str, 
     return own | {"text": look.text.digest, "tokens": [len(look.text.train), len(look.text.test)]}
 
 
-def train_runs(config: Config, look: Looked) -> pd.DataFrame:
+def train_runs(config: Config, look: Looked) -> Any:
     """One row for every run and moment."""
     shape = ("width", "attention_heads", "blocks", "context", "places", "measures")
     least = max(1, config.steps // 100)
@@ -291,13 +293,14 @@ def train_runs(config: Config, look: Looked) -> pd.DataFrame:
         return table.assign(**about)
 
     with report.points_bar(len(runs) * config.steps, "steps", "runs broke down") as watch:
+        # The first call tells what was done before.
         watch(0, 0)
         tables = [one(run, watch) for run in runs]
     table = pd.concat(tables, ignore_index=True)
     return table[[*RUN_KEYS, *table.columns.drop(RUN_KEYS)]]
 
 
-def predict_runs(config: Config, look: Looked, ends: pd.DataFrame) -> pd.DataFrame:
+def predict_runs(config: Config, look: Looked, ends: Any) -> pd.DataFrame:
     """One row for every run that was trained and every surrogate that exists for it."""
     task = TokenTask(
         look.text.counts.astype(float),
@@ -374,7 +377,7 @@ def main(config: Config) -> None:
     print(f"{len(ends)} runs, {wall_time:.1f} s; results in {config.out}/")
 
 
-def draw(stored: dict[str, pd.DataFrame], config: Config) -> None:
+def draw(stored: dict[str, Any], config: Config) -> None:
     """All figures, from the stored tables alone."""
     through, predicted = stored["table"], stored["predicted"]
     whole = through[through["status"] == TRAINED]

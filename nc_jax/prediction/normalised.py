@@ -106,12 +106,14 @@ def solve_normalised(
     point = unravel(minima.point[0])
     features = _features(point)
     loss = float(_loss(data, features, point["rows"]))
-    arrays = (point["rows"], features, point["gain"], point["offset"])
     return NormalisedHead(
-        *(np.asarray(array) for array in arrays),
-        loss,
-        float(minima.value[0]),
-        float(minima.residual[0]),
+        rows=np.asarray(point["rows"]),
+        features=np.asarray(features),
+        gain=np.asarray(point["gain"]),
+        offset=np.asarray(point["offset"]),
+        loss=loss,
+        objective=float(minima.value[0]),
+        residual=float(minima.residual[0]),
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 RUN_KEYS = ["optimiser", "head", "weight_decay", "seed"]
 
 
-def compare_rows(ends: pd.DataFrame, predicted: pd.DataFrame, rare: np.ndarray) -> pd.DataFrame:
+def compare_rows(ends: Any, predicted: Any, rare: np.ndarray) -> pd.DataFrame:
     """How far each surrogate is from each run, over tokens and over bins of frequency.
 
     Args:
@@ -27,12 +27,12 @@ def compare_rows(ends: pd.DataFrame, predicted: pd.DataFrame, rare: np.ndarray) 
     runs = {tuple(run[name] for name in RUN_KEYS): run for run in ends.to_dict("records")}
     for own in predicted.to_dict("records"):
         run: Any = runs[tuple(own[name] for name in RUN_KEYS)]
-        seen, told = (pd.Series(np.asarray(it["norms"], float)) for it in (run, own))
+        seen, told = (np.asarray(it["norms"], float) for it in (run, own))
         apart = np.abs(np.subtract(own["bin_cosines"], run["bin_cosines"]))
         row = {name: own[name] for name in [*RUN_KEYS, "surrogate"]}
         row |= {"norm_correlation": rank_correlation(seen, told)}
         row |= {"rare_norm_correlation": rank_correlation(seen[rare], told[rare])}
-        row |= {"norm_error": float((told - seen).abs().mean() / seen.mean())}
+        row |= {"norm_error": float(np.abs(told - seen).mean() / seen.mean())}
         row |= {"rare_norm_ratio": float(told[rare].mean() / seen[rare].mean())}
         row |= {"cosine_error": float(np.nanmean(apart)) if np.isfinite(apart).any() else np.nan}
         for name in ("rare_cosine", "rare_merged"):
@@ -42,14 +42,14 @@ def compare_rows(ends: pd.DataFrame, predicted: pd.DataFrame, rare: np.ndarray) 
     return pd.DataFrame(rows)
 
 
-def rank_correlation(one: pd.Series, other: pd.Series) -> float:
-    """Spearman's; NaN where either is constant."""
-    ranks = one.rank(), other.rank()
-    varies = all(float(own.std()) > 0 for own in ranks)
-    return float(ranks[0].corr(ranks[1])) if varies else math.nan
+def rank_correlation(one: Any, other: Any) -> float:
+    """Spearman's, of two vectors [M]; NaN where either is constant."""
+    ranks = [np.asarray(pd.Series(own).rank()) for own in (one, other)]
+    varies = all(np.ptp(own) > 0 for own in ranks)
+    return float(np.corrcoef(*ranks)[0, 1]) if varies else math.nan
 
 
-def summarise_rows(compared: pd.DataFrame) -> pd.DataFrame:
+def summarise_rows(compared: Any) -> pd.DataFrame:
     """What a reader wants of each run and surrogate; means over seeds."""
     keys = ["optimiser", "head", "weight_decay", "surrogate"]
     mean = compared.groupby(keys, sort=False).mean(numeric_only=True).reset_index()
@@ -70,7 +70,7 @@ def summarise_rows(compared: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def verdict_on_rows(compared: pd.DataFrame, ends: pd.DataFrame, entropy: float) -> str:
+def verdict_on_rows(compared: Any, ends: Any, entropy: float) -> str:
     """What the surrogates explain of rare tokens and what not, from the numbers alone.
 
     Args:
@@ -94,7 +94,7 @@ def verdict_on_rows(compared: pd.DataFrame, ends: pd.DataFrame, entropy: float) 
     return "\n\n".join(parts)
 
 
-def _seen(runs: pd.DataFrame) -> str:
+def _seen(runs: Any) -> str:
     """What happens to rare tokens."""
     each = [
         f"{own['rare_cosine'].mean():.2f} with {own['rare_merged'].mean():.0%} merged at weight "
@@ -108,7 +108,7 @@ def _seen(runs: pd.DataFrame) -> str:
     )
 
 
-def _explained(told: pd.DataFrame) -> str:
+def _explained(told: Any) -> str:
     """Which surrogate is nearest in cosines, in what, and how far the others are."""
     mean = told.groupby("surrogate").mean(numeric_only=True).sort_values("cosine_error")
     if not len(mean):
@@ -130,7 +130,7 @@ def _explained(told: pd.DataFrame) -> str:
     )
 
 
-def _rest(runs: pd.DataFrame, entropy: float) -> str:
+def _rest(runs: Any, entropy: float) -> str:
     """How far the runs are from what a surrogate assumes."""
     return (
         f"Not explained: |W|^2/(|gain|^2 + |offset|^2) is {runs['balance'].min():.2f} to "

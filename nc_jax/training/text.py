@@ -138,6 +138,10 @@ def _numbered(
         )
     known = sorted(frequency, key=lambda word: (-frequency[word], word))[: vocabulary - 1]
     number = {word: place for place, word in enumerate((UNKNOWN, *known))}
-    parts = [np.array([number.get(w, 0) for w in words], np.int32) for words in (train, test)]
-    counts = np.bincount(parts[0], minlength=vocabulary)
-    return Text(*parts, tuple(number), counts, files, digest)
+
+    def numbers_of(words: Sequence[str]) -> np.ndarray:
+        return np.array([number.get(word, 0) for word in words], np.int32)
+
+    tokens = numbers_of(train)
+    counts = np.bincount(tokens, minlength=vocabulary)
+    return Text(tokens, numbers_of(test), tuple(number), counts, files, digest)

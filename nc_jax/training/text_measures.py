@@ -61,17 +61,18 @@ def measure_text(trainer: TextTrainer, state: TextState, look: Looked) -> Measur
 
     Returns:
         Of the numbers, ``train_loss`` and ``test_loss`` in nats and ``…_accuracy``, and
-        ``…_rare_loss`` and ``…_rare_accuracy`` where the next token is rare; ``weight_energy`` E_W, the mean
-        squared length of the centred rows; ``feature_energy`` E_H, the mean over next
-        tokens of the mean squared length of the features before them, and
-        ``context_energy``, the mean over clusters of contexts; ``mean_feature``, the
-        squared length of the mean feature; ``norm_energy`` ‖γ‖² + ‖β‖² of the last
-        normalisation over the mean squared length of the features; ``balance``
-        ‖W‖²/(‖γ‖² + ‖β‖²), which is one wherever an untied network is at rest under an L2
-        penalty on both, as W c and (γ, β)/c make the same logits;
+        ``…_rare_loss`` and ``…_rare_accuracy`` where the next token is rare;
+        ``weight_energy`` E_W, the mean squared length of the centred rows;
+        ``feature_energy`` E_H, the mean over next tokens of the mean squared length of the
+        features before them, and ``context_energy``, the mean over clusters of contexts;
+        ``mean_feature``, the squared length of the mean feature; ``norm_energy``,
+        ‖γ‖² + ‖β‖² of the last normalisation over the mean squared length of the features;
+        ``balance`` ‖W‖²/(‖γ‖² + ‖β‖²), which is one wherever an untied network is at rest
+        under an L2 penalty on both, as W c and (γ, β)/c make the same logits;
         ``participation`` of the head; ``merged`` and ``rare_merged`` shares,
         ``rare_distance``, the median distance of a rare row to its nearest, over the
-        longest row; ``rare_cosine``, mean over pairs of rare rows.
+        longest row; ``rare_norm``, the mean length of rare rows, and ``rare_cosine``,
+        the mean over pairs of them.
     """
     rows = trainer.head(state).astype(np.float64)
     rows = rows - rows.mean(axis=0)

@@ -352,6 +352,8 @@ def main(config: Config) -> None:
     through = train_runs(config, look)
     whole = through[through["status"] == TRAINED]
     ends = whole[whole["step"] == config.steps].reset_index(drop=True)
+    if not len(ends):
+        raise ValueError("every run broke down: lower --sgd-rate or --adamw-rate")
     predicted = predict_runs(config, look, ends)
     compared = compare_rows(ends, predicted, look.rare)
     size = np.bincount(look.bins)
@@ -370,7 +372,7 @@ def main(config: Config) -> None:
         f"text: {text.files} files, {len(text.train)} tokens, V = {config.vocabulary}; "
         f"{look.rare.sum()} rare tokens stand {rare.min()} to {rare.max()} times in it"
     )
-    report.print_table(summary, "Rows of the head, seen and predicted")
+    report.print_table(summary, "Rows of the head, seen and predicted (rare: rare tokens)")
     said = verdict_on_rows(compared, ends, look.contexts.entropy)
     report.write_atomically(config.out / "verdict.txt", lambda file: file.write_text(said + "\n"))
     print(said)

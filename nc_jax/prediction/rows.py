@@ -8,6 +8,17 @@ import pandas as pd
 
 # What tells runs apart.
 RUN_KEYS = ["optimiser", "head", "weight_decay", "seed"]
+# Columns of a reader's table. Errors are means of |predicted − seen|: of lengths over the mean
+# length, of cosines over bins of frequency.
+COLUMNS = {
+    "norm_error": "error of lengths",
+    "cosine_error": "error of cosines",
+    "rare_norm_correlation": "rank correlation, rare lengths",
+    "seen_rare_cosine": "cosine of rare, seen",
+    "rare_cosine": "cosine of rare, predicted",
+    "seen_rare_merged": "rare merged, seen",
+    "rare_merged": "rare merged, predicted",
+}
 
 
 def compare_rows(ends: Any, predicted: Any, rare: np.ndarray) -> pd.DataFrame:
@@ -46,28 +57,22 @@ def rank_correlation(one: Any, other: Any) -> float:
     """Spearman's, of two vectors [M]; NaN where either is constant."""
     ranks = [np.asarray(pd.Series(own).rank()) for own in (one, other)]
     varies = all(np.ptp(own) > 0 for own in ranks)
-    return float(np.corrcoef(*ranks)[0, 1]) if varies else math.nan
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) if varies else math.nan
 
 
 def summarise_rows(compared: Any) -> pd.DataFrame:
     """What a reader wants of each run and surrogate; means over seeds."""
     keys = ["optimiser", "head", "weight_decay", "surrogate"]
     mean = compared.groupby(keys, sort=False).mean(numeric_only=True).reset_index()
-    runs = [f"{o}, {h}, {d:g}" for o, h, d in zip(*(mean[key] for key in keys[:3]), strict=True)]
-    shown = pd.DataFrame({"run (weight decay)": runs, "surrogate": mean["surrogate"]})
-    for name, title in (
-        ("norm_error", "error of lengths over mean length"),
-        ("cosine_error", "error of cosines, mean over bins"),
-        ("norm_correlation", "rank correlation, lengths"),
-        ("rare_norm_correlation", "same, rare tokens alone"),
-        ("rare_norm_ratio", "length of rare rows, predicted over seen"),
-        ("seen_rare_cosine", "cosine of rare rows, seen"),
-        ("rare_cosine", "cosine of rare rows, predicted"),
-        ("seen_rare_merged", "share of rare rows merged, seen"),
-        ("rare_merged", "share of rare rows merged, predicted"),
-    ):
-        shown[title] = mean[name].map(lambda x: "none" if math.isnan(x) else f"{x:.2f}")
+    shown = mean[keys].rename(columns={"weight_decay": "weight decay"})
+    for name, title in COLUMNS.items():
+        shown[title] = mean[name].map(_two_digits)
     return shown
+
+
+def _two_digits(x: float) -> str:
+    """Two digits, and no minus before a zero."""
+    return "none" if math.isnan(x) else f"{round(x, 2) + 0.0:.2f}"
 
 
 def verdict_on_rows(compared: Any, ends: Any, entropy: float) -> str:
@@ -119,13 +124,13 @@ def _explained(told: Any) -> str:
         for name, own in mean.iloc[1:].iterrows()
     ]
     rank = best["rare_norm_correlation"]
-    said = "has none" if math.isnan(rank) else f"is {rank:.2f}"
+
     return (
         f"Explained: {mean.index[0]} comes nearest in cosines; it is off by "
         f"{best['norm_error']:.0%} in lengths, {best['cosine_error']:.2f} in cosines of rows of "
         f"equal frequency, {best['of_cosine']:.2f} in the cosine of rare rows, and "
         f"{best['of_merged']:.2f} in their merged share; among rare tokens its rank correlation "
-        f"with the lengths seen {said}."
+        f"with the lengths seen is {_two_digits(rank)}."
         + (f" Others, lengths and cosines: {'; '.join(others)}." if others else "")
     )
 

@@ -8,6 +8,7 @@ of the training part are replaced by one, ``<unknown>``.
 """
 
 import hashlib
+import os
 import re
 import sysconfig
 from collections import Counter
@@ -110,11 +111,12 @@ def source_files(root: Path) -> list[Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    for path in root.rglob("*"):
-        folders = path.relative_to(root).parts
-        skipped = any(part in SKIPPED or part.startswith("test") for part in folders)
-        if path.suffix in SUFFIXES and not skipped and path.is_file():
-            yield path
+    for folder, below, files in os.walk(root):
+        # What is taken out here is not walked through.
+        below[:] = [name for name in below if name not in SKIPPED and not name.startswith("test")]
+        for name in files:
+            if name.endswith(SUFFIXES) and not name.startswith("test"):
+                yield Path(folder, name)
 
 
 def _mixed(name: str) -> tuple[bytes, str]:

@@ -128,7 +128,7 @@ class TextTrainer:
         self, state: TextState, seed: Array, numbers: Array, until: Array, total: Array
     ) -> TextState:
         """Steps up to ``until``; one whose loss is not finite is the last."""
-        transform, recipe = self.recipe.transform(numbers[1]), self.recipe
+        recipe = self.recipe
         key = jax.random.fold_in(jax.random.key(1), seed)
         window = jnp.arange(self.context + 1, dtype=jnp.int32)
 
@@ -143,7 +143,7 @@ class TextTrainer:
             first = jax.random.randint(own, (recipe.batch,), 0, last, jnp.int32)
             batch = self.tokens[first[:, None] + window[None]]
             loss, slopes = jax.value_and_grad(loss_of)(state.params, batch)
-            moves, memory = transform.update(slopes, state.memory, state.params)
+            moves, memory = recipe.moves(slopes, state.memory, state.params, numbers[1])
             rate = recipe.rate_at(state.step, total, numbers[0])
             params = jax.tree.map(lambda p, m: p - rate * m, state.params, moves)
             return TextState(params, memory, state.step + 1, loss)
@@ -197,4 +197,5 @@ class TextTrainer:
         logits, features = nnx.merge(self.graph, params, copy=True)(batch[:, :-1])
         following = batch[:, 1:]
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, following)
-        return features["features"], losses, jnp.argmax(logits, axis=-1) == following
+        largest = jnp.argmax(logits, axis=-1).astype(following.dtype)
+        return features["features"], losses, largest == following

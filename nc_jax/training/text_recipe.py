@@ -60,7 +60,7 @@ class TextRecipe:
             raise ValueError("steps and batch must be at least 1")
 
     def transform(self, decay: Any) -> optax.GradientTransformation:
-        """From gradients to steps of rate −1; ``decay`` may be traced."""
+        """From gradients to what is subtracted at rate one; ``decay`` may be traced."""
 
         def mask(params: Any) -> Any:
             return jax.tree_util.tree_map_with_path(
@@ -71,6 +71,12 @@ class TextRecipe:
         if self.optimiser == "sgd":
             return optax.chain(shrinking, optax.trace(self.momentum))
         return optax.chain(optax.scale_by_adam(*BETAS), shrinking)
+
+    def moves(self, slopes: Any, memory: Any, params: Any, decay: Any) -> tuple[Any, Any]:
+        """What is subtracted at rate one, and the optimiser's new memory."""
+        # Optax raises a float to an integer step.
+        with jax.numpy_dtype_promotion("standard"):
+            return self.transform(decay).update(slopes, memory, params)
 
     def rate_at(self, step: Array, total: Array, rate: Array) -> Array:
         """η of a step, counted from 0; all may be traced, in float32."""

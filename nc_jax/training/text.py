@@ -91,7 +91,7 @@ def load_text(vocabulary: int, train_tokens: int, test_tokens: int, folder: Any 
     for name, size in wanted.items():
         words[name] = words[name][:size]
         if len(words[name]) < 2:
-            raise ValueError(f"text folder {root} must hold two files of text or more")
+            raise ValueError(f"text folder (--text-dir) {root} must hold two files or more")
     return _numbered(words["train"], words["test"], vocabulary, read, digest.hexdigest())
 
 
@@ -103,10 +103,10 @@ def source_files(root: Path) -> list[Path]:
         ValueError: no file of text in it.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"text folder {root} does not exist")
+        raise FileNotFoundError(f"text folder (--text-dir) {root} does not exist")
     found = {path.relative_to(root).as_posix(): path for path in _walk(root)}
     if not found:
-        raise ValueError(f"text folder {root} holds no {' or '.join(SUFFIXES)} file")
+        raise ValueError(f"text folder (--text-dir) {root} holds no {' or '.join(SUFFIXES)} file")
     return [found[name] for name in sorted(found, key=_mixed)]
 
 

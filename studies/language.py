@@ -80,7 +80,7 @@ class Config:
     """Of SGD."""
     decayed: str = "all"
     """Whether weight decay acts on all parameters, or on the head and the norm before it."""
-    steps: int = 600
+    steps: int = 500
     """Of each run."""
     batch: int = 32
     """Windows of a step."""
@@ -102,7 +102,7 @@ class Config:
     """G, groups of tokens of nearly equal counts in the hard models, at most."""
     rows: int = 64
     """J, clusters of contexts in the soft models."""
-    iterations: int = 500
+    iterations: int = 400
     """Of a soft model's solver, at most."""
     out: Path = Path("results/language/quick")
     """Folder of the results."""

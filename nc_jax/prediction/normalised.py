@@ -15,8 +15,8 @@ concave in the diagonal m of HᵀH and so least in its eigenbasis. Hence
 
     (λ/2)‖γ‖² ≥ (λ/2p) ‖H‖_*²,    which is between (λ/2p)‖H‖² and (λ/2)‖H‖²:
 
-features of rank r cost r/p, or less, of what they cost behind a batch normalisation, and the more
-weight decay lowers the rank, the cheaper they get. Unconstrained features with
+features of rank r can cost as little as r/p of what they cost behind a batch normalisation, and
+the more weight decay lowers the rank, the cheaper they get. Unconstrained features with
 λ_H = λ/N charge the full price.
 """
 

@@ -136,7 +136,7 @@ def _numbered(
     if vocabulary > len(frequency):
         raise ValueError(
             f"vocabulary must be at most the {len(frequency)} different tokens of the training "
-            f"text, got {vocabulary}"
+            f"text (more with more train_tokens), got {vocabulary}"
         )
     known = sorted(frequency, key=lambda word: (-frequency[word], word))[: vocabulary - 1]
     number = {word: place for place, word in enumerate((UNKNOWN, *known))}

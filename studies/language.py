@@ -23,7 +23,9 @@ provenance.json holds a digest of the one that was read.
 import dataclasses
 import itertools
 import math
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,8 @@ from nc_jax.training.text_measures import Looked
 from nc_jax.training.text_recipe import DECAYED, OPTIMISERS, TextRecipe
 
 HEADS = ("untied", "tied")
+# Surrogates solved at a time, at most.
+SOLVES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,29 +314,33 @@ def predict_runs(config: Config, look: Looked, ends: Any) -> pd.DataFrame:
     )
     energies = ("weight_energy", "feature_energy", "context_energy")
 
+    def key_of(case: tuple[dict[str, Any], str]) -> dict[str, Any]:
+        run, surrogate = case
+        known = energies if surrogate.endswith("budgets") else ("weight_decay",)
+        key = _kept_of(config, look, ("width", "groups", "iterations"))
+        return key | {"surrogate": surrogate} | {name: float(run[name]) for name in known}
+
     def one(case: tuple[dict[str, Any], str]) -> pd.DataFrame:
         run, surrogate = case
-        decay = run["weight_decay"]
-        measured = {name: float(run[name]) for name in energies}
-        known = measured if surrogate.endswith("budgets") else {"decay": decay}
-        key = _kept_of(config, look, ("width", "groups", "iterations"))
-        key |= {"surrogate": surrogate} | known
 
         def make() -> pd.DataFrame:
-            return pd.DataFrame([as_row(predict_tokens(surrogate, task, decay, measured))])
+            found = predict_tokens(surrogate, task, run["weight_decay"], run)
+            return pd.DataFrame([as_row(found)])
 
-        table = kept(config.out / "runs", key, make)
         about = {name: run[name] for name in RUN_KEYS}
-        return table.assign(surrogate=surrogate, **about)
+        return kept(config.out / "runs", key_of(case), make).assign(surrogate=surrogate, **about)
 
-    runs: Any = ends.to_dict("records")
-    cases = [
+    cases: list[Any] = [
         (run, surrogate)
-        for run, surrogate in itertools.product(runs, config.surrogates)
+        for run, surrogate in itertools.product(ends.to_dict("records"), config.surrogates)
         if applies(surrogate, run["optimiser"], run["weight_decay"])
     ]
-    parts = report.map_with_bar(one, cases, "surrogates")
-    return pd.concat(parts, ignore_index=True)
+    # Runs of one weight decay share surrogates. A solve keeps one core busy.
+    different = {str(key_of(case)): case for case in cases}
+    with ThreadPoolExecutor(min(SOLVES, os.cpu_count() or 1)) as pool:
+        solved = [pool.submit(one, case) for case in different.values()]
+        report.map_with_bar(lambda future: future.result(), solved, "surrogates")
+    return pd.concat([one(case) for case in cases], ignore_index=True)
 
 
 def main(config: Config) -> None:

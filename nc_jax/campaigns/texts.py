@@ -64,8 +64,8 @@ def train_text(
     Returns:
         One row a moment: ``step``, ``status`` ('trained' or 'broke down'), ``loss``, the
         numbers of :func:`nc_jax.training.text_measures.measure_text`, and as lists
-        ``norms`` [V], ``bin_norms``, ``bin_cosines`` and ``bin_merged`` [B]. A run that broke
-        down ends with a row without measures.
+        ``bin_norms``, ``bin_cosines`` and ``bin_merged`` [B], and at the last step ``norms`` [V].
+        A run that broke down ends with a row without measures.
     """
     rows, before = [], 0
     for state in trainer.train(recipe, seed, moments):
@@ -73,6 +73,7 @@ def train_text(
         row: dict[str, Any] = {"step": step, "status": state.status, "loss": float(state.loss)}
         if not broken:
             row |= as_row(measure_text(trainer, state, look))
+            row["norms"] = row["norms"] if step == recipe.steps else None
         rows.append(row)
         watch((recipe.steps if broken else step) - before, int(broken))
         before = step

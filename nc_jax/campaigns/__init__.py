@@ -20,6 +20,7 @@ from nc_jax.campaigns.subsets import (
     majority_size_of,
     step_training,
 )
+from nc_jax.campaigns.texts import as_row, kept, train_text
 from nc_jax.campaigns.together import fastest_trainer
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Plan",
     "Training",
     "TrainingOptions",
+    "as_row",
     "balanced_training",
     "check_majority",
     "check_options",
@@ -35,6 +37,7 @@ __all__ = [
     "digests_of",
     "ends_of",
     "fastest_trainer",
+    "kept",
     "load_splits",
     "majority_size_of",
     "measure_collapse",
@@ -47,4 +50,5 @@ __all__ = [
     "train_all",
     "train_chains",
     "train_plans",
+    "train_text",
 ]

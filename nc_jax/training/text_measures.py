@@ -1,0 +1,131 @@
+"""What is measured of a language model in training: its head's rows, budgets, accuracies.
+
+A row that is added to all rows of the head changes no probability, so rows are taken
+about their mean, as a surrogate's optimum has them. Features are not centred: without a
+bias of the head their mean is what tells frequent tokens from rare ones.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nc_jax.metrics.tokens import (
+    BinnedRows,
+    binned_rows,
+    mean_cosine_of_rows,
+    nearest_distances,
+    participation,
+)
+from nc_jax.training.contexts import ContextRows
+from nc_jax.training.text import Text
+from nc_jax.training.text_loop import TextOutputs, TextState, TextTrainer
+
+
+class Looked(NamedTuple):
+    """How a language model is measured.
+
+    Attributes:
+        text: that it is trained on.
+        contexts: clusters of its contexts.
+        bins: [V] of frequency.
+        rare: [V] booleans, the rare tokens.
+        merged: distance to the nearest row, over the longest row, up to which a row counts
+            as merged with it.
+        places: of the training and of the test text, at most.
+    """
+
+    text: Text
+    contexts: ContextRows
+    bins: np.ndarray
+    rare: np.ndarray
+    merged: float
+    places: int
+
+
+class MeasuredText(NamedTuple):
+    """A language model at one moment.
+
+    Attributes:
+        numbers: named scalars.
+        norms: [V] lengths of the head's rows about their mean.
+        binned: the rows in bins of frequency.
+    """
+
+    numbers: dict[str, float]
+    norms: np.ndarray
+    binned: BinnedRows
+
+
+def measure_text(trainer: TextTrainer, state: TextState, look: Looked) -> MeasuredText:
+    """Measures a run; NaN where a measure does not exist.
+
+    Returns:
+        Of the numbers, ``train_loss`` and ``test_loss`` in nats and ``…_accuracy``, and
+        ``…_rare_loss`` and ``…_rare_accuracy`` where the next token is rare;
+        ``weight_energy`` E_W, the mean squared length of the centred rows;
+        ``feature_energy`` E_H, the mean over next tokens of the mean squared length of the
+        features before them, and ``context_energy``, the mean over clusters of contexts;
+        ``mean_feature``, the squared length of the mean feature; ``norm_energy``,
+        ‖γ‖² + ‖β‖² of the last normalisation over the mean squared length of the features;
+        ``balance`` ‖W‖²/(‖γ‖² + ‖β‖²), which is one wherever an untied network is at rest
+        under an L2 penalty on both, as W c and (γ, β)/c make the same logits;
+        ``participation`` of the head; ``merged`` and ``rare_merged`` shares,
+        ``rare_distance``, the median distance of a rare row to its nearest, over the
+        longest row; ``rare_norm``, the mean length of rare rows, and ``rare_cosine``,
+        the mean over pairs of them.
+    """
+    rows = trainer.head(state).astype(np.float64)
+    rows = rows - rows.mean(axis=0)
+    nearest = nearest_distances(rows)
+    merged = nearest <= look.merged
+    numbers = {
+        "weight_energy": float(np.mean(np.sum(rows**2, axis=1))),
+        "participation": participation(rows),
+        "merged": float(np.mean(merged)),
+        "rare_merged": float(np.mean(merged[look.rare])),
+        "rare_distance": float(np.median(nearest[look.rare])),
+        "rare_norm": float(np.mean(np.linalg.norm(rows[look.rare], axis=1))),
+        "rare_cosine": mean_cosine_of_rows(rows[look.rare]),
+    }
+    for part in ("train", "test"):
+        made = trainer.outputs(state, getattr(look.text, part), look.places)
+        numbers |= _scores(part, made, look.rare)
+        if part == "train":
+            numbers |= _energies(trainer, state, made, look, np.sum(rows**2))
+    norms = np.linalg.norm(rows, axis=1)
+    return MeasuredText(numbers, norms, binned_rows(rows, look.bins, merged))
+
+
+def _scores(part: str, made: TextOutputs, rare: np.ndarray) -> dict[str, float]:
+    """Loss, and shares of right answers."""
+    chosen = rare[made.following]
+    some = bool(chosen.any())
+    return {
+        f"{part}_loss": float(np.mean(made.losses, dtype=np.float64)),
+        f"{part}_accuracy": float(np.mean(made.right)),
+        f"{part}_rare_loss": float(np.mean(made.losses[chosen])) if some else float("nan"),
+        f"{part}_rare_accuracy": float(np.mean(made.right[chosen])) if some else float("nan"),
+    }
+
+
+def _energies(
+    trainer: TextTrainer, state: TextState, made: TextOutputs, look: Looked, weights: float
+) -> dict[str, float]:
+    """Mean squared lengths of the features, over next tokens, clusters, and places."""
+    squares = np.sum(made.features.astype(np.float64) ** 2, axis=1)
+    mean = float(np.mean(squares))
+    decayed = float(sum(np.sum(own.astype(np.float64) ** 2) for own in trainer.gain(state)))
+    clusters = look.contexts.cluster[made.previous]
+    return {
+        "feature_energy": _mean_of_means(squares, made.following),
+        "context_energy": _mean_of_means(squares, clusters),
+        "mean_feature": float(np.sum(made.features.mean(0, dtype=np.float64) ** 2)),
+        "norm_energy": decayed / mean,
+        "balance": float(weights) / decayed if decayed > 0 else float("nan"),
+    }
+
+
+def _mean_of_means(values: np.ndarray, labels: Any) -> float:
+    """Mean over the labels that are there of the mean value of each."""
+    count, total = np.bincount(labels), np.bincount(labels, values)
+    return float(np.mean(total[count > 0] / count[count > 0]))

@@ -1,0 +1,399 @@
+"""What becomes of rare tokens in the head of a language model, and what predicts it?
+
+A small causal transformer learns to predict the next token of Python's own standard
+library (or of the files in --text-dir); nothing is downloaded. Against how frequent a
+token is stand the length of its row in the head, the mean cosine of rows of equal
+frequency, and the share of rows that have merged with another: at the end of training
+beside surrogates, and through training for several weight decays.
+
+Surrogates take every place as a sample of its next token (hard targets), or every
+cluster of contexts with the same last token as a sample with a distribution over next
+tokens (soft targets); at the budgets that the trained network has, or from the weight
+decay alone. AdamW has no prediction from weight decay: there it is no penalty.
+
+    python studies/language.py
+    python studies/language.py --vocabulary 1000 --weight-decays sgd:0.002 adamw:0.1 --heads untied
+    python studies/language.py --preset cpu
+
+The default takes about three minutes on two cores, 'cpu' an hour or two; both go on
+where they were stopped. 'paper' is for a GPU. Texts differ between versions of Python:
+provenance.json holds a digest of the one that was read.
+"""
+
+import dataclasses
+import itertools
+import math
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from nc_jax import report
+from nc_jax.campaigns import as_row, kept, train_text
+from nc_jax.metrics.tokens import frequency_bins
+from nc_jax.networks import Transformer
+from nc_jax.prediction.language import TOKEN_SURROGATES, TokenTask, predict_tokens
+from nc_jax.prediction.rows import RUN_KEYS, compare_rows, summarise_rows, verdict_on_rows
+from nc_jax.report.language import draw_courses, draw_rows
+from nc_jax.training.contexts import context_rows
+from nc_jax.training.text import Text, load_text
+from nc_jax.training.text_loop import BROKEN, TRAINED, TextTrainer
+from nc_jax.training.text_measures import Looked
+from nc_jax.training.text_recipe import DECAYED, OPTIMISERS, TextRecipe
+
+HEADS = ("untied", "tied")
+# Surrogates solved at a time, at most.
+SOLVES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to read, what to train, and what to solve."""
+
+    text_dir: Path | None = None
+    """Folder with .py or .txt files; by default Python's standard library is read."""
+    train_tokens: int = 200_000
+    """Of the training text, at most."""
+    test_tokens: int = 30_000
+    """Of files that are held out, at most."""
+    vocabulary: int = 2000
+    """V, tokens that are told apart; all others are one."""
+    width: int = 64
+    """p, length of the features."""
+    attention_heads: int = 4
+    """Heads of attention in a block."""
+    blocks: int = 1
+    """Blocks of the transformer."""
+    context: int = 32
+    """Tokens that the network sees at once."""
+    heads: tuple[str, ...] = HEADS
+    """Whether the head is a matrix of its own (untied) or the embedding (tied)."""
+    weight_decays: tuple[str, ...] = ("sgd:0.001", "sgd:0.003", "sgd:0.01", "adamw:0.1")
+    """λ of each optimiser: sgd, where it is a penalty in the gradient, or adamw."""
+    sgd_rate: float = 0.5
+    """Highest learning rate of SGD."""
+    adamw_rate: float = 0.003
+    """Highest learning rate of AdamW."""
+    momentum: float = 0.9
+    """Of SGD."""
+    decayed: str = "all"
+    """Whether weight decay acts on all parameters, or on the head and the norm before it."""
+    steps: int = 500
+    """Of each run."""
+    batch: int = 32
+    """Windows of a step."""
+    seeds: tuple[int, ...] = (0,)
+    """Of weights and windows; one run each."""
+    measures: int = 6
+    """How often a run is measured after its start, the last time at its end."""
+    places: int = 20_000
+    """Places of the training and of the test text that a run is measured on, at most."""
+    bins: int = 8
+    """Bins of frequency, at equal ratios."""
+    rare: float = 0.25
+    """Share of the vocabulary, the least frequent tokens, that counts as rare."""
+    merged: float = 0.02
+    """Rows nearer than this share of the longest row's length count as merged."""
+    surrogates: tuple[str, ...] = TOKEN_SURROGATES
+    """Which models to lay beside the runs."""
+    groups: int = 60
+    """G, groups of tokens of nearly equal counts in the hard models, at most."""
+    rows: int = 64
+    """J, clusters of contexts in the soft models."""
+    iterations: int = 400
+    """Of a soft model's solver, at most."""
+    out: Path = Path("results/language/quick")
+    """Folder of the results."""
+
+
+PRESETS = {
+    "quick": Config(),
+    "cpu": Config(
+        train_tokens=1_000_000,
+        test_tokens=100_000,
+        vocabulary=4000,
+        width=96,
+        blocks=2,
+        context=64,
+        weight_decays=("sgd:0.0003", "sgd:0.001", "sgd:0.003", "sgd:0.01", "adamw:0.1"),
+        steps=3000,
+        measures=8,
+        places=40_000,
+        rows=97,
+        iterations=1500,
+        out=Path("results/language/cpu"),
+    ),
+    "paper": Config(
+        train_tokens=2_500_000,
+        test_tokens=200_000,
+        vocabulary=8000,
+        width=256,
+        attention_heads=8,
+        blocks=2,
+        context=128,
+        weight_decays=("sgd:0.0001", "sgd:0.0003", "sgd:0.001", "sgd:0.003", "adamw:0.1"),
+        steps=40_000,
+        batch=64,
+        seeds=(0, 1, 2),
+        measures=12,
+        places=100_000,
+        bins=12,
+        rows=257,
+        iterations=5000,
+        out=Path("results/language/paper"),
+    ),
+}
+
+
+def decays_of(config: Config) -> list[tuple[str, float]]:
+    """Optimiser and λ of each choice; ValueError for one that is none."""
+    found = []
+    for choice in config.weight_decays:
+        optimiser, _, number = choice.partition(":")
+        try:
+            decay = float(number)
+        except ValueError:
+            decay = math.nan
+        if optimiser not in OPTIMISERS or not 0 <= decay < math.inf:
+            known = " or ".join(OPTIMISERS)
+            raise ValueError(
+                f"--weight-decays must be {known} with a number, as in sgd:0.001; got {choice!r}"
+            )
+        found.append((optimiser, decay))
+    if len(set(found)) < len(found):
+        raise ValueError(f"--weight-decays must be distinct, got {config.weight_decays}")
+    return found
+
+
+def check(config: Config) -> None:
+    """Raises ValueError naming the option that makes no sense."""
+    for name in ("heads", "weight_decays", "seeds", "surrogates"):
+        values = getattr(config, name)
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"{_flag(name)} must be distinct values, got {values}")
+    least = {"vocabulary": 3, "rows": 2, "train_tokens": 2, "test_tokens": 2, "context": 2}
+    counts = ["width", "attention_heads", "blocks", "steps", "batch", "measures", "places", "bins"]
+    for name in [*least, *counts, "groups", "iterations"]:
+        if getattr(config, name) < least.get(name, 1):
+            raise ValueError(f"{_flag(name)} must be at least {least.get(name, 1)}")
+    for name in ("sgd_rate", "adamw_rate"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise ValueError(f"{_flag(name)} must be positive and finite")
+    for name in ("rare", "merged"):
+        if not 0 < getattr(config, name) < 1:
+            raise ValueError(f"{_flag(name)} must lie between 0 and 1, got {getattr(config, name)}")
+    if not 0 <= config.momentum < 1:
+        raise ValueError(f"--momentum must be from 0 to below 1, got {config.momentum}")
+    for name, known in (("heads", HEADS), ("surrogates", TOKEN_SURROGATES)):
+        if not set(getattr(config, name)) <= set(known):
+            raise ValueError(f"{_flag(name)} must be of {', '.join(known)}")
+    if config.decayed not in DECAYED:
+        raise ValueError(f"--decayed must be one of {', '.join(DECAYED)}, got {config.decayed!r}")
+    if config.width % config.attention_heads:
+        raise ValueError(f"--width must be a multiple of --attention-heads, got {config.width}")
+    if min(config.train_tokens, config.test_tokens) < config.context + 2:
+        raise ValueError("--train-tokens and --test-tokens must be more than --context + 1")
+    if config.rows > config.vocabulary:
+        raise ValueError(f"--rows must be at most --vocabulary, got {config.rows}")
+    if min(config.seeds) < 0:
+        raise ValueError(f"--seeds must be zero or positive, got {config.seeds}")
+    for optimiser, decay in decays_of(config):
+        if not any(applies(surrogate, optimiser, decay) for surrogate in config.surrogates):
+            raise ValueError(
+                f"--surrogates must hold one with measured budgets for {optimiser}:{decay:g}; from "
+                "weight decay alone only runs of sgd with a positive one are predicted"
+            )
+
+
+def applies(surrogate: str, optimiser: str, decay: float) -> bool:
+    """Whether there is such a surrogate: from weight decay only where that is a penalty."""
+    return surrogate.endswith("budgets") or (optimiser == "sgd" and decay > 0)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def look_at(config: Config, text: Text) -> Looked:
+    """Bins, rare tokens and clusters of contexts."""
+    rare = np.zeros(config.vocabulary, bool)
+    number = math.ceil(config.rare * config.vocabulary)
+    rare[np.argsort(text.counts, kind="stable")[:number]] = True
+    contexts = context_rows(text.train, config.vocabulary, config.rows)
+    bins = frequency_bins(text.counts, config.bins)
+    return Looked(text, contexts, bins, rare, config.merged, config.places)
+
+
+def recipe_of(config: Config, optimiser: str, decay: float) -> TextRecipe:
+    """How a run is trained."""
+    rate = config.sgd_rate if optimiser == "sgd" else config.adamw_rate
+    return TextRecipe(
+        optimiser,
+        rate,
+        decay,
+        config.decayed,
+        config.momentum,
+        config.steps,
+        batch=config.batch,
+    )
+
+
+def _build(config: Config, head: str, key: Any) -> Transformer:
+    return Transformer(
+        config.vocabulary,
+        config.width,
+        config.attention_heads,
+        config.blocks,
+        config.context,
+        key,
+        tied=head == "tied",
+    )
+
+
+def _kept_of(config: Config, look: Looked, names: tuple[str, ...]) -> dict[str, Any]:
+    """What tables depend on, for their digest."""
+    measured = ("vocabulary", "bins", "rare", "merged", "rows")
+    own = {name: getattr(config, name) for name in (*measured, *names)}
+    return own | {"text": look.text.digest, "tokens": [len(look.text.train), len(look.text.test)]}
+
+
+def train_runs(config: Config, look: Looked) -> Any:
+    """One row for every run and moment."""
+    shape = ("width", "attention_heads", "blocks", "context", "places", "measures")
+    least = max(1, config.steps // 100)
+    moments = np.unique(np.geomspace(least, config.steps, config.measures).round().astype(int))
+    trainers: dict[tuple[str, str], TextTrainer] = {}
+    runs = list(itertools.product(decays_of(config), config.heads, config.seeds))
+
+    def one(run: Any, watch: Any) -> pd.DataFrame:
+        (optimiser, decay), head, seed = run
+        recipe = recipe_of(config, optimiser, decay)
+        about = dict(zip(RUN_KEYS, (optimiser, head, decay, seed), strict=True))
+        key = _kept_of(config, look, shape) | about | dataclasses.asdict(recipe)
+        trained = False
+
+        def make() -> pd.DataFrame:
+            nonlocal trained
+            trained = True
+            place = (optimiser, head)
+            if place not in trainers:
+                build = partial(_build, config, head)
+                trainers[place] = TextTrainer(build, look.text.train, recipe)
+            return train_text(trainers[place], recipe, seed, moments.tolist(), look, watch)
+
+        table = kept(config.out / "runs", key, make)
+        if not trained:
+            watch(config.steps, 0)
+        return table.assign(**about)
+
+    with report.points_bar(len(runs) * config.steps, "steps", "runs broke down") as watch:
+        # The first call tells what was done before.
+        watch(0, 0)
+        tables = [one(run, watch) for run in runs]
+    table = pd.concat(tables, ignore_index=True)
+    return table[[*RUN_KEYS, *table.columns.drop(RUN_KEYS)]]
+
+
+def predict_runs(config: Config, look: Looked, ends: Any) -> pd.DataFrame:
+    """One row for every run that was trained and every surrogate that exists for it."""
+    task = TokenTask(
+        look.text.counts.astype(float),
+        look.contexts,
+        config.width,
+        look.bins,
+        look.rare,
+        config.merged,
+        config.groups,
+        config.iterations,
+    )
+    energies = ("weight_energy", "feature_energy", "context_energy")
+
+    def key_of(case: tuple[dict[str, Any], str]) -> dict[str, Any]:
+        run, surrogate = case
+        known = energies if surrogate.endswith("budgets") else ("weight_decay",)
+        key = _kept_of(config, look, ("width", "groups", "iterations"))
+        return key | {"surrogate": surrogate} | {name: float(run[name]) for name in known}
+
+    def one(case: tuple[dict[str, Any], str]) -> pd.DataFrame:
+        run, surrogate = case
+
+        def make() -> pd.DataFrame:
+            found = predict_tokens(surrogate, task, run["weight_decay"], run)
+            return pd.DataFrame([as_row(found)])
+
+        about = {name: run[name] for name in RUN_KEYS}
+        return kept(config.out / "runs", key_of(case), make).assign(surrogate=surrogate, **about)
+
+    cases: list[Any] = [
+        (run, surrogate)
+        for run, surrogate in itertools.product(ends.to_dict("records"), config.surrogates)
+        if applies(surrogate, run["optimiser"], run["weight_decay"])
+    ]
+    # Runs of one weight decay share surrogates. A solve keeps one core busy.
+    different = {str(key_of(case)): case for case in cases}
+    with ThreadPoolExecutor(min(SOLVES, os.cpu_count() or 1)) as pool:
+        solved = [pool.submit(one, case) for case in different.values()]
+        report.map_with_bar(lambda future: future.result(), solved, "surrogates")
+    return pd.concat([one(case) for case in cases], ignore_index=True)
+
+
+def main(config: Config) -> None:
+    """Trains, solves, stores, and draws from what was stored."""
+    start = time.perf_counter()
+    check(config)
+    report.prepare_folder(config.out)
+    jax.config.update("jax_enable_x64", True)
+    text = load_text(config.vocabulary, config.train_tokens, config.test_tokens, config.text_dir)
+    look = look_at(config, text)
+    through = train_runs(config, look)
+    whole = through[through["status"] == TRAINED]
+    ends = whole[whole["step"] == config.steps].reset_index(drop=True)
+    if not len(ends):
+        raise ValueError("every run broke down: lower --sgd-rate or --adamw-rate")
+    predicted = predict_runs(config, look, ends)
+    compared = compare_rows(ends, predicted, look.rare)
+    size = np.bincount(look.bins)
+    bins = pd.DataFrame({"tokens": size, "count": np.bincount(look.bins, text.counts) / size})
+    tables = {"table": through, "predicted": predicted, "compared": compared, "bins": bins}
+    for name, table in tables.items():
+        report.write_table(table, config.out, name)
+    stored = {name: report.read_table(config.out, name) for name in tables}
+    summary = summarise_rows(stored["compared"])
+    report.write_summary(summary, config.out)
+    draw(stored, config)
+    wall_time = time.perf_counter() - start
+    report.write_provenance(config.out, config, wall_time, {"text": text.digest})
+    rare = text.counts[look.rare]
+    print(
+        f"text: {text.files} files, {len(text.train)} tokens, V = {config.vocabulary}; "
+        f"{look.rare.sum()} rare tokens stand {rare.min()} to {rare.max()} times in it"
+    )
+    report.print_table(summary, "Rows of the head, seen and predicted (rare: rare tokens)")
+    said = verdict_on_rows(compared, ends, look.contexts.entropy)
+    report.write_atomically(config.out / "verdict.txt", lambda file: file.write_text(said + "\n"))
+    print(said)
+    for _, run in through[through["status"] == BROKEN].iterrows():
+        print(f"broke down in step {run['step']}: {', '.join(str(run[name]) for name in RUN_KEYS)}")
+    print(f"{len(ends)} runs, {wall_time:.1f} s; results in {config.out}/")
+
+
+def draw(stored: dict[str, Any], config: Config) -> None:
+    """All figures, from the stored tables alone."""
+    through, predicted = stored["table"], stored["predicted"]
+    whole = through[through["status"] == TRAINED]
+    ends = whole[whole["step"] == config.steps]
+    for head, own in ends.groupby("head"):
+        beside = predicted[predicted["head"] == head]
+        figure = draw_rows(own, beside, stored["bins"]["count"].to_numpy())
+        report.save_figure(figure, config.out, f"rows-{head}")
+    report.save_figure(draw_courses(whole, predicted), config.out, "training")
+
+
+if __name__ == "__main__":
+    report.run_command(PRESETS, main, __doc__ or "")

@@ -92,7 +92,7 @@ class FactoredQuasiNewton:
         tolerance: Any = None,
         max_iterations: int = 5000,
         check_every: int = 20,
-        memory: int = 10,
+        memory: int = 6,
         order: tuple[int, ...] | None = None,
     ):
         set_fields(

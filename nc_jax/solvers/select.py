@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from threadpoolctl import threadpool_limits
 
 from nc_jax.checks import is_concrete, require_count
 from nc_jax.losses import MeanSquaredError, own_axes
@@ -157,7 +158,7 @@ def solve_batch(
         # Lanes that need different numbers of steps do not wait for each other one by one.
         cores = min(os.cpu_count() or 1, lanes)
         solved = _in_parts(
-            lambda own, key: _solve_lanes(own, solver, key, 1), lane_models, keys, cores
+            lambda own, key: _solve_lanes(own, solver, key, None), lane_models, keys, cores
         )
     else:
         single: Any = model
@@ -220,7 +221,8 @@ def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int)
     def solve_part(part: tuple[Any, Any]) -> Any:
         return jax.block_until_ready(solved_by(*part))
 
-    with ThreadPoolExecutor(parts) as pool:
+    # LAPACK's own threads, which wait by spinning, would take the cores from each other.
+    with threadpool_limits(1), ThreadPoolExecutor(parts) as pool:
         solved = list(pool.map(solve_part, shares))
     return jax.tree.map(lambda *own: jnp.concatenate(own)[:lanes], *solved)
 
@@ -248,7 +250,7 @@ def _solve_multilayer(
 
 @partial(jax.jit, static_argnames="batch_size")
 def _solve_lanes(
-    models: TopLayersModel, solver: Solver, keys: Array | None, batch_size: int
+    models: TopLayersModel, solver: Solver, keys: Array | None, batch_size: int | None
 ) -> Solution:
     def lane(model_and_key: tuple[TopLayersModel, Array | None]) -> Solution:
         return solver(model_and_key[0], key=model_and_key[1])

@@ -228,7 +228,9 @@ def merge_sizes(sizes: Any, tolerance: float = 0.01) -> ClassSizes:
 
     A vocabulary has many thousands of classes and some hundreds of sizes worth telling
     apart. Solutions certify the classes as they are: their gap holds what merging costs,
-    which is of the order of the squared tolerance.
+    of the order of the squared tolerance for classes that are learnt and of the
+    tolerance, times their share of the samples, for those that are not. Their status
+    tells how the merged program was solved.
 
     Args:
         sizes: [K] positive numbers.

@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nc_jax.geometry import ClassSizes
+from nc_jax.geometry import ClassSizes, merge_sizes
 from nc_jax.losses import SoftTargets
 from nc_jax.metrics.tokens import (
     BinnedRows,
@@ -100,8 +100,7 @@ class TokenPrediction(NamedTuple):
 def merged_sizes(counts: Any, groups: int) -> ClassSizes:
     """Class sizes in at most so many groups, of the least tolerance that allows it.
 
-    Sizes within a group differ by a factor 1 + t at most; each is replaced by the group's
-    mean, which keeps the number of samples.
+    See :func:`nc_jax.merge_sizes`: the gap of a solution holds for the tokens as they are.
 
     Raises:
         ValueError: no group.
@@ -109,28 +108,15 @@ def merged_sizes(counts: Any, groups: int) -> ClassSizes:
     counts = np.asarray(counts, float)
     if groups < 1:
         raise ValueError(f"groups must be at least 1, got {groups}")
-    low, high = 0.0, math.log(counts.max() / counts.min()) + 1e-9
-    if _membership(counts, low).max() < groups:
-        high = low
+    low, high = 0.0, counts.max() / counts.min()
+    exact = merge_sizes(counts, 0.0)
+    if exact.num_groups <= groups:
+        return exact
     for _ in range(40):
         middle = (low + high) / 2
-        fits = _membership(counts, middle).max() < groups
+        fits = merge_sizes(counts, middle).num_groups <= groups
         low, high = (low, middle) if fits else (middle, high)
-    membership = _membership(counts, high)
-    sizes = np.bincount(membership, counts) / np.bincount(membership)
-    return ClassSizes(sizes, tuple(membership.tolist()))
-
-
-def _membership(counts: np.ndarray, log_tolerance: float) -> np.ndarray:
-    """The group [V] of each token, groups filled from the largest count down."""
-    order = np.argsort(-counts, kind="stable")
-    logs = np.log(counts[order])
-    found, group, first = np.empty(len(counts), int), -1, math.inf
-    for place, own in zip(order, logs, strict=True):
-        if first - own > log_tolerance + 1e-12:
-            group, first = group + 1, own
-        found[place] = group
-    return found
+    return merge_sizes(counts, high)
 
 
 def predict_tokens(
@@ -168,18 +154,13 @@ def predict_tokens(
         numbers = {"loss": found.loss, "objective": found.objective, "gap": math.inf}
         return _of_rows(found.rows, numbers | {"residual": found.residual}, task)
     rows = task.contexts.counts
-    options = {"loss": SoftTargets(task.contexts.targets), "dimension": _dimension(task)}
+    options = {"loss": SoftTargets(task.contexts.targets), "dimension": task.width}
     if source == "decay":
         model = UnconstrainedFeatures(rows, weight_decay, weight_decay / rows.sum(), **options)
     else:
         energies = measured["weight_energy"], measured["context_energy"]
         model = LayerPeeled(rows, *energies, **options)
     return _of_soft(model, task)
-
-
-def _dimension(task: TokenTask) -> int:
-    """The network's width, or the least with which no rank is excluded."""
-    return max(task.width, min(task.contexts.targets.shape) - 1)
 
 
 def _of_soft(model: Any, task: TokenTask) -> TokenPrediction:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nc_jax.immutable import with_fields
 from nc_jax.solvers.certificates import Certificate, certify, certify_with, within_slopes
 from nc_jax.solvers.duals import merged_bound
 from nc_jax.solvers.implicit import differentiable
@@ -51,10 +52,13 @@ def finish(
     best = jax.tree.map(lambda a, b: jnp.where(keep, a, b), cleaned, plain)
     best = differentiable(given, best)
     certificate = _with_bound(certify(given, best), bound)
-    if model.sizes.merged:
-        known = merged_bound(model, jax.lax.stop_gradient(best), certificate.nuclear_norm)
-        certificate = certificate._replace(gap=jnp.maximum(certificate.objective - known, 0))
-    return label(given, best, certificate, tolerance, iterations, resolved & keep)
+    solution = label(given, best, certificate, tolerance, iterations, resolved & keep)
+    if not model.sizes.merged:
+        return solution
+    # The merged program is solved as far as the status says; the gap is of the true one.
+    known = merged_bound(model, jax.lax.stop_gradient(best), certificate.nuclear_norm)
+    gap = jnp.maximum(certificate.objective - known, 0)
+    return with_fields(solution, gap=jnp.where(model.valid, gap, jnp.nan))
 
 
 def _with_bound(certificate: Certificate, bound: Array | None) -> Certificate:

@@ -61,4 +61,5 @@ def test_the_summary_says_how_far_behind_the_designed_strength_is():
         for s, a in ((1.0, 0.6), (2.0, 0.55))
     ]
     summary = summarise(pd.DataFrame(runs))
-    assert summary["best"].tolist() == [1.0] and summary["points behind"].tolist() == ["5.0"]
+    assert summary["best strength"].tolist() == [1.0]
+    assert summary["points behind the best"].tolist() == ["5.0"]

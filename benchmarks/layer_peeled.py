@@ -41,6 +41,10 @@ class Config:
     """Sizes of two-group batches for the interior-point solver."""
     classes: tuple[int, ...] = (10, 30, 100, 300, 1000)
     """Long-tailed numbers of classes, sizes from 1 to 100, E_H = 5."""
+    wide_batch: int = 40
+    """Long-tailed vectors of 100 classes, of random imbalance and order, solved as a batch."""
+    vocabulary: int = 50_000
+    """Tokens with counts by Zipf's law in a text of twenty times as many."""
     peer_instances: int = 20
     """Instances for the peers that solve one after another."""
     peer_batch: int = 1024
@@ -57,6 +61,8 @@ PRESETS = {
         batches=(1, 1_000, 100_000),
         general_batches=(100,),
         classes=(10, 100),
+        wide_batch=8,
+        vocabulary=2_000,
         peer_instances=5,
         peer_batch=128,
         repeats=3,
@@ -143,6 +149,32 @@ def long_tailed_rows(config: Config, matmul_rate: float) -> list[dict[str, Any]]
     return rows
 
 
+def many_group_rows(config: Config) -> list[dict[str, Any]]:
+    """A batch of long-tailed sizes to a gap of 1e−8, and a vocabulary to 1e−6."""
+    rng = np.random.default_rng(0)
+    ratios = np.exp(rng.uniform(1, 6, config.wide_batch))
+    tails = [rng.permutation(nc.long_tailed(100, ratio).group_sizes) for ratio in ratios]
+    batch = nc.LayerPeeled(np.stack(tails), 1.0, FEATURE_ENERGY)
+    solver = nc.FactoredQuasiNewton(tolerance=1e-8)
+    compile_s, seconds, solution = timed(lambda: nc.solve_batch(batch, solver), config.repeats)
+    gap = float(jnp.max(solution.gap))
+    rows = [row("long-tailed, K = 100, batch", config.wide_batch, compile_s, seconds, gap)]
+    counts = 1 / (np.arange(config.vocabulary) + 2.7)
+    sizes = nc.merge_sizes(
+        np.maximum(1, np.round(20 * config.vocabulary * counts / counts.sum())), 0.0
+    )
+    penalty = FEATURE_ENERGY / config.vocabulary**1.5
+    for name, model in (
+        ("Layer-Peeled Model", nc.LayerPeeled(sizes, 1.0, FEATURE_ENERGY)),
+        ("unconstrained features", nc.UnconstrainedFeatures(sizes, penalty, penalty)),
+    ):
+        chosen = nc.FactoredQuasiNewton(tolerance=1e-6, order=tuple(range(sizes.num_groups)))
+        compile_s, seconds, solution = timed(lambda m=model, s=chosen: nc.solve(m, s), 1)
+        case = f"{name}, {config.vocabulary:,} Zipf tokens in {sizes.num_groups} groups"
+        rows.append(row(case, 1, compile_s, seconds, float(solution.gap)))
+    return rows
+
+
 def peer_rows(config: Config) -> list[dict[str, Any]]:
     """General convex solvers on the same two-group programs."""
     budget = FEATURE_ENERGY**0.5
@@ -201,6 +233,7 @@ def main(config: Config) -> None:
     start = time.perf_counter()
     rate = matmul_rate(config.repeats)
     rows = two_group_rows(config) + peer_rows(config) + long_tailed_rows(config, rate)
+    rows += many_group_rows(config)
     table = pd.DataFrame(rows)
     work = operations_per_solve()
     fastest = table["solves/s"].max()

@@ -7,7 +7,14 @@ import pytest
 from benchmarks import layer_peeled, peers
 
 TINY = layer_peeled.Config(
-    batches=(3,), general_batches=(2,), classes=(4,), peer_instances=2, peer_batch=2, repeats=1
+    batches=(3,),
+    general_batches=(2,),
+    classes=(4,),
+    wide_batch=2,
+    vocabulary=200,
+    peer_instances=2,
+    peer_batch=2,
+    repeats=1,
 )
 
 
@@ -15,6 +22,11 @@ def test_rows_have_rates_and_certificates():
     rows = layer_peeled.two_group_rows(TINY) + layer_peeled.long_tailed_rows(TINY, 1e9)
     assert len(rows) == 4
     assert all(row["solves/s"] > 0 and float(row["worst gap or error"]) < 1e-9 for row in rows)
+
+
+def test_many_groups_are_certified():
+    rows = layer_peeled.many_group_rows(TINY)
+    assert [float(row["worst gap or error"]) <= 1e-6 for row in rows] == [True] * 3
 
 
 def test_peers_solve_the_same_program():

@@ -59,6 +59,21 @@ def markdown(summary: pd.DataFrame) -> str:
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
+def write_report(
+    folder: Path, title: str, lines: list[str], picture: str, tables: dict[str, pd.DataFrame]
+) -> None:
+    """Writes ``folder/report.md``: sentences, ``diagnosis.png``, and tables by title.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    parts = [f"# {title}", *lines, f"![{picture}](diagnosis.png)"]
+    for name, table in tables.items():
+        parts += [f"## {name}", markdown(table)]
+    text = "\n\n".join(parts)
+    write_atomically(folder / "report.md", lambda file: file.write_text(text))
+
+
 def print_table(summary: pd.DataFrame, title: str) -> None:
     """Prints a table to the terminal; one that is too wide in parts, its first columns repeated."""
     console = Console()

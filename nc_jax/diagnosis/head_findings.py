@@ -10,6 +10,8 @@ from nc_jax.diagnosis.predicted import MERGED
 SHOWN, NAMED = 5, 8
 # Share of E_W in a common offset from which on it is worth a word.
 OFFSET = 0.1
+# Share of the objective up to which a gap says that the geometry is the model's.
+UNSURE = 0.1
 
 
 def head_findings(archive: HeadArchive, seen: HeadMeasured) -> list[str]:
@@ -45,11 +47,14 @@ def head_findings(archive: HeadArchive, seen: HeadMeasured) -> list[str]:
         lines.append("No two rows have merged and none has vanished.")
     bins = seen.bins
     low = int(np.argmax(bins.least > 0))
+    among = ""
+    if np.isfinite(bins.cosines[low]):
+        among = f" and a mean cosine of {bins.cosines[low]:.3f} among themselves"
+    times = bins.lengths[low] / max(bins.lengths[-1], 1e-30)
     lines.append(
         f"The rows of the rarest tokens that were seen (counts {bins.least[low]:,.0f} to "
-        f"{bins.most[low]:,.0f}) have {bins.lengths[low] / bins.lengths[-1]:.3g} times the length "
-        f"of those of the most frequent and a mean cosine of {bins.cosines[low]:.3f} among "
-        "themselves."
+        f"{bins.most[low]:,.0f}) have {times:.3g} times the length of those of the most "
+        f"frequent{among}."
     )
     return lines
 
@@ -81,7 +86,9 @@ def _counts(counts: np.ndarray) -> str:
 def _listed(archive: HeadArchive, rows: np.ndarray) -> str:
     """The rarest of some rows by name."""
     order = rows[np.argsort(archive.counts[rows], kind="stable")]
-    shown = ", ".join(repr(archive.names[row].item()) for row in order[:NAMED])
+    names = (archive.names[row].item() for row in order[:NAMED])
+    # Tokens may hold what Markdown or HTML would take for markup.
+    shown = ", ".join(f"`{name!r}`" if isinstance(name, str) else str(name) for name in names)
     return shown + (f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else "")
 
 
@@ -99,10 +106,15 @@ def prediction_findings(
     tokens = int(model.tokens.sum())
     lines = [
         f"Predicted by {by}, {tokens:,} tokens in {len(model.tokens)} groups of counts that "
-        f"differ by {model.alike:.2g} of their size at most, with an objective of "
+        f"differ by {model.alike:.1%} at most, with an objective of "
         f"{model.objective:.6g} that is certified to {model.gap:.1e} of the "
         "optimum at the counts as they are."
     ]
+    if model.gap > UNSURE * model.objective:
+        lines.append(
+            "That is a large part of the objective itself: at budgets like these the loss is close "
+            "to its infimum and the geometry below is not certified."
+        )
     if width < tokens - 1:
         lines.append(
             f"Take it with care: the model supposes features of at least {tokens - 1:,} "

@@ -60,7 +60,7 @@ def draw_head(counts: np.ndarray, seen: Any, model: Any = None, by: str = "") ->
         panel.axhline(0, color="0.85", linewidth=0.8, zorder=0)
     if model is not None:
         order = np.argsort(model.counts)
-        lengths = np.maximum(model.lengths / seen.longest, SHORTEST)
+        lengths = np.maximum(model.lengths / max(seen.longest, 1e-30), SHORTEST)
         axes[0, 0].plot(model.counts[order], lengths[order], color=PALETTE[1], zorder=3)
         # Single tokens have no cosine; a gap there would hide isolated groups.
         known = order[np.isfinite(model.cosines[order])]
@@ -112,10 +112,10 @@ def head_tables(archive: Any, seen: Any, shown: int) -> dict[str, pd.DataFrame]:
     rarest = order[archive.counts[order] > 0][:shown]
     found = nearest_rows(archive.classifiers, rarest)
     rare = {
-        "token": archive.names[rarest].astype(str),
+        "token": _names(archive, rarest),
         "count": [f"{count:,.0f}" for count in archive.counts[rarest]],
         "length over longest": _digits(seen.lengths[rarest]),
-        "nearest token": np.where(found < 0, "none", archive.names[found].astype(str)),
+        "nearest token": np.where(found < 0, "none", _names(archive, found)),
         "its cosine": _digits(seen.nearest[rarest]),
     }
     return {
@@ -123,6 +123,13 @@ def head_tables(archive: Any, seen: Any, shown: int) -> dict[str, pd.DataFrame]:
         "Rows by frequency": pd.DataFrame(table),
         f"The rarest tokens that were seen, at most {shown}": pd.DataFrame(rare),
     }
+
+
+def _names(archive: Any, rows: np.ndarray) -> np.ndarray:
+    """Names in quotes, so that spaces and line ends in tokens show."""
+    return np.array(
+        [str(name) if name.dtype.kind in "iu" else repr(str(name)) for name in archive.names[rows]]
+    )
 
 
 def _digits(values: np.ndarray) -> list[str]:

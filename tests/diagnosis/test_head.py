@@ -5,6 +5,7 @@ import pytest
 from scipy.sparse.csgraph import connected_components
 
 import nc_jax as nc
+from nc_jax import report
 from nc_jax.diagnosis import (
     MERGED,
     HeadArchive,
@@ -133,6 +134,22 @@ def test_integers_texts_and_weight_are_taken(tmp_path):
     lines = head_findings(archive, measure_head(archive))
     assert any("never seen (count zero): 4." in line for line in lines)
     assert any("'tok30'" in line for line in lines if line.startswith("Vanished"))
+
+
+def test_a_head_of_zeros_and_names_that_look_like_markup(tmp_path):
+    names = np.array(["<s>", "a|b", "[/INST]", "\n"])
+    arrays = {"classifiers": np.zeros((4, 2)), "counts": np.array([0, 1, 2, 3]), "names": names}
+    archive = HeadArchive(saved(tmp_path, arrays))
+    seen = measure_head(archive)
+    assert len(seen.vanished) == 4 and not seen.clusters
+    assert any("`'<s>'`" in line for line in head_findings(archive, seen))
+    tables = report.head_tables(archive, seen, 9)
+    for title, table in tables.items():
+        report.print_table(table, title)
+    report.write_report(tmp_path, "Zeros", [], "none", tables)
+    text = (tmp_path / "report.md").read_text()
+    assert r"| 'a\|b' | 1 | 0.000 | none |" in text and r"'\n'" in text
+    report.save_figure(report.draw_head(archive.counts, seen), tmp_path, "diagnosis")
 
 
 def _changed(**changes):

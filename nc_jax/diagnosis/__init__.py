@@ -1,7 +1,15 @@
 """What the models say of somebody's features and classifiers."""
 
 from nc_jax.diagnosis.archive import FeatureArchive
+from nc_jax.diagnosis.arrays import ArrayFile
 from nc_jax.diagnosis.feedforward import LayerPath, PriceFit, fit_price, layer_path
+from nc_jax.diagnosis.head import VANISHED, HeadArchive, HeadBins, HeadMeasured, measure_head
+from nc_jax.diagnosis.head_findings import NO_PREDICTION, head_findings, prediction_findings
+from nc_jax.diagnosis.head_predicted import (
+    HeadPredicted,
+    predict_head_at_budgets,
+    predict_head_at_decay,
+)
 from nc_jax.diagnosis.measured import Measured, measure_archive
 from nc_jax.diagnosis.predicted import MERGED, Predicted, clusters, predict_collapse
 from nc_jax.diagnosis.recommended import Recommended, recommend_cures
@@ -9,7 +17,14 @@ from nc_jax.diagnosis.settled import Settled, predict_settled
 
 __all__ = [
     "MERGED",
+    "NO_PREDICTION",
+    "VANISHED",
+    "ArrayFile",
     "FeatureArchive",
+    "HeadArchive",
+    "HeadBins",
+    "HeadMeasured",
+    "HeadPredicted",
     "LayerPath",
     "Measured",
     "Predicted",
@@ -18,9 +33,14 @@ __all__ = [
     "Settled",
     "clusters",
     "fit_price",
+    "head_findings",
     "layer_path",
     "measure_archive",
+    "measure_head",
     "predict_collapse",
+    "predict_head_at_budgets",
+    "predict_head_at_decay",
     "predict_settled",
+    "prediction_findings",
     "recommend_cures",
 ]

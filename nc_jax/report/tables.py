@@ -1,5 +1,6 @@
 """Result tables: every row as Parquet, a reader's summary as CSV and Markdown."""
 
+import re
 from pathlib import Path
 
 from nc_jax.report.files import write_atomically
@@ -9,11 +10,15 @@ try:
     import pyarrow  # noqa: F401 (pandas needs it to write Parquet)
     from rich.cells import cell_len
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 except ImportError as error:
     raise ImportError(
         "nc_jax.report needs the packages of its extra: pip install 'nc-jax[studies]'"
     ) from error
+
+# What a reader of Markdown would take for HTML.
+_TAG = re.compile("<(?=[A-Za-z/!])")
 
 
 def write_table(table: pd.DataFrame, folder: Path, name: str = "table") -> None:
@@ -55,8 +60,26 @@ def write_summary(summary: pd.DataFrame, folder: Path, name: str = "table") -> N
 
 def markdown(summary: pd.DataFrame) -> str:
     """A Markdown table with numbers as a reader wants them."""
-    rows = [list(summary.columns), ["---"] * len(summary.columns), *_cells(summary)]
+    rows = [list(summary.columns), ["---"] * len(summary.columns)]
+    rows += [
+        [_TAG.sub("&lt;", cell.replace("|", r"\|")) for cell in row] for row in _cells(summary)
+    ]
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def write_report(
+    folder: Path, title: str, lines: list[str], picture: str, tables: dict[str, pd.DataFrame]
+) -> None:
+    """Writes ``folder/report.md``: sentences, ``diagnosis.png``, and tables by title.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    parts = [f"# {title}", *lines, f"![{picture}](diagnosis.png)"]
+    for name, table in tables.items():
+        parts += [f"## {name}", markdown(table)]
+    text = "\n\n".join(parts)
+    write_atomically(folder / "report.md", lambda file: file.write_text(text))
 
 
 def print_table(summary: pd.DataFrame, title: str) -> None:
@@ -70,7 +93,7 @@ def print_table(summary: pd.DataFrame, title: str) -> None:
         for place in part:
             table.add_column(names[place], justify="right", overflow="fold")
         for row in cells:
-            table.add_row(*(row[place] for place in part))
+            table.add_row(*(escape(row[place]) for place in part))
         console.print(table)
 
 

@@ -1,0 +1,216 @@
+"""A head of many thousands of rows with token counts and no features.
+
+The rows' lengths and cosines against how frequent the tokens are. No K×K matrix is held:
+50,000 rows of 768 dimensions take a fraction of 4 GB.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nc_jax.diagnosis.arrays import ArrayFile
+from nc_jax.diagnosis.predicted import MERGED
+from nc_jax.metrics.similar import similar_rows, unit_rows
+from nc_jax.metrics.tokens import binned_rows, frequency_bins
+
+# Bins of counts at most, of equal ratios; tokens never seen are one more.
+BINS = 16
+# A share of the longest row below which one counts as vanished.
+VANISHED = 0.01
+
+
+class HeadArchive(ArrayFile):
+    """Classifiers [K, p] and token counts [K].
+
+    Attributes:
+        classifiers: [K, p] float32; less their mean where that was asked for.
+        offset: [p] the mean of the rows as they stand in the file.
+        centered: whether it was subtracted.
+        counts: [K] how often each token is in the text; zero of one never seen.
+        names: [K] of the tokens; their numbers where the file has none.
+    """
+
+    def __init__(self, path: Path, centered: bool = False):
+        """Reads the file.
+
+        Args:
+            path: of a file by ``numpy.savez`` with ``classifiers`` (also ``weight``),
+                ``counts`` and perhaps ``names``. A ``bias`` is checked and not used.
+            centered: whether to subtract the mean row, which a softmax does not see.
+
+        Raises:
+            OSError, ValueError: naming the file, the array and what is wrong with it.
+        """
+        super().__init__(path)
+        name = "classifiers" if "classifiers" in self.arrays else "weight"
+        if name not in self.arrays:
+            self.require("classifiers")
+        self.require("counts")
+        rows = self.whole(name)
+        if rows.dtype.kind not in "fiu" or rows.ndim != 2 or len(rows) < 2 or 0 in rows.shape:
+            raise ValueError(
+                f"{name} must be numbers [K, p] of at least two classes, "
+                f"got {rows.dtype} of shape {rows.shape}"
+            )
+        rows = self.finite(name, rows)
+        self.offset, self.centered = rows.mean(axis=0, dtype=np.float64), centered
+        self.classifiers = rows - self.offset.astype(np.float32) if centered else rows
+        self.counts = self._read_counts()
+        self.names = self._read_names()
+        if "bias" in self.arrays:
+            self.finite("bias", self._vector("bias", "fiu"))
+
+    def _read_counts(self) -> np.ndarray:
+        counts = self._vector("counts", "iuf").astype(np.float64)
+        if not (np.isfinite(counts) & (counts >= 0)).all():
+            raise ValueError("counts must be zero or positive and finite")
+        if np.count_nonzero(counts) < 2:
+            raise ValueError("counts must be positive for at least two classes")
+        return counts
+
+    def _read_names(self) -> np.ndarray:
+        if "names" not in self.arrays:
+            return np.arange(len(self.classifiers))
+        names = self._vector("names", "USiu")
+        if names.dtype.kind == "S":
+            return np.array([name.decode("utf-8", "replace") for name in names.tolist()])
+        return names
+
+    def _vector(self, name: str, kinds: str) -> np.ndarray:
+        """An array with one entry for each row."""
+        values = self.whole(name)
+        if values.shape != (len(self.classifiers),) or values.dtype.kind not in kinds:
+            what = "texts or integers" if "U" in kinds else "numbers"
+            raise ValueError(
+                f"{name} must be {len(self.classifiers)} {what}, one for each row of the "
+                f"classifiers, got {values.dtype} of shape {values.shape}"
+            )
+        return values
+
+
+class HeadBins(NamedTuple):
+    """Rows in bins of frequency, the rarest first.
+
+    Attributes:
+        tokens: [B] how many.
+        least: [B] the smallest count; zero of the bin of tokens never seen.
+        most: [B] the largest.
+        lengths: [B] mean length, over the longest row.
+        cosines: [B] mean cosine over pairs of a bin's rows; NaN where there is no pair.
+        to_mean: [B] mean cosine to the mean row of the file.
+        nearest: [B] mean of each row's cosine to the nearest other of the whole head.
+        merged: [B] share of rows that are merged with others.
+        vanished: [B] share of rows that have vanished.
+    """
+
+    tokens: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+    lengths: np.ndarray
+    cosines: np.ndarray
+    to_mean: np.ndarray
+    nearest: np.ndarray
+    merged: np.ndarray
+    vanished: np.ndarray
+
+
+class HeadMeasured(NamedTuple):
+    """Numbers of a head.
+
+    Attributes:
+        lengths: [K] over the longest.
+        longest: the length of the longest row.
+        weight_energy: E_W = (1/K) Σ‖w_k‖², over all rows.
+        seen_energy: the same over the rows of tokens that were seen.
+        offset_share: the share ‖mean row‖² of E_W before the mean was subtracted, if it was.
+        bins: see :class:`HeadBins`.
+        nearest: [K] cosine to the nearest other row; NaN of a row of zero.
+        clusters: rows joined by cosines above MERGED, the largest cluster first.
+        vanished: rows shorter than VANISHED of the longest.
+    """
+
+    lengths: np.ndarray
+    longest: float
+    weight_energy: float
+    seen_energy: float
+    offset_share: float
+    bins: HeadBins
+    nearest: np.ndarray
+    clusters: list[np.ndarray]
+    vanished: np.ndarray
+
+
+def measure_head(
+    archive: HeadArchive, watch: Callable[[int], None] = lambda rows: None
+) -> HeadMeasured:
+    """Lengths, cosines and clusters of a head, in O(K p) memory and O(K² p) work.
+
+    Args:
+        archive: classifiers and counts.
+        watch: called with the rows of each block that is done, K in all.
+    """
+    rows, counts = archive.classifiers, archive.counts
+    squares = np.einsum("kp,kp->k", rows, rows, dtype=np.float64)
+    lengths = np.sqrt(squares)
+    longest = float(lengths.max())
+    relative = lengths / max(longest, np.finfo(float).tiny)
+    vanished = relative < VANISHED
+    similar = similar_rows(rows, MERGED, watch)
+    merged = np.zeros(len(rows), bool)
+    for cluster in similar.clusters:
+        merged[cluster] = True
+    energy, offset = float(squares.mean()), float(np.sum(archive.offset**2))
+    whole = energy + offset if archive.centered else energy
+    return HeadMeasured(
+        relative,
+        longest,
+        energy,
+        float(squares[counts > 0].mean()),
+        offset / whole if whole > 0 else 0.0,
+        _bins(archive, relative, similar.nearest, merged, vanished),
+        similar.nearest,
+        similar.clusters,
+        np.flatnonzero(vanished),
+    )
+
+
+def _bins(
+    archive: HeadArchive,
+    relative: np.ndarray,
+    nearest: np.ndarray,
+    merged: np.ndarray,
+    vanished: np.ndarray,
+) -> HeadBins:
+    counts, seen = archive.counts, archive.counts > 0
+    place = np.zeros(len(counts), int)
+    place[seen] = frequency_bins(counts[seen], BINS) + (not seen.all())
+    units = unit_rows(archive.classifiers)
+    binned = binned_rows(units, place, merged)
+    tokens = np.bincount(place)
+    least, most = np.full(len(tokens), np.inf), np.zeros(len(tokens))
+    np.minimum.at(least, place, counts)
+    np.maximum.at(most, place, counts)
+    length = np.linalg.norm(archive.offset)
+    towards = archive.offset / length if length > 0 else archive.offset * np.nan
+    angles = np.where(units.any(axis=1), units @ towards.astype(np.float32), np.nan)
+    return HeadBins(
+        tokens,
+        least,
+        most,
+        np.bincount(place, relative) / tokens,
+        binned.cosines,
+        _means(place, angles),
+        _means(place, nearest),
+        binned.merged,
+        np.bincount(place, vanished) / tokens,
+    )
+
+
+def _means(place: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Means [B] of the numbers in each bin, NaN left out and where there are none."""
+    known = np.isfinite(values)
+    number = np.bincount(place, known)
+    total = np.bincount(place, np.where(known, values, 0))
+    return total / np.where(number > 0, number, np.nan)

@@ -1,0 +1,137 @@
+"""What a reader should know of a head of many rows, one sentence each."""
+
+import numpy as np
+
+from nc_jax.diagnosis.head import VANISHED, HeadArchive, HeadMeasured
+from nc_jax.diagnosis.head_predicted import HeadPredicted
+from nc_jax.diagnosis.predicted import MERGED
+
+# Clusters that have a sentence of their own, and tokens that are named in it.
+SHOWN, NAMED = 5, 8
+# Share of E_W in a common offset from which on it is worth a word.
+OFFSET = 0.1
+# Share of the objective up to which a gap says that the geometry is the model's.
+UNSURE = 0.1
+
+
+def head_findings(archive: HeadArchive, seen: HeadMeasured) -> list[str]:
+    """What was measured."""
+    rows, width = archive.classifiers.shape
+    unseen = int(np.sum(archive.counts == 0))
+    lines = [
+        f"The head has {rows:,} rows of {width} dimensions; the counts add up to "
+        f"{archive.counts.sum():,.0f}."
+    ]
+    if unseen:
+        lines.append(
+            f"Tokens never seen (count zero): {unseen:,}. They have no size in the models and "
+            "are left out of predictions; their rows are measured."
+        )
+    if archive.centered:
+        lines.append(
+            f"The mean row was subtracted; it held {seen.offset_share:.1%} of the rows' mean "
+            "squared length."
+        )
+    elif seen.offset_share > OFFSET:
+        lines.append(
+            f"The mean row holds {seen.offset_share:.1%} of the rows' mean squared length and "
+            "raises all cosines. A softmax does not see it: --centered True subtracts it."
+        )
+    lines += _merged_findings(archive, seen)
+    if len(seen.vanished):
+        lines.append(
+            f"Vanished: {_rows(len(seen.vanished))} shorter than {VANISHED:.0%} of the longest "
+            f"({_counts(archive.counts[seen.vanished])}): {_listed(archive, seen.vanished)}."
+        )
+    if not seen.clusters and not len(seen.vanished):
+        lines.append("No two rows have merged and none has vanished.")
+    bins = seen.bins
+    low = int(np.argmax(bins.least > 0))
+    among = ""
+    if np.isfinite(bins.cosines[low]):
+        among = f" and a mean cosine of {bins.cosines[low]:.3f} among themselves"
+    times = bins.lengths[low] / max(bins.lengths[-1], 1e-30)
+    lines.append(
+        f"The rows of the rarest tokens that were seen (counts {bins.least[low]:,.0f} to "
+        f"{bins.most[low]:,.0f}) have {times:.3g} times the length of those of the most "
+        f"frequent{among}."
+    )
+    return lines
+
+
+def _merged_findings(archive: HeadArchive, seen: HeadMeasured) -> list[str]:
+    if not seen.clusters:
+        return []
+    merged = sum(map(len, seen.clusters))
+    lines = [
+        f"Merged: {merged:,} of {len(archive.counts):,} rows are in {len(seen.clusters):,} "
+        f"cluster{'s' * (len(seen.clusters) > 1)} of cosines above {MERGED}."
+    ]
+    for cluster in seen.clusters[:SHOWN]:
+        lines.append(
+            f"A cluster of {len(cluster):,} rows ({_counts(archive.counts[cluster])}): "
+            f"{_listed(archive, cluster)}."
+        )
+    return lines
+
+
+def _rows(number: int) -> str:
+    return "1 row is" if number == 1 else f"{number:,} rows are"
+
+
+def _counts(counts: np.ndarray) -> str:
+    return f"counts {counts.min():,.0f} to {counts.max():,.0f}, median {np.median(counts):,.0f}"
+
+
+def _listed(archive: HeadArchive, rows: np.ndarray) -> str:
+    """The rarest of some rows by name."""
+    order = rows[np.argsort(archive.counts[rows], kind="stable")]
+    names = (archive.names[row].item() for row in order[:NAMED])
+    # Tokens may hold what Markdown or HTML would take for markup.
+    shown = ", ".join(f"`{name!r}`" if isinstance(name, str) else str(name) for name in names)
+    return shown + (f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else "")
+
+
+NO_PREDICTION = (
+    "No prediction: a head has no features, so E_H is not known. --feature-energy gives it "
+    "for the Layer-Peeled Model; --weight-decay predicts by the training's weight decay instead."
+)
+
+
+def prediction_findings(
+    archive: HeadArchive, seen: HeadMeasured, model: HeadPredicted, by: str
+) -> list[str]:
+    """What a model says of the same counts, and how well it was solved."""
+    rows, width = archive.classifiers.shape
+    tokens = int(model.tokens.sum())
+    lines = [
+        f"Predicted by {by}, {tokens:,} tokens in {len(model.tokens)} groups of counts that "
+        f"differ by {model.alike:.1%} at most, with an objective of "
+        f"{model.objective:.6g} that is certified to {model.gap:.1e} of the "
+        "optimum at the counts as they are."
+    ]
+    if model.gap > UNSURE * model.objective:
+        lines.append(
+            "That is a large part of the objective itself: at budgets like these the loss is close "
+            "to its infimum and the geometry below is not certified."
+        )
+    if width < tokens - 1:
+        lines.append(
+            f"Take it with care: the model supposes features of at least {tokens - 1:,} "
+            f"dimensions, one fewer than tokens, and these have {width}."
+        )
+    longest = model.lengths.max()
+    gone = model.lengths < VANISHED * longest if longest > 0 else np.ones(len(model.lengths), bool)
+    close = ~gone & (np.nan_to_num(model.cosines, nan=-1) > MERGED)
+    said = []
+    for what, which in (("merges", close), ("makes vanish", gone)):
+        if which.any():
+            said.append(
+                f"{what} {int(model.tokens[which].sum()):,} tokens (counts up to "
+                f"{model.counts[which].max():,.0f})"
+            )
+    if said:
+        lines.append(f"The model {' and '.join(said)}.")
+    else:
+        lines.append("The model merges no tokens of equal counts and makes none vanish.")
+    return lines

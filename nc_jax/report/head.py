@@ -1,0 +1,136 @@
+"""Figure and tables of a head of many rows against how frequent its tokens are."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nc_jax.metrics.similar import nearest_rows
+from nc_jax.report.figures import PALETTE, legend_outside, new_figure, plain_ticks
+
+# Share of the longest row below which points are drawn at the panel's lower edge.
+SHORTEST = 1e-3
+
+
+def draw_head(counts: np.ndarray, seen: Any, model: Any = None, by: str = "") -> Figure:
+    """Lengths and cosines against counts, tokens as dots, bins and predictions as lines.
+
+    Args:
+        counts: [K]; tokens of count zero are drawn left of the others.
+        seen: lengths [K], nearest [K] and bins as in :mod:`nc_jax.diagnosis.head`.
+        model: counts, lengths and cosines [G] of groups, lengths in the units of
+            ``seen.longest``; None for none.
+        by: the model's name.
+    """
+    figure, axes = new_figure(1, 3, 10.5, 3.5, True, False)
+    known = counts > 0
+    unseen = counts[known].min() / 4
+    across = np.where(known, counts, unseen)
+    bins = seen.bins
+    centres = np.where(bins.least > 0, np.sqrt(np.maximum(bins.least, 1e-300) * bins.most), unseen)
+    size = 2 if len(counts) > 5000 else 4
+    values = (np.maximum(seen.lengths, SHORTEST), None, seen.nearest)
+    lines = (bins.lengths, bins.cosines, bins.nearest)
+    titles = ("length", "cosine within a bin of counts", "cosine to the nearest row")
+    for place, (dots, line) in enumerate(zip(values, lines, strict=True)):
+        panel = axes[0, place]
+        if dots is not None:
+            panel.plot(
+                across, dots, ".", color="0.5", ms=size, alpha=0.4, mew=0, rasterized=True, zorder=1
+            )
+        # The bin of tokens never seen is no point of the curve.
+        first = int(bins.least[0] == 0)
+        drawn = first + np.flatnonzero(np.isfinite(line[first:]))
+        panel.plot(centres[drawn], line[drawn], "o-", color=PALETTE[0], ms=4)
+        if first:
+            panel.plot(centres[:1], line[:1], "s", color=PALETTE[4], ms=5)
+            panel.axvline(unseen * 2, color="0.8", linewidth=0.8)
+        panel.set_xscale("log")
+        panel.set_title(titles[place])
+        panel.set_xlabel("times in the text (count)")
+    axes[0, 0].set_yscale("log")
+    short = f"\n({SHORTEST:g}: or less)" if seen.lengths.min() < SHORTEST else ""
+    axes[0, 0].set_ylabel(f"length over the longest row{short}")
+    axes[0, 1].set_ylabel("mean cosine of pairs")
+    axes[0, 2].set_ylabel("cosine")
+    plain_ticks(axes[0, 0])
+    for panel in axes[0, 1:]:
+        panel.set_ylim(-1.05, 1.05)
+        panel.axhline(0, color="0.85", linewidth=0.8, zorder=0)
+    if model is not None:
+        order = np.argsort(model.counts)
+        lengths = np.maximum(model.lengths / max(seen.longest, 1e-30), SHORTEST)
+        axes[0, 0].plot(model.counts[order], lengths[order], color=PALETTE[1], zorder=3)
+        # Single tokens have no cosine; a gap there would hide isolated groups.
+        known = order[np.isfinite(model.cosines[order])]
+        axes[0, 1].plot(model.counts[known], model.cosines[known], color=PALETTE[1], zorder=3)
+    name = by.replace("E_W", "$E_W$").replace("E_H", "$E_H$").removeprefix("the ")
+    _keys(axes[0, 0], bins.least[0] == 0, name if model is not None else "")
+    legend_outside(figure, axes[0, 0], columns=4)
+    return figure
+
+
+def _keys(panel: Any, unseen: bool, by: str) -> None:
+    """Legend entries; the dots of tokens larger than they are drawn."""
+    panel.plot([], [], ".", color="0.5", ms=7, label="a token")
+    panel.plot([], [], "o-", color=PALETTE[0], ms=4, label="mean of a bin of counts")
+    if unseen:
+        panel.plot([], [], "s", color=PALETTE[4], ms=5, label="mean of tokens never seen")
+    if by:
+        panel.plot([], [], color=PALETTE[1], label=by)
+
+
+def head_tables(archive: Any, seen: Any, shown: int) -> dict[str, pd.DataFrame]:
+    """Measures, rows by frequency, and the rarest tokens that were seen, by title.
+
+    Args:
+        archive: classifiers, counts and names, and
+        seen: what was measured of them, as in :mod:`nc_jax.diagnosis.head`.
+        shown: rows of the table of tokens at most.
+    """
+    bins = seen.bins
+    measures = {
+        "E_W": seen.weight_energy,
+        "E_W of the tokens that were seen": seen.seen_energy,
+        "length of the longest row": seen.longest,
+        "share of E_W in the mean row": seen.offset_share,
+    }
+    numbers = {"measure": list(measures), "value": [f"{v:.5g}" for v in measures.values()]}
+    table = {
+        "counts from": [f"{count:,.0f}" for count in bins.least],
+        "counts to": [f"{count:,.0f}" for count in bins.most],
+        "tokens": bins.tokens,
+        "mean length over longest": _digits(bins.lengths),
+        "mean cosine within the bin": _digits(bins.cosines),
+        "mean cosine to the mean row": _digits(bins.to_mean),
+        "mean cosine to the nearest row": _digits(bins.nearest),
+        "share merged": _digits(bins.merged),
+        "share vanished": _digits(bins.vanished),
+    }
+    order = np.argsort(archive.counts, kind="stable")
+    rarest = order[archive.counts[order] > 0][:shown]
+    found = nearest_rows(archive.classifiers, rarest)
+    rare = {
+        "token": _names(archive, rarest),
+        "count": [f"{count:,.0f}" for count in archive.counts[rarest]],
+        "length over longest": _digits(seen.lengths[rarest]),
+        "nearest token": np.where(found < 0, "none", _names(archive, found)),
+        "its cosine": _digits(seen.nearest[rarest]),
+    }
+    return {
+        "Measures": pd.DataFrame(numbers),
+        "Rows by frequency": pd.DataFrame(table),
+        f"The rarest tokens that were seen, at most {shown}": pd.DataFrame(rare),
+    }
+
+
+def _names(archive: Any, rows: np.ndarray) -> np.ndarray:
+    """Names in quotes, so that spaces and line ends in tokens show."""
+    return np.array(
+        [str(name) if name.dtype.kind in "iu" else repr(str(name)) for name in archive.names[rows]]
+    )
+
+
+def _digits(values: np.ndarray) -> list[str]:
+    return [f"{value:.3f}" if np.isfinite(value) else "" for value in values]

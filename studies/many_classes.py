@@ -87,7 +87,7 @@ class Config:
     """K of a vocabulary."""
     corpus: float = 1e7
     """N, words in all; every token occurs at least once."""
-    exponents: tuple[float, ...] = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
+    exponents: tuple[float, ...] = (0.6, 0.8, 1.0, 1.2, 1.4)
     """s of the counts 1/(k + 2.7)^s."""
     vocabulary_budgets: tuple[float, float] = (1e-3, 30.0)
     """Smallest and largest E of vocabularies."""

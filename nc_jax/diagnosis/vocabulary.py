@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nc_jax.diagnosis.predicted import LOST, ranks
+from nc_jax.diagnosis.predicted import LOST, MERGED, ranks
 from nc_jax.geometry import ClassSizes, merge_sizes
 from nc_jax.solvers import FactoredQuasiNewton, Solution, solve
 from nc_jax.surrogates import LayerPeeled
@@ -73,20 +73,19 @@ def own_directions(solution: Solution) -> int:
     """How many classes keep a direction of their own, in one solved model.
 
     A group of several classes keeps them all where its within-group number is not zero,
-    and none otherwise. Groups of one class have a share only in the means: the rank of
-    these beyond that of the groups that keep theirs counts the single classes that do. As
-    classifiers sum to zero, it is one less than the classes where all others vanish.
+    and none otherwise. The class of a group of one keeps its direction where its
+    classifier is not zero and has a cosine of at most MERGED with that of any other group.
     """
     counts = np.asarray(solution.model.sizes.counts)
-    within = np.asarray(solution.within)
-    singular = np.linalg.svd(np.asarray(solution.between), compute_uv=False)
-    least = LOST * np.sqrt(max(np.abs(within * (counts > 1)).max(), singular[0]))
-    several, single = counts > 1, int(np.sum(counts == 1))
-    kept = several & (np.sqrt(np.abs(within)) > least)
     norms = np.asarray(solution.classifier_norms)
-    shared = np.any(norms[several & ~kept] > LOST * norms.max())
-    spare = int(np.sum(np.sqrt(singular) > least)) - int(kept.sum()) + (not shared)
-    return int(counts[kept].sum()) + int(np.clip(spare, 0, single))
+    within = np.sqrt(np.abs(np.asarray(solution.within))) * (counts > 1)
+    largest = np.linalg.norm(np.asarray(solution.between), 2) ** 0.5
+    kept = within > LOST * max(within.max(), largest)
+    cosines = np.array(solution.between_cosines)
+    np.fill_diagonal(cosines, -1)
+    nearest = np.max(np.nan_to_num(cosines, nan=-1.0), axis=1)
+    single = (counts == 1) & (norms > LOST * norms.max()) & (nearest <= MERGED)
+    return int(counts[kept].sum() + single.sum())
 
 
 def budget_rows(sizes: ClassSizes, budgets: Iterable[float], tolerance: float = 1e-6) -> list[dict]:

@@ -55,7 +55,8 @@ def _largest_gap(curve: Any) -> str:
 
 def summarise_vocabularies(table: Any, contours: Sequence[int]) -> pd.DataFrame:
     """For each exponent: up to which budgets p dimensions hold the optimum exactly."""
-    rows = []
+    rows, lost = [], table[~table["solved"]].groupby("exponent").size()
+    table = table[table["solved"]]
     for exponent, own in table.groupby("exponent"):
         row = {
             "Zipf exponent": exponent,
@@ -65,6 +66,7 @@ def summarise_vocabularies(table: Any, contours: Sequence[int]) -> pd.DataFrame:
         }
         for width in contours:
             row[f"largest E that p = {width:,} holds"] = _shown(budget_at(own, width))
+        row["budgets not solved, left out"] = int(lost.get(exponent, 0))
         row["all tokens apart from E"] = _shown(_all_kept(own))
         row["directions grow as E to the power"] = _shown(_growth(own))
         row["largest gap, % of the loss"] = _largest_gap(own)
@@ -97,11 +99,13 @@ def draw_vocabularies(table: Any, contours: Sequence[int]) -> Figure:
     """The rank over budget and exponent, with the p that hold it; tokens kept over the budget."""
     figure, axes = new_figure(1, 2, 9.6, 3.9, False, False)
     left, right = axes[0]
+    # A budget at which the solver ran out of steps is left blank.
+    table = table[table["solved"]]
     grid = table.pivot(index="exponent", columns="E", values="rank")
     tokens = int(table["classes"].iloc[0])
     logs, exponents = np.log(grid.columns.to_numpy(float)), grid.index.to_numpy(float)
     image = left.pcolormesh(
-        np.exp(_edges(logs)), _edges(exponents), np.maximum(grid, 1), norm=LogNorm(1, tokens),
+        np.exp(_edges(logs)), _edges(exponents), grid.clip(lower=1), norm=LogNorm(1, tokens),
         cmap="viridis", rasterized=True,
     )  # fmt: skip
     for colour, width in zip(("w", "#FFD0E8", "#E69F00", "#D55E00"), contours, strict=False):

@@ -9,12 +9,22 @@ and for several p below K − 1 and at it: the distance of each classifier from 
 other, the rank in use, and the gap to the convex bound, which is zero where the convex
 optimum fits into p dimensions.
 
+(c) Vocabularies: word counts n_k ∝ 1/(k + 2.7)^s, over the budget and the exponent s: how
+many directions the convex optimum has, and so which p holds it exactly, and how many tokens
+keep a direction of their own. Tokens of alike counts are merged; the gap holds what this costs.
+
+(d) Profiles: class sizes with the number of classes and the ends of CIFAR-100-LT, Places-LT,
+ImageNet-LT and iNaturalist 2018, not these data sets' own counts: the same over the budget,
+and the angle and length of the smallest classes' classifiers.
+
     python studies/many_classes.py
+    python studies/many_classes.py --parts vocabularies --tokens 100000 --exponents 0.8 1 1.2
     python studies/many_classes.py --dimensions 3 8 --restarts 32 --ratio 1000
     python studies/many_classes.py --preset cpu
 
-The default takes about a minute and a half on two cores, nearly all of it compilation: each
-K and p is a program of its own.
+The default is meant for about two minutes on two idle cores, nearly all of it compilation:
+each K and p, each exponent and each profile is a program of its own. On two busy cores it
+took eight and a half minutes.
 """
 
 import dataclasses
@@ -33,18 +43,28 @@ import pandas as pd
 
 import nc_jax as nc
 from nc_jax import report
-from nc_jax.report.codes import draw_codes, draw_merging
+from nc_jax.diagnosis import PROFILES, vocabulary_rows, zipf_counts
+from nc_jax.report.codes import draw_codes, draw_merging, summarise_codes, summarise_merging
+from nc_jax.report.vocabularies import (
+    draw_profiles,
+    draw_vocabularies,
+    summarise_profiles,
+    summarise_vocabularies,
+)
 
 SIZES = ("two sizes", "long-tailed")
+PARTS = ("codes", "merging", "vocabularies", "profiles")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What to compute."""
 
+    parts: tuple[str, ...] = PARTS
+    """Which panels: codes, merging, vocabularies, profiles."""
     dimensions: tuple[int, ...] = (3, 4)
     """p of the codes; K goes from p + 2 to ``most`` times p."""
-    model_every: int = 4
+    model_every: int = 8
     """The model is solved beside the codes where K is a multiple of this."""
     most: int = 4
     """The largest K of the codes over p."""
@@ -64,6 +84,24 @@ class Config:
     """Smallest and largest E where classes merge."""
     num_budgets: int = 13
     """Points between them."""
+    tokens: int = 50_000
+    """K of a vocabulary."""
+    corpus: float = 1e7
+    """N, words in all; every token occurs at least once."""
+    exponents: tuple[float, ...] = (0.6, 0.8, 1.0, 1.2, 1.4)
+    """s of the counts 1/(k + 2.7)^s."""
+    vocabulary_budgets: tuple[float, float] = (1e-3, 30.0)
+    """Smallest and largest E of vocabularies."""
+    num_vocabulary_budgets: int = 19
+    """Points between them, as many for the profiles."""
+    contours: tuple[int, ...] = (64, 256, 768, 4096)
+    """p of which the phase map shows what fits."""
+    profiles: tuple[str, ...] = tuple(PROFILES)
+    """Long-tailed size profiles."""
+    profile_budgets: tuple[float, float] = (0.03, 30.0)
+    """Smallest and largest E of profiles."""
+    merge_tolerance: float = 0.1
+    """Counts that differ by at most this part are taken as equal in vocabularies and profiles."""
     out: Path = Path("results/many_classes")
     """Folder of the results."""
     seed: int = 0
@@ -72,13 +110,29 @@ class Config:
 
 PRESETS = {
     "default": Config(),
-    "quick": Config(dimensions=(2,), widths=(2,), num_budgets=4, restarts=4),
+    "quick": Config(
+        dimensions=(2,),
+        model_every=4,
+        widths=(2,),
+        num_budgets=4,
+        restarts=4,
+        tokens=300,
+        corpus=1e4,
+        exponents=(0.8, 1.2),
+        num_vocabulary_budgets=4,
+        contours=(16, 64),
+        profiles=("CIFAR-100-LT",),
+        merge_tolerance=0.3,
+    ),
     "cpu": Config(
         dimensions=(3, 4, 5, 8),
         model_every=1,
         restarts=64,
         widths=(2, 3, 4, 5, 6, 7, 8, 9),
         num_budgets=33,
+        exponents=tuple(round(0.5 + 0.1 * step, 1) for step in range(14)),
+        num_vocabulary_budgets=46,
+        merge_tolerance=0.05,
         out=Path("results/many_classes/cpu"),
     ),
 }
@@ -108,8 +162,36 @@ def check(config: Config) -> None:
     low, high = config.budget_range
     if not 0 < low < high < np.inf or config.num_budgets < 2:
         raise ValueError("--budget-range must be 0 < low < high, with --num-budgets at least 2")
+    check_sizes(config)
     if config.restarts < 1:
         raise ValueError(f"--restarts must be at least 1, got {config.restarts}")
+
+
+def check_sizes(config: Config) -> None:
+    """The same for the parts, vocabularies and profiles."""
+    for name, values, known in (
+        ("--parts", config.parts, PARTS),
+        ("--profiles", config.profiles, PROFILES),
+    ):
+        if not values or len(set(values)) < len(values) or set(values) - set(known):
+            raise ValueError(f"{name} must be distinct, of {', '.join(known)}, got {values}")
+    if config.tokens < 3:
+        raise ValueError(f"--tokens must be at least 3, got {config.tokens}")
+    if not config.tokens <= config.corpus < np.inf:
+        raise ValueError(f"--corpus must be at least --tokens and finite, got {config.corpus}")
+    exponents = config.exponents
+    if len(set(exponents)) < max(2, len(exponents)) or not 0 < min(exponents) <= max(exponents) < 4:
+        raise ValueError(f"--exponents must be two and more from 0 to 4, got {exponents}")
+    for name in ("vocabulary_budgets", "profile_budgets"):
+        low, high = getattr(config, name)
+        if not 0 < low < high < np.inf:
+            raise ValueError(f"--{name.replace('_', '-')} must be 0 < low < high")
+    if config.num_vocabulary_budgets < 2:
+        raise ValueError("--num-vocabulary-budgets must be at least 2")
+    if not config.contours or min(config.contours) < 1:
+        raise ValueError(f"--contours must be at least 1, got {config.contours}")
+    if not 0 <= config.merge_tolerance < 1:
+        raise ValueError(f"--merge-tolerance must be from 0 to 1, got {config.merge_tolerance}")
 
 
 def largest_cosine(classifiers: Any) -> float:
@@ -191,22 +273,42 @@ def merging_rows(config: Config, kind: str, dimension: int) -> list[dict[str, An
     ]
 
 
-def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The table of codes and the table of merging classes."""
-    codes = [
-        (lambda p=p, k=k: [code_row(config, p, k)])
-        for p in config.dimensions
-        for k in range(p + 2, config.most * p + 1)
-    ]
-    merging = [
-        (lambda kind=kind, p=p: merging_rows(config, kind, p))
-        for kind in SIZES
-        for p in config.widths
-    ]
-    rows = in_parallel(codes + merging)
-    parts = rows[: len(codes)], rows[len(codes) :]
-    first, second = (pd.DataFrame(list(itertools.chain(*part))) for part in parts)
-    return first, second
+def zipf_rows(config: Config, exponent: float) -> list[dict[str, Any]]:
+    """One vocabulary over the budget."""
+    counts = zipf_counts(config.tokens, config.corpus, exponent)
+    budgets = np.geomspace(*config.vocabulary_budgets, config.num_vocabulary_budgets)
+    rows = vocabulary_rows(counts, budgets, config.merge_tolerance)
+    return [{"exponent": exponent} | row for row in rows]
+
+
+def profile_rows(config: Config, name: str) -> list[dict[str, Any]]:
+    """One profile over the budget."""
+    budgets = np.geomspace(*config.profile_budgets, config.num_vocabulary_budgets)
+    rows = vocabulary_rows(PROFILES[name].counts(), budgets, config.merge_tolerance)
+    return [{"profile": name} | row for row in rows]
+
+
+def run(config: Config) -> dict[str, pd.DataFrame]:
+    """The table of each part, in the order of PARTS."""
+    codes = [(p, k) for p in config.dimensions for k in range(p + 2, config.most * p + 1)]
+    tasks: dict[str, list[Callable[[], Any]]] = {
+        "codes": [(lambda p=p, k=k: [code_row(config, p, k)]) for p, k in codes],
+        "merging": [
+            (lambda kind=kind, p=p: merging_rows(config, kind, p))
+            for kind in SIZES
+            for p in config.widths
+        ],
+        "vocabularies": [(lambda s=s: zipf_rows(config, s)) for s in config.exponents],
+        "profiles": [(lambda name=name: profile_rows(config, name)) for name in config.profiles],
+    }
+    chosen = [part for part in PARTS if part in config.parts]
+    # The longest first, so that no core is idle at the end.
+    longest = [(part, task) for part in reversed(chosen) for task in tasks[part]]
+    results = in_parallel([task for _, task in longest])
+    tables: dict[str, list[dict[str, Any]]] = {part: [] for part in chosen}
+    for (part, _), rows in zip(longest, results, strict=True):
+        tables[part] += rows
+    return {part: pd.DataFrame(rows) for part, rows in tables.items()}
 
 
 def in_parallel(tasks: list[Callable[[], Any]]) -> list[Any]:
@@ -216,74 +318,43 @@ def in_parallel(tasks: list[Callable[[], Any]]) -> list[Any]:
         return report.map_with_bar(lambda future: future.result(), started, "programs")
 
 
-def shown(numbers: Any, digits: int) -> list[str]:
-    """Numbers of so many digits; a dash for one that is not there."""
-    return ["–" if np.isnan(number) else f"{number:.{digits}f}" for number in numbers]
-
-
-def summarise_codes(codes: pd.DataFrame) -> pd.DataFrame:
-    """A row for each K and p, as shown."""
-    return pd.DataFrame(
-        {
-            "p": codes["p"],
-            "K": codes["K"],
-            "largest cosine, model": shown(codes["model_cosine"], 6),
-            "limit": shown(codes["code_cosine"], 8),
-            "best known": shown(codes["known_cosine"], 6),
-            "code": codes["known_name"] + np.where(codes["proved"], " (proved)", ""),
-            "limit − known": [
-                "–" if np.isnan(excess) else f"{excess:.0e}"
-                for excess in codes["code_cosine"] - codes["known_cosine"]
-            ],
-            "lower bound": shown(codes["bound"], 4),
-            "margin, model": shown(codes["model_margin"], 4),
-            "margin, limit": shown(codes["code_margin"], 4),
-            "restarts at best": [
-                f"{a}/{b}"
-                for a, b in zip(codes["code_restarts_at_best"], codes["code_restarts"], strict=True)
-            ],
-        }
-    )
-
-
-def summarise_merging(merging: pd.DataFrame) -> pd.DataFrame:
-    """For each sizes and p: from which budget on each class stands apart for good."""
-    rows = []
-    for _, own in merging.groupby(["sizes", "p"], sort=False):
-        kind, dimension = own["sizes"].iloc[0], own["p"].iloc[0]
-        row: dict[str, Any] = {"sizes": kind, "p": dimension}
-        certified = own.loc[own["gap"] <= 1e-7, "E"]
-        row["certified up to E"] = f"{certified.max():.3g}" if len(certified) else "none"
-        row["largest rank"] = own["rank"].max()
-        for place, curve in own.groupby("class"):
-            close = curve.loc[curve["distance"] < 0.1, "E"]
-            apart = curve.loc[curve["E"] > (close.max() if len(close) else 0), "E"]
-            row[f"class {place}"] = (
-                f"{apart.min():.2g}" if len(apart) else f"> {curve['E'].max():g}"
-            )
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def main(config: Config) -> None:
     """Runs, stores, and draws from what was stored."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
     jax.config.update("jax_enable_x64", True)
-    codes, merging = run(config)
-    report.write_table(codes, config.out, "codes")
-    report.write_table(merging, config.out, "merging")
-    summaries = summarise_codes(codes), summarise_merging(merging)
-    for table, name in zip(summaries, ("codes", "merging"), strict=True):
-        report.write_summary(table, config.out, name)
-    codes, merging = (report.read_table(config.out, name) for name in ("codes", "merging"))
-    report.save_figure(draw_codes(codes, config.budget), config.out, "codes")
-    report.save_figure(draw_merging(merging), config.out, "merging")
+    views: dict[str, tuple[Any, Any, str]] = {
+        "codes": (
+            summarise_codes,
+            lambda table: draw_codes(table, config.budget),
+            f"Balanced classes at E = {config.budget:g}, and the limit",
+        ),
+        "merging": (
+            summarise_merging,
+            draw_merging,
+            "Budget E from which on a classifier stands apart by a tenth",
+        ),
+        "vocabularies": (
+            lambda table: summarise_vocabularies(table, config.contours),
+            lambda table: draw_vocabularies(table, config.contours),
+            f"Vocabularies of {config.tokens:,} tokens",
+        ),
+        "profiles": (summarise_profiles, draw_profiles, "Long-tailed size profiles"),
+    }
+    shown_tables = []
+    for part, table in run(config).items():
+        summarise, draw, title = views[part]
+        report.write_table(table, config.out, part)
+        stored = report.read_table(config.out, part)
+        summary = summarise(stored)
+        report.write_summary(summary, config.out, part)
+        report.save_figure(draw(stored), config.out, part)
+        shown_tables.append((summary, title))
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time)
-    report.print_table(summaries[0], f"Balanced classes at E = {config.budget:g}, and the limit")
-    report.print_table(summaries[1], "Budget E from which on a classifier stands apart by a tenth")
+    for summary, title in shown_tables:
+        report.print_table(summary, title)
     print(f"{wall_time:.1f} s; results in {config.out}/")
 
 

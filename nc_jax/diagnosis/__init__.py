@@ -14,12 +14,21 @@ from nc_jax.diagnosis.measured import Measured, measure_archive
 from nc_jax.diagnosis.predicted import MERGED, Predicted, clusters, predict_collapse
 from nc_jax.diagnosis.recommended import Recommended, recommend_cures
 from nc_jax.diagnosis.settled import Settled, predict_settled
+from nc_jax.diagnosis.vocabulary import (
+    PROFILES,
+    Profile,
+    budget_rows,
+    own_directions,
+    vocabulary_rows,
+    zipf_counts,
+)
 
 __all__ = [
     "MERGED",
     "NO_PREDICTION",
     "VANISHED",
     "ArrayFile",
+    "PROFILES",
     "FeatureArchive",
     "HeadArchive",
     "HeadBins",
@@ -29,18 +38,23 @@ __all__ = [
     "Measured",
     "Predicted",
     "PriceFit",
+    "Profile",
     "Recommended",
     "Settled",
+    "budget_rows",
     "clusters",
     "fit_price",
     "head_findings",
     "layer_path",
     "measure_archive",
     "measure_head",
+    "own_directions",
     "predict_collapse",
     "predict_head_at_budgets",
     "predict_head_at_decay",
     "predict_settled",
     "prediction_findings",
     "recommend_cures",
+    "vocabulary_rows",
+    "zipf_counts",
 ]

@@ -1,8 +1,9 @@
-"""Figures of more classes than dimensions: codes, and which classes merge."""
+"""Figures and tables of more classes than dimensions: codes, and which classes merge."""
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
@@ -11,6 +12,55 @@ from nc_jax.report.figures import PALETTE, legend_outside, new_figure
 
 # Classifiers closer than this, relative to the longest, are drawn alike.
 CLOSEST = 1e-3
+
+
+def shown(numbers: Any, digits: int) -> list[str]:
+    """Numbers of so many digits; a dash for one that is not there."""
+    return ["–" if np.isnan(number) else f"{number:.{digits}f}" for number in numbers]
+
+
+def summarise_codes(codes: pd.DataFrame) -> pd.DataFrame:
+    """A row for each K and p, as shown."""
+    return pd.DataFrame(
+        {
+            "p": codes["p"],
+            "K": codes["K"],
+            "largest cosine, model": shown(codes["model_cosine"], 6),
+            "limit": shown(codes["code_cosine"], 8),
+            "best known": shown(codes["known_cosine"], 6),
+            "code": codes["known_name"] + np.where(codes["proved"], " (proved)", ""),
+            "limit − known": [
+                "–" if np.isnan(excess) else f"{excess:.0e}"
+                for excess in codes["code_cosine"] - codes["known_cosine"]
+            ],
+            "lower bound": shown(codes["bound"], 4),
+            "margin, model": shown(codes["model_margin"], 4),
+            "margin, limit": shown(codes["code_margin"], 4),
+            "restarts at best": [
+                f"{a}/{b}"
+                for a, b in zip(codes["code_restarts_at_best"], codes["code_restarts"], strict=True)
+            ],
+        }
+    )
+
+
+def summarise_merging(merging: pd.DataFrame) -> pd.DataFrame:
+    """For each sizes and p: from which budget on each class stands apart for good."""
+    rows = []
+    for _, own in merging.groupby(["sizes", "p"], sort=False):
+        kind, dimension = own["sizes"].iloc[0], own["p"].iloc[0]
+        row: dict[str, Any] = {"sizes": kind, "p": dimension}
+        certified = own.loc[own["gap"] <= 1e-7, "E"]
+        row["certified up to E"] = f"{certified.max():.3g}" if len(certified) else "none"
+        row["largest rank"] = own["rank"].max()
+        for place, curve in own.groupby("class"):
+            close = curve.loc[curve["distance"] < 0.1, "E"]
+            apart = curve.loc[curve["E"] > (close.max() if len(close) else 0), "E"]
+            row[f"class {place}"] = (
+                f"{apart.min():.2g}" if len(apart) else f"> {curve['E'].max():g}"
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def draw_codes(codes: Any, budget: float) -> Figure:

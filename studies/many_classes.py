@@ -78,7 +78,7 @@ class Config:
     """K_A, how many classes are large where there are two sizes."""
     ratio: float = 20.0
     """R, the largest class over the smallest."""
-    widths: tuple[int, ...] = (2, 4, 9)
+    widths: tuple[int, ...] = (2, 9)
     """p where classes merge, at most K − 1."""
     budget_range: tuple[float, float] = (0.3, 8.0)
     """Smallest and largest E where classes merge."""
@@ -88,11 +88,11 @@ class Config:
     """K of a vocabulary."""
     corpus: float = 1e7
     """N, words in all; every token occurs at least once."""
-    exponents: tuple[float, ...] = (0.6, 0.8, 1.0, 1.2, 1.4)
+    exponents: tuple[float, ...] = (0.8, 1.0, 1.2)
     """s of the counts 1/(k + 2.7)^s."""
     vocabulary_budgets: tuple[float, float] = (1e-3, 30.0)
     """Smallest and largest E of vocabularies."""
-    num_vocabulary_budgets: int = 19
+    num_vocabulary_budgets: int = 15
     """Points between them, as many for the profiles."""
     contours: tuple[int, ...] = (64, 256, 768, 4096)
     """p of which the phase map shows what fits."""

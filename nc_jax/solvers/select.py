@@ -154,7 +154,7 @@ def solve_batch(
     if isinstance(solver, FactoredMultiStart):
         keys = jax.random.split(jax.random.key(0), lanes) if keys is None else keys
         solved = _solve_queues(lane_models, solver, keys)
-    elif batch_size is None and isinstance(solver, FactoredQuasiNewton) and _wide(model):
+    elif batch_size is None and _one_by_one(model, solver):
         # Lanes that need different numbers of steps do not wait for each other one by one.
         cores = min(os.cpu_count() or 1, lanes)
         solved = _in_parts(
@@ -199,9 +199,10 @@ def _solve_queues(
     return _in_parts(lambda own, key: _solve_queue(own, solver, key), models, keys, queues)
 
 
-def _wide(model: TopLayersModel) -> bool:
-    """Whether the products of a single lane are large enough to be worth a call."""
-    return model.sizes.num_groups >= WIDE
+def _one_by_one(model: TopLayersModel, solver: Solver) -> bool:
+    """Whether lanes are wide enough to fill a core each; other backends want them together."""
+    wide = isinstance(solver, FactoredQuasiNewton) and model.sizes.num_groups >= WIDE
+    return wide and jax.default_backend() == "cpu"
 
 
 def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int) -> Any:

@@ -76,7 +76,8 @@ class FactoredQuasiNewton:
         max_iterations: iterations at most; then the status says so.
         check_every: iterations between two certificates (each an eigenvalue
             problem of the size of the number of groups).
-        memory: L-BFGS pairs kept.
+        memory: L-BFGS pairs kept; by default 20 up to 50 groups, six beyond 160, where
+            reading them would take longer than the products.
         order: groups by size, static; only used, to choose a start, where groups
             differ in the number of their classes. :func:`nc_jax.solve` gives it.
     """
@@ -84,7 +85,7 @@ class FactoredQuasiNewton:
     tolerance: Any
     max_iterations: int
     check_every: int
-    memory: int
+    memory: int | None
     order: tuple[int, ...] | None
 
     def __init__(
@@ -92,7 +93,7 @@ class FactoredQuasiNewton:
         tolerance: Any = None,
         max_iterations: int = 5000,
         check_every: int = 20,
-        memory: int = 6,
+        memory: int | None = None,
         order: tuple[int, ...] | None = None,
     ):
         set_fields(
@@ -107,7 +108,10 @@ class FactoredQuasiNewton:
     def floats_per_lane(self, model: GroupedProgram) -> int:
         """The pairs that L-BFGS keeps, and some temporaries."""
         groups = model.sizes.num_groups
-        return 2 * (2 * self.memory + 20) * (groups + groups**2)
+        return 2 * (2 * self._memory(groups) + 20) * (groups + groups**2)
+
+    def _memory(self, groups: int) -> int:
+        return max(6, min(20, 1000 // groups)) if self.memory is None else self.memory
 
     def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
         """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.
@@ -138,7 +142,7 @@ class FactoredQuasiNewton:
             logits, norm = _logits(model, candidate)
             return data_loss(model, logits) + model.penalty * norm + bias_cost(model, logits)
 
-        optimiser: Any = optax.lbfgs(memory_size=self.memory)
+        optimiser: Any = optax.lbfgs(memory_size=self._memory(model.sizes.num_groups))
         value_and_grad: Any = optax.value_and_grad_from_state(loss)
 
         def iterate(state: tuple[_Point, Any], _: None) -> tuple[tuple[_Point, Any], None]:

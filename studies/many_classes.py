@@ -22,9 +22,8 @@ and the angle and length of the smallest classes' classifiers.
     python studies/many_classes.py --dimensions 3 8 --restarts 32 --ratio 1000
     python studies/many_classes.py --preset cpu
 
-The default is meant for about two minutes on two idle cores, nearly all of it compilation:
-each K and p, each exponent and each profile is a program of its own. On two busy cores it
-took eight and a half minutes.
+The default takes about 140 seconds on two idle cores, nearly all of it compilation: each
+K and p, each exponent and each profile is a program of its own.
 """
 
 import dataclasses

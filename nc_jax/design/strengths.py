@@ -21,6 +21,8 @@ SURPLUS = 1.01
 PRECISION = 1e-4
 # Strengths that are solved as one batch, so that all calls share a program.
 TOGETHER = 13
+# Groups beyond which strengths are solved one after another.
+MANY = 48
 # How often the neighbourhood of the best strength is scanned again, six times finer.
 ROUNDS = 3
 # Distances that differ by less are one.
@@ -76,7 +78,9 @@ def _solved(model: Curable, strengths: Array, cure: str) -> tuple[Solution, Arra
         off = {name: distance(solution) for name, distance in TARGETS.items()}
         return solution, separation(solution), off
 
-    return jax.vmap(one)(strengths)
+    # Lanes of many groups would wait for the slowest and take every branch of a line search.
+    many = model.sizes.num_groups > MANY
+    return jax.lax.map(one, strengths) if many else jax.vmap(one)(strengths)
 
 
 class Design(NamedTuple):

@@ -19,17 +19,17 @@ def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], 
 
     Args:
         presets: configs by name; the first is the default. ``--preset NAME``
-            starts from another; every field is an option of its own.
-        study: what to run.
+            selects another; every field of a config is also an option.
+        study: the function to run.
         doc: the study's docstring, shown by ``--help``.
 
-    Exits with 2 and one line on standard error for bad input or a file that
-    cannot be written, with 130 on Ctrl-C.
+    Exits with code 2 and one line on standard error for invalid input or a file that
+    cannot be written, and with code 130 on Ctrl-C.
     """
     arguments = list(sys.argv[1:])
     name = _take_preset(arguments, presets)
     shown = (
-        f"{doc.strip()}\n\nPresets (--preset NAME): {', '.join(presets)}. Options override them."
+        f"{doc.strip()}\n\nPresets (--preset NAME): {', '.join(presets)}. Options override presets."
     )
     config = tyro.cli(
         type(presets[name]),

@@ -1,4 +1,4 @@
-"""Where a result came from: enough to repeat it."""
+"""The provenance of a result: all that is needed to repeat it."""
 
 import dataclasses
 import datetime
@@ -23,9 +23,9 @@ def write_provenance(
 ) -> None:
     """Writes ``folder/provenance.json``.
 
-    Holds the command, the config (which holds seed and dtype), versions,
-    device, wall time in seconds, git revision and date; no path of the machine
-    but what the command names. ``data`` tells digests of data sets by name.
+    It holds the command, the config (including seed and dtype), versions,
+    device, wall time in seconds, git revision and date, and no path of the machine except
+    those in the command. ``data`` maps the names of data sets to their digests.
 
     Raises:
         OSError: the folder cannot be written.
@@ -46,7 +46,7 @@ def write_provenance(
 
 
 def _relative(path: str) -> str:
-    """The script as a user of the repository would name it."""
+    """The path of the script as a user of the repository would write it."""
     script = Path(path)
     return f"{script.parent.name}/{script.name}" if script.parent.name else script.name
 
@@ -67,7 +67,7 @@ def _device() -> str:
 
 
 def _git() -> dict[str, Any] | None:
-    """Revision, and whether code was changed since; None outside a checkout."""
+    """Revision, and whether code has changed since then; None outside a checkout."""
     root = Path(__file__).parent
 
     def ask(*arguments: str) -> str:

@@ -97,7 +97,7 @@ def _norms(
     """The norm of X = A Bᵀ (or a bound on it), and the dual norm of the slope."""
     if getattr(model, "nonnegative", False):
         norm = jnp.sum(jnp.linalg.norm(means, axis=0) * jnp.linalg.norm(weights, axis=0))
-        # The best product of nonnegative vectors never profits from a negative entry.
+        # Negative entries cannot increase a product with nonnegative vectors.
         return norm, jnp.sqrt(jnp.max(jnp.linalg.eigvalsh(_without_negatives(gram(slope)))))
     norm = jnp.sum(jnp.sqrt(_squared_singular_values(product)))
     return norm, jnp.sqrt(jnp.max(_squared_singular_values(slope)))

@@ -190,7 +190,7 @@ def test_worked_specs_are_good(name):
         ({"model": {"majority": 12, "num_classes": 10}}, "majority must be from 1 to .* = 9"),
         ({"model": {"majority": 3, "minority": 2.5}}, "minority must be a positive integer"),
         ({"model": {"majority": 3, "minority": 2, "colour": 1}}, "colour"),
-        ({"model": {"majority": 3, "minority": 2, "ratio": 2}}, "ratio is in"),
+        ({"model": {"majority": 3, "minority": 2, "ratio": 2}}, "ratio is already in"),
         ({"axes": {}}, "axes must hold"),
         ({"axes": AXES | {"ratio": []}}, "ratio"),
         ({"axes": AXES | {"ratios": [1.0]}}, "ratios"),

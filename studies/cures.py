@@ -14,8 +14,8 @@ simplex ETF. Balanced and minority test accuracy, cosines, and states.
     python studies/cures.py --cures class-weights:0.5,1,2 logit-adjustment:1,2 --ratios 20 --seeds 3
     python studies/cures.py --preset cpu --data-dir DATA
 
-The default takes about three minutes; 'cpu' an hour and a half on two busy cores, and goes on
-where it was stopped; 'paper' is for a GPU.
+Time on two CPU cores: 3 to 9 minutes; with --preset cpu 90 minutes. An interrupted study
+resumes when it is started again. The preset 'paper' is for a GPU.
 """
 
 import dataclasses

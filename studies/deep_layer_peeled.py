@@ -9,6 +9,8 @@ restarts, and the restarts' spread stands beside it. About a minute on two cores
 
     python studies/deep_layer_peeled.py
     python studies/deep_layer_peeled.py --depths 1 2 4 --restarts 32
+
+Time on two CPU cores: 45 s.
 """
 
 import dataclasses

@@ -13,6 +13,8 @@ straight the path is and what its transport costs; the ε-effective depth.
     python studies/feedforward_collapse.py --data mnist --networks dense-resnet --width 0.25
 
 A study that was killed goes on from its newest checkpoints when it is started again.
+
+Time on two CPU cores: 90 s; with --preset cpu 20 minutes.
 """
 
 import dataclasses

@@ -11,6 +11,8 @@ features themselves and set beside the prediction.
     python studies/geodesic.py
     python studies/geodesic.py --within 0.5
     python studies/geodesic.py --data digits --num-classes 10 --num-ends 500
+
+Time on two CPU cores: 10 s.
 """
 
 import dataclasses

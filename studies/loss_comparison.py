@@ -9,6 +9,8 @@ the restarts shown. Takes some 30 s on two cores.
 
     python studies/loss_comparison.py
     python studies/loss_comparison.py --num-classes 10 --majority 5 --restarts 16
+
+Time on two CPU cores: 30 s.
 """
 
 import dataclasses

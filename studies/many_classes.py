@@ -22,7 +22,7 @@ and the angle and length of the smallest classes' classifiers.
     python studies/many_classes.py --dimensions 3 8 --restarts 32 --ratio 1000
     python studies/many_classes.py --preset cpu
 
-The default takes about 140 seconds on two idle cores, nearly all of it compilation: each
+Time on two CPU cores: 140 s; nearly all of it is compilation, because each
 K and p, each exponent and each profile is a program of its own.
 """
 

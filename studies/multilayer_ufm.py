@@ -10,6 +10,8 @@ which on NC1(H) < NC1(X) (their Theorem 4). A third figure shows the layers betw
     python studies/multilayer_ufm.py
     python studies/multilayer_ufm.py --data digits --num-classes 10 --per-class 100
     python studies/multilayer_ufm.py --data mnist --data-dir DATA --num-classes 10
+
+Time on two CPU cores: 25 s; with --preset digits 70 s.
 """
 
 import dataclasses

@@ -11,6 +11,8 @@ compilation; the preset "wide" adds three more shapes.
     python studies/neural_collapse.py
     python studies/neural_collapse.py --preset wide
     python studies/neural_collapse.py --shapes 10 12 3 --restarts 8
+
+Time on two CPU cores: 1 minute; with --preset wide 150 s.
 """
 
 import dataclasses

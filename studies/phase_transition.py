@@ -8,6 +8,8 @@ with a duality gap. Takes some 15 s on two cores.
 
     python studies/phase_transition.py
     python studies/phase_transition.py --num-classes 20 --majority 5 10 15
+
+Time on two CPU cores: 15 s.
 """
 
 import dataclasses

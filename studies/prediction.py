@@ -14,8 +14,10 @@ down in R from where the last one ended: where both ways differ, no optimum can 
 
 Which labels are large is drawn by the seed. By default weight decay spares the layers
 that a batch normalisation follows, where it changes no stationary point but the size of
-the steps (--decayed all for all parameters). The default takes about three minutes;
-'cpu' some hours on two cores, and goes on where it was stopped; 'paper' is for a GPU.
+the steps (--decayed all for all parameters).
+
+Time on two CPU cores: 150 s; with --preset cpu some hours. An interrupted study resumes
+when it is started again. The preset 'paper' is for a GPU.
 """
 
 import dataclasses

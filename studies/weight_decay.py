@@ -16,6 +16,8 @@ inputs, where the theory is exact.
     python studies/weight_decay.py --data mnist --networks mlp --per-class 500
 
 A study that was killed goes on from its newest checkpoints when it is started again.
+
+Time on two CPU cores: 70 s; with --preset cpu 13 minutes.
 """
 
 import dataclasses

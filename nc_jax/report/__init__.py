@@ -1,6 +1,6 @@
 """Tables, figures and provenance: what a study leaves behind."""
 
-from nc_jax.report.commands import run_command
+from nc_jax.report.commands import as_started, program, run_command
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, plain_ticks, save_figure
 from nc_jax.report.files import prepare_folder, write_atomically
 from nc_jax.report.grids import draw_lines, draw_maps, export_dataset
@@ -18,6 +18,7 @@ from nc_jax.report.tables import (
 
 __all__ = [
     "PALETTE",
+    "as_started",
     "draw_head",
     "draw_lines",
     "draw_maps",
@@ -31,6 +32,7 @@ __all__ = [
     "points_bar",
     "prepare_folder",
     "print_table",
+    "program",
     "read_table",
     "run_command",
     "save_figure",

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 try:
@@ -28,14 +29,13 @@ def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], 
     """
     arguments = list(sys.argv[1:])
     name = _take_preset(arguments, presets)
-    shown = (
-        f"{doc.strip()}\n\nPresets (--preset NAME): {', '.join(presets)}. Options override them."
-    )
+    listed = f"Presets (--preset NAME): {', '.join(presets)}. Options override them."
     config = tyro.cli(
         type(presets[name]),
         args=arguments,
         default=presets[name],
-        description=shown,
+        prog=program(),
+        description=f"{as_started(doc.strip())}\n\n{listed}",
         config=(tyro.conf.FlagConversionOff, tyro.conf.OmitSubcommandPrefixes),
     )
     try:
@@ -46,6 +46,24 @@ def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], 
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def program() -> str:
+    """The command that started this study, without its options.
+
+    ``python studies/NAME.py`` in a checkout, ``nc-jax study NAME`` where the studies are
+    installed with the package, in its folder ``_studies``.
+    """
+    script = Path(sys.argv[0])
+    if script.parent.name == "_studies":
+        return f"nc-jax study {script.stem}"
+    folder = f"{script.parent.name}/" if script.parent.name else ""
+    return f"python {folder}{script.name}"
+
+
+def as_started(doc: str) -> str:
+    """A docstring whose examples start the study in the way in which it was started."""
+    return doc.replace(f"python studies/{Path(sys.argv[0]).name}", program())
 
 
 def _take_preset(arguments: list[str], presets: Mapping[str, Config]) -> str:

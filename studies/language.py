@@ -15,9 +15,9 @@ decay alone. AdamW has no prediction from weight decay: there it is no penalty.
     python studies/language.py --vocabulary 1000 --weight-decays sgd:0.002 adamw:0.1 --heads untied
     python studies/language.py --preset cpu
 
-Time on two CPU cores: 3 to 5 minutes; with --preset cpu an hour or two. An interrupted study
-resumes when it is started again. The preset 'paper' is for a GPU. Texts differ between versions of Python:
-provenance.json holds a digest of the one that was read.
+Time on two CPU cores: 3 to 5 minutes; with --preset cpu an hour or two. An interrupted
+study resumes when it is started again. The preset 'paper' is for a GPU. The text differs
+between versions of Python; provenance.json holds a digest of the one that was read.
 """
 
 import dataclasses

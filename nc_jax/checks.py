@@ -1,7 +1,7 @@
-"""Eager checks of what a user passes: clear errors that name the argument.
+"""Eager checks of user arguments: clear errors that name the argument.
 
-Inside a JAX transformation values are not known; there the checks look at
-shapes only, and a bad value becomes the status of its lane.
+Inside a JAX transformation the values are unknown; there the checks look at
+shapes only, and a bad value shows up in the status of its lane.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 
 def is_concrete(value: Any) -> bool:
-    """Whether the numbers in ``value`` can be looked at now."""
+    """Whether the numbers in ``value`` are known now, so not traced."""
     return not isinstance(value, Tracer)
 
 
@@ -45,7 +45,7 @@ def float_array(name: str, value: Any, dtype: Any = None) -> Array:
 
 
 def common_dtype(*values: Any) -> Any:
-    """The float dtype of the given values; Python numbers have no say."""
+    """The floating-point dtype of the given values; Python numbers do not affect it."""
     dtypes = [
         jax.dtypes.canonicalize_dtype(value.dtype)
         for value in values
@@ -62,8 +62,8 @@ def is_positive(value: Array) -> Array:
 def require_positive(name: str, value: Array, lanes: bool = False, or_zero: bool = False) -> None:
     """Raises ValueError unless every number is positive (or zero) and finite.
 
-    With ``lanes`` the value may be a batch: then NaN, infinite or non-positive
-    entries pass, as the business of their own lane, unless all are bad.
+    With ``lanes`` the value may be a batch: NaN, infinite or non-positive entries
+    are then accepted, because each lane reports its own status, unless all are bad.
     """
     if not is_concrete(value):
         return
@@ -79,7 +79,7 @@ def require_positive(name: str, value: Array, lanes: bool = False, or_zero: bool
 
 
 def require_count(name: str, value: Any, least: int) -> int:
-    """``value`` as an int of at least ``least``; ValueError or TypeError else."""
+    """``value`` as an int of at least ``least``; otherwise ValueError or TypeError."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be an integer of at least {least}, got {value!r}")
     if value < least:

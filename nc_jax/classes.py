@@ -1,7 +1,7 @@
-"""Numbers of classes, one each, that fall into groups of equal ones.
+"""One number for each class, with classes of equal numbers in one group.
 
-Which classes are alike decides the symmetry of a program, so it is static: known when
-a program is compiled, also where the numbers themselves are traced.
+The grouping decides the symmetry of a program, so it is static: it is known when
+a program is compiled, even if the numbers themselves are traced.
 """
 
 from typing import Any
@@ -15,9 +15,9 @@ from nc_jax.immutable import immutable, set_fields
 
 
 def groups_of(numbers: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The first class [G] of each group of equal columns of [..., K], and all memberships.
+    """The first class [G] of each group of equal columns of [..., K], and the membership [K].
 
-    Groups are numbered by first appearance, so that the order of classes shows.
+    Groups are numbered by first appearance, so that their order follows that of the classes.
     """
     columns = np.asarray(numbers).reshape(-1, numbers.shape[-1])
     _, first, inverse = np.unique(columns, axis=1, return_index=True, return_inverse=True)
@@ -32,7 +32,7 @@ def common_groups(*memberships: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _require_finite(name: str, array: Array) -> None:
-    """ValueError for a single vector that is known and not finite; a batch has bad lanes."""
+    """ValueError for a single concrete vector that is not finite; a batch may have bad lanes."""
     if array.ndim == 1 and is_concrete(array) and not np.isfinite(np.asarray(array)).all():
         raise ValueError(f"{name} must be finite, got {np.asarray(array).tolist()}")
 
@@ -76,13 +76,13 @@ def class_numbers(name: str, numbers: Any, dtype: Any = None) -> ClassNumbers:
 
     Args:
         name: the argument's name, for the error.
-        numbers: a :class:`ClassNumbers`, or [..., K] with K ≥ 2. Groups are found where it
-            is concrete (in a batch: classes that are equal in every lane); of a traced
-            one every class is its own group.
+        numbers: a :class:`ClassNumbers`, or [..., K] with K ≥ 2. Equal numbers are grouped
+            if the array is concrete (in a batch: classes that are equal in every lane);
+            if it is traced, every class is its own group.
         dtype: of the result; by default that of ``numbers``.
 
     Raises:
-        TypeError, ValueError: not numeric, no vector, K < 2, or not finite.
+        TypeError, ValueError: not numeric, not a vector, K < 2, or not finite.
     """
     if isinstance(numbers, ClassNumbers):
         values = float_array(name, numbers.group_values, dtype)
@@ -90,7 +90,7 @@ def class_numbers(name: str, numbers: Any, dtype: Any = None) -> ClassNumbers:
         return ClassNumbers(values, numbers.membership)
     array = float_array(name, numbers, dtype)
     if array.ndim == 0:
-        raise ValueError(f"{name} must be a vector [K], a number for each class, got {numbers}")
+        raise ValueError(f"{name} must be a vector [K], one number for each class, got {numbers}")
     require_count(f"number of classes (length of {name})", array.shape[-1], 2)
     if not is_concrete(array):
         return ClassNumbers(array, tuple(range(array.shape[-1])))

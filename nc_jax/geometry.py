@@ -1,7 +1,7 @@
 """Class sizes, the simplex equiangular tight frame, Gram matrices and cosines.
 
 Axis letters, here and everywhere: K classes, G groups of equal class sizes,
-p feature dimensions, N samples. Samples and classes stand in rows.
+p feature dimensions, N samples. Each row of an array is a sample or a class.
 """
 
 from functools import lru_cache
@@ -24,7 +24,7 @@ from nc_jax.immutable import immutable, set_fields
 
 @immutable(static=("membership",))
 class ClassSizes:
-    """Sizes of K classes that fall into G groups of equally large ones.
+    """Sizes of K classes in G groups of equally large classes.
 
     Attributes:
         group_sizes: [..., G] samples in each class of a group; positive,
@@ -32,9 +32,9 @@ class ClassSizes:
             Layer-Peeled Model.
         membership: the group of each class, K integers 0…G−1; static, so that
             the symmetry of a program is known when it is compiled.
-        smallest: [..., G] size of the smallest class of a group, where unequal ones
+        smallest: [..., G] size of the smallest class of a group if unequal classes
             were merged (:func:`merge_sizes`) and ``group_sizes`` are means; else None.
-        largest: [..., G] of the largest one, likewise.
+        largest: [..., G] size of the largest class of a group, likewise.
     """
 
     group_sizes: Array
@@ -67,7 +67,7 @@ class ClassSizes:
         set_fields(self, group_sizes=sizes, membership=membership, **ends)
 
     def astype(self, dtype: Any) -> "ClassSizes":
-        """The same sizes as another floating-point type."""
+        """The same sizes, with another floating-point dtype."""
         ends = [end if end is None else end.astype(dtype) for end in (self.smallest, self.largest)]
         return ClassSizes(self.group_sizes.astype(dtype), self.membership, *ends)
 
@@ -110,7 +110,7 @@ class ClassSizes:
 
     @property
     def group_weights(self) -> Array:
-        """[..., G] share of all samples that a whole group holds; sums to 1."""
+        """[..., G] share of all samples that belongs to a whole group; sums to 1."""
         # Divide by the largest first: sizes of 1e300 must not overflow.
         relative = self.group_sizes / jnp.max(self.group_sizes, axis=-1, keepdims=True)
         totals = relative * jnp.asarray(self.counts, relative.dtype)
@@ -125,7 +125,7 @@ class ClassSizes:
 
 @lru_cache(maxsize=64)
 def _counts_of(membership: tuple[int, ...]) -> np.ndarray:
-    """Classes of each group; a vocabulary is counted once, not at every look."""
+    """Number of classes of each group; cached, because a vocabulary is slow to count."""
     counts = np.bincount(membership)
     counts.setflags(write=False)
     return counts
@@ -150,15 +150,15 @@ def two_groups(majority: int, minority: int, ratio: Any, minority_size: Any = 1.
     Args:
         majority: K_A ≥ 1, how many classes have ``ratio * minority_size`` samples.
         minority: K_B ≥ 1, how many classes have ``minority_size`` samples.
-        ratio: R = n_A / n_B > 0, a number or an array [...]. A value under 1
-            is allowed: then the first group is the smaller one.
+        ratio: R = n_A / n_B > 0, a number or an array [...]. A value below 1
+            is allowed: then the first group has the smaller classes.
         minority_size: n_B > 0, a number or an array that broadcasts with ratio.
 
     Returns:
         Class sizes with the majority classes first; group sizes [..., 2].
 
     Raises:
-        TypeError, ValueError: a count or a size is not what it must be.
+        TypeError, ValueError: a count or a size is invalid.
     """
     majority = require_count("majority", majority, 1)
     minority = require_count("minority", minority, 1)
@@ -173,7 +173,7 @@ def two_groups(majority: int, minority: int, ratio: Any, minority_size: Any = 1.
 
 
 def long_tailed(num_classes: int, ratio: Any, largest: Any = 1.0) -> ClassSizes:
-    """Class sizes that fall exponentially, n_k = largest · ratio^(−k/(K−1)).
+    """Class sizes that decrease exponentially, n_k = largest · ratio^(−k/(K−1)).
 
     Args:
         num_classes: K ≥ 2.
@@ -184,7 +184,7 @@ def long_tailed(num_classes: int, ratio: Any, largest: Any = 1.0) -> ClassSizes:
         Class sizes, every class a group of its own; group sizes [..., K].
 
     Raises:
-        TypeError, ValueError: a count or a size is not what it must be.
+        TypeError, ValueError: a count or a size is invalid.
     """
     num_classes = require_count("num_classes", num_classes, 2)
     dtype = common_dtype(ratio, largest)
@@ -202,9 +202,9 @@ def class_sizes(sizes: Any) -> ClassSizes:
     """Class sizes from a vector; classes of equal size share a group.
 
     Args:
-        sizes: [K] positive numbers, K ≥ 2, or a batch [..., K]. Groups are
-            found where the vector is concrete and not batched; of a traced or
-            a batched one every class is its own group.
+        sizes: [K] positive numbers, K ≥ 2, or a batch [..., K]. Equal sizes are
+            grouped if the vector is concrete and not batched; if it is traced or
+            batched, every class is its own group.
 
     Raises:
         TypeError, ValueError: not numeric, K < 2, or a size that is not
@@ -224,24 +224,24 @@ def class_sizes(sizes: Any) -> ClassSizes:
 
 
 def merge_sizes(sizes: Any, tolerance: float = 0.01) -> ClassSizes:
-    """Class sizes in which almost equal classes share a group of their mean size.
+    """Class sizes with almost equal classes merged into groups of their mean size.
 
-    A vocabulary has many thousands of classes and some hundreds of sizes worth telling
-    apart. Solutions certify the classes as they are: their gap holds what merging costs,
-    of the order of the squared tolerance for classes that are learnt and of the
-    tolerance, times their share of the samples, for those that are not. Their status
-    tells how the merged program was solved.
+    A vocabulary has many thousands of classes but only some hundreds of sizes that are worth
+    distinguishing. Solutions still certify the original classes: their gap includes the error
+    from merging, which is of the order of the squared tolerance for classes that are learnt,
+    and of the tolerance times their share of the samples for those that are not. Their status
+    tells how well the merged program was solved.
 
     Args:
         sizes: [K] positive numbers.
-        tolerance: the largest size of a group exceeds the smallest by at most this part;
-            0 merges equal ones only.
+        tolerance: largest relative difference between the largest and the smallest size of
+            a group; 0 merges equal sizes only.
 
     Returns:
-        Class sizes; groups are numbered from the largest classes down.
+        Class sizes; groups are numbered from the largest classes to the smallest.
 
     Raises:
-        TypeError, ValueError: naming the argument; traced or batched sizes.
+        TypeError, ValueError: an invalid argument (named), or traced or batched sizes.
     """
     array = np.asarray(class_sizes(sizes).class_sizes, float)
     if array.ndim != 1:
@@ -282,7 +282,7 @@ def simplex_etf(num_classes: int, dimension: int | None = None, dtype: Any = Non
     Args:
         num_classes: K ≥ 2.
         dimension: p ≥ K−1; K by default.
-        dtype: JAX's default float unless given.
+        dtype: by default JAX's default float.
 
     Returns:
         [K, p] frame. Its rows sum to zero.

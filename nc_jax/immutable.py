@@ -1,9 +1,9 @@
-"""Immutable pytrees whose constructor validates, once.
+"""Immutable pytrees whose constructor validates its arguments exactly once.
 
 JAX rebuilds a registered dataclass through its constructor at every unflatten,
-with tracers or placeholders as fields. Types decorated here are rebuilt
-without it, so ``__init__`` may check and convert what a user wrote, at the
-line where it was written.
+with tracers or placeholders as fields. Types decorated here are rebuilt without
+calling the constructor, so ``__init__`` may check and convert what a user passes
+and report an error at that line.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ def set_fields(value: Any, **fields: Any) -> None:
 
 
 def with_fields(value: T, **fields: Any) -> T:
-    """A copy with other fields, for code that knows that they fit: nothing is checked."""
+    """A copy with other fields; nothing is checked, so the caller must know that they fit."""
     made = object.__new__(type(value))
     for field in dataclasses.fields(value):  # type: ignore[arg-type]
         item = fields.get(field.name, getattr(value, field.name))

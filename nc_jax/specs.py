@@ -17,7 +17,7 @@
     sobol = 1024
     lambda_w = [1e-4, 1e-1, "log"]
 
-An entry ``zip = [["ratio", "budget"]]`` lets axes of one length run side by side.
+An entry ``zip = [["ratio", "budget"]]`` varies axes of equal length together.
 """
 
 import dataclasses
@@ -43,9 +43,9 @@ class Spec:
     """A sweep that was read and checked.
 
     Attributes:
-        experiment: the function.
-        plan: its points; chunks are zero where the file gives none.
-        store: where the table goes.
+        experiment: the function to evaluate.
+        plan: its points; chunk sizes are zero if the file gives none.
+        store: folder or address of the table.
         seed: of random starts.
         axes: names in the order of the table.
     """
@@ -62,7 +62,7 @@ def read_spec(path: Any) -> Spec:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no TOML, or what :func:`parse_spec` says.
+        ValueError: the file is not TOML, or :func:`parse_spec` rejects it.
     """
     path = Path(path)
     if not path.is_file():
@@ -99,7 +99,7 @@ def parse_spec(given: Mapping[str, Any], default_store: str = "results/sweep/spe
     names = tuple(name for rows in choices for name in rows[0]) + grid.names
     twice = sorted(set(names) & set(model))
     if twice:
-        raise ValueError(f"axes: {', '.join(twice)} is in [model] too")
+        raise ValueError(f"axes: {', '.join(twice)} is already in [model]")
     blocks = []
     for rows in itertools.product(*choices):
         chosen = {name: value for row in rows for name, value in row.items()}
@@ -177,7 +177,7 @@ def _design(label: str, table: Any, experiment: Experiment) -> Grid:
         if not isinstance(value, list) or len(value) not in (2, 3):
             raise ValueError(f"designs: {label}: {name} must be [low, high] or [low, high, 'log']")
         if name in experiment.choices:
-            raise ValueError(f"designs: {label}: {name} is a choice; make it an axis")
+            raise ValueError(f"designs: {label}: {name} is a choice, not a number; use [axes]")
         experiment.require_value(f"designs: {label}", name, value[:2])
     try:
         return kinds[found[0]](ranges, table[found[0]], table.get("seed", 0))
@@ -186,13 +186,13 @@ def _design(label: str, table: Any, experiment: Experiment) -> Grid:
 
 
 def _zipped(given: Any, axes: Mapping[str, Values]) -> list[list[str]]:
-    """Groups of axis names in the order of the axes; most groups are of one."""
+    """Groups of axis names in the order of the axes; most groups contain a single axis."""
     if not isinstance(given, list) or not all(isinstance(group, list) for group in given):
         raise ValueError(f"zip must be a list of lists of axis names, got {given!r}")
     flat = [name for group in given for name in group]
     for name in flat:
         if name not in axes:
-            raise ValueError(f"zip: {name!r} is no axis; expected {', '.join(axes)}")
+            raise ValueError(f"zip: {name!r} is not an axis; expected {', '.join(axes)}")
     if len(set(flat)) != len(flat):
         raise ValueError("zip: an axis can be in one group only")
     groups, seen = [], set()

@@ -1,14 +1,14 @@
-"""Which cure for imbalance restores the geometry, how strong must it be, and does it help?
+"""Which cure for imbalance restores the geometry, how strong must it be, and is it useful?
 
-The model's side: the Layer-Peeled Model under every cure and over its strength, each
+Model: the Layer-Peeled Model is solved with every cure over a range of strengths, each
 point certified: minority cosine, lengths of the classifiers, margins, and the distance
-of the classifiers from a simplex ETF. For each cure the least strength that leaves no
-class merged, or that there is none, and the strength that comes closest to the frame.
+of the classifiers from a simplex ETF. For each cure the study reports the smallest strength
+at which no classes are merged (if there is one) and the strength closest to the simplex ETF.
 
-The networks' side: networks are trained with each cure over strengths. Among them is
-the designer's, chosen before training from class sizes and weight decay alone: the one
+Networks: networks are trained with each cure over a range of strengths. One of the strengths
+is chosen by the designer before training, from class sizes and weight decay alone: the one
 at which unconstrained features with the network's own penalties come closest to a
-simplex ETF. Balanced and minority test accuracy, cosines, and states.
+simplex ETF. Reported are balanced and minority test accuracy, cosines, and states.
 
     python studies/cures.py
     python studies/cures.py --cures class-weights:0.5,1,2 logit-adjustment:1,2 --ratios 20 --seeds 3
@@ -55,19 +55,19 @@ from nc_jax.training import RUN_CURES, cured_run
 
 KEYS = ["data", "network", "majority", "ratio", "weight_decay", "seed", "cure", "strength"]
 PLACE = ["data", "network", "ratio", "weight_decay"]
-# What the columns of the designer's table are called for a reader.
+# Reader's names of the columns of the designer's table.
 HEADS = {
-    "least": "least strength that separates all classes",
+    "least": "smallest strength that separates all classes",
     "best": "strength closest to a simplex ETF",
     "distance": "distance from a simplex ETF without cure",
     "at best": "distance at the closest strength",
     "large loss": "loss of a large class without cure",
-    "at least": "its loss at the least strength",
+    "at least": "loss of a large class at the smallest strength",
     "large margin": "margin of a large class without cure",
-    "with it": "its margin at the least strength",
+    "with it": "margin of a large class at the smallest strength",
     "gap": "largest duality gap",
 }
-# K of the model's own curves, and the points of a curve.
+# K of the curves of the model, and the number of points on a curve.
 CLASSES = 10
 POINTS = 37
 TARGET = "simplex-etf"
@@ -75,10 +75,10 @@ TARGET = "simplex-etf"
 
 @dataclasses.dataclass(frozen=True)
 class Config(TrainingOptions):
-    """What to solve, what to train and where to look for data."""
+    """Options of this study: cures, networks, training and data."""
 
     networks: tuple[str, ...] = ("mlp-norm",)
-    """Of nc_jax.networks.NETWORKS with batch normalisation, or on one set as in cifar10:vgg13."""
+    """Names in nc_jax.networks.NETWORKS with batch normalisation; for one set: cifar10:vgg13."""
     cures: tuple[str, ...] = (
         "class-weights:0.5,1",
         "oversampling:0.5,1",
@@ -88,35 +88,35 @@ class Config(TrainingOptions):
         "label-smoothing:0.1,0.3",
         "focal:1,3",
     )
-    """Each with the strengths that networks are trained with; the designer's are added."""
+    """Cures, each with the strengths for the networks; the designer's strength is added."""
     weight_decays: tuple[str, ...] = ("0.01",)
-    """λ, on all sets, or on one as in cifar10:0.01."""
+    """λ, the weight decay, for all data sets, or for one as in cifar10:0.01."""
     epochs: int = 500
-    """Of each run."""
+    """Number of epochs of each run."""
     lowered: tuple[float, ...] | None = (0.65, 0.9)
-    """Shares of the training after which the rate falls by ten; none for a third and two thirds."""
+    """Shares of the training after which the rate drops tenfold; default: 1/3 and 2/3."""
     batch: int = 1024
-    """Images of a step; as many as there are, where there are fewer."""
+    """Batch size: images in each step; all images if there are fewer."""
     even_batches: bool = True
-    """Batches of almost the same size, in place of a smaller last one."""
+    """Use batches of almost equal size instead of a smaller last batch."""
     measures: int = 1
-    """How often a run is measured; at its end always."""
+    """Number of measurements per run; the last is always at its end."""
     decayed: Literal["effective", "all"] = "effective"
-    """What weight decay acts on."""
+    """Parameters that weight decay acts on."""
     majority: int = 5
-    """K_A, how many classes are large."""
+    """K_A, the number of large classes."""
     majority_size: int | None = 100
-    """n_A, images of a large class; none for as many as every class has."""
+    """n_A, the number of images of a large class; by default all that each class has."""
     ratios: tuple[int, ...] = (20,)
-    """R of the networks; a small class has n_A // R images."""
+    """R of the networks' data; a small class has n_A // R images."""
     labels: Literal["random", "first"] = "random"
-    """Whether the seed draws the large classes, or they are the first (as in the paper)."""
+    """Whether the seed draws the large classes; if not, they are the first ones, as published."""
     model_ratios: tuple[float, ...] = (10.0, 100.0, 1000.0)
-    """R of the model's own curves."""
+    """R of the curves that are computed from the model alone."""
     model_energy: float = 8.0
-    """E_H of the model's own curves, at E_W = 1."""
+    """E_H of the curves that are computed from the model alone, at E_W = 1."""
     out: Path = Path("results/cures/digits")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 FULL = (
@@ -160,7 +160,7 @@ PRESETS = {
 
 
 def strengths_of(config: Config) -> dict[str, list[float]]:
-    """Strengths by cure; ValueError for an unknown one or for one that is no number."""
+    """Strengths of each cure; ValueError for an unknown cure or a strength that is not a number."""
     grids = {}
     for choice in config.cures:
         cure, _, numbers = choice.partition(":")
@@ -179,7 +179,7 @@ def strengths_of(config: Config) -> dict[str, list[float]]:
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     check_options(config)
     for name in ("cures", "ratios", "model_ratios"):
         require_distinct(config, name)
@@ -199,7 +199,7 @@ def check(config: Config) -> None:
 
 
 def _curve(model: Any, cure: str, majority: int) -> pd.DataFrame:
-    """A cure over its strengths: one row each."""
+    """One row for each strength of a cure."""
     found = design.along(model, cure, np.linspace(0, design.CURES[cure][1], POINTS))
     solution, norms = found.solution, np.asarray(found.solution.classifier_norms)
     margins = np.asarray(design.margins_of(solution.logits))
@@ -214,7 +214,7 @@ def _curve(model: Any, cure: str, majority: int) -> pd.DataFrame:
 
 
 def model_side(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The Layer-Peeled Model over all strengths, and the designer's choices."""
+    """The Layer-Peeled Model at all strengths, and the choices of the designer."""
     minority = CLASSES - config.majority
 
     def one(case: tuple[str, float]) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -239,15 +239,15 @@ def model_side(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def surrogate_at(config: Config, network: str, sizes: Any, decay: float) -> Any:
-    """Unconstrained features with a network's penalties, without its ReLU: certified."""
+    """Unconstrained features with a network's penalties but without its ReLU, so certified."""
     penalties = penalties_of(NETWORKS[network].head, decay, float(np.sum(sizes)))
     return nc.UnconstrainedFeatures(sizes, *penalties)
 
 
 def design_all(config: Config, trainings: list[Training]) -> pd.DataFrame:
-    """Every cure at every place: the designer's strength, and the cosines over its grid.
+    """Every cure for every place: the designer's strength, and predicted cosines on its grid.
 
-    Nothing in it was trained: one row a strength, ``designed`` the same in all of a cure.
+    No training is involved: one row for each strength; ``designed`` is the same for a cure.
     """
     grids = strengths_of(config)
     places = {tuple(training.about[name] for name in PLACE): training for training in trainings}
@@ -294,7 +294,7 @@ def plain_trainings(config: Config, data: str, network: str, labels: np.ndarray)
 def plans_of(
     config: Config, plain: list[Training], labels: np.ndarray, designs: pd.DataFrame
 ) -> list[Plan]:
-    """All trainings of a network; those whose losses are of one kind make a plan."""
+    """All trainings of a network; those with the same kind of loss form a plan."""
     grids = strengths_of(config)
     plans: dict[str, list[Training]] = {"none": list(plain)}
     for training, cure in itertools.product(plain, grids):
@@ -314,7 +314,7 @@ def plans_of(
 
 
 def ends_beside(through: pd.DataFrame, designs: pd.DataFrame) -> pd.DataFrame:
-    """The last row of every run, its state, and the model's word on it."""
+    """The last row of every run, its state, and the prediction of the model for it."""
     ends = ends_of(through, KEYS)
     for name in ("stationarity", "minority_cosine", "least_minority_accuracy", "balance"):
         ends[name] = ends[name] if name in ends else np.nan
@@ -325,7 +325,7 @@ def ends_beside(through: pd.DataFrame, designs: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(ends: pd.DataFrame) -> pd.DataFrame:
-    """One row a cure and place: the best strength of the grid beside the designer's."""
+    """One row for each cure and place: the best strength of the grid and the designer's."""
     rows = []
     groups: Any = ends.groupby([*PLACE, "cure"], sort=False)
     for (data, network, ratio, decay, cure), own in groups:
@@ -345,14 +345,15 @@ def summarise(ends: pd.DataFrame) -> pd.DataFrame:
             row |= {"its balanced accuracy": f"{accuracy[chosen]:.3f}"}
             row |= {"its minority accuracy": f"{mean['test_accuracy_minority'][chosen]:.3f}"}
             row |= {"its minority cosine": f"{mean['minority_cosine'][chosen]:.2f}"}
-            row |= {"points behind the best": f"{100 * (accuracy[best] - accuracy[chosen]):.1f}"}
-        row |= {"runs with all classes apart": f"{(own['state'] == 'separated').sum()}/{len(own)}"}
-        rows.append(row | {"runs at rest": f"{own['converged'].sum()}/{len(own)}"})
+            below = 100 * (accuracy[best] - accuracy[chosen])
+            row |= {"percentage points below the best": f"{below:.1f}"}
+        row |= {"runs with separated classes": f"{(own['state'] == 'separated').sum()}/{len(own)}"}
+        rows.append(row | {"converged runs": f"{own['converged'].sum()}/{len(own)}"})
     return pd.DataFrame(rows).fillna("none")
 
 
 def main(config: Config) -> None:
-    """Solves, designs, trains, stores, and draws from what was stored."""
+    """Solves, designs, trains, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
@@ -387,8 +388,8 @@ def main(config: Config) -> None:
     report.write_provenance(config.out, config, wall_time, digests_of(splits))
     report.print_table(shown, f"The model at E_W = 1, E_H = {config.model_energy:g}")
     for _, row in designed[designed["least"].isna()].iterrows():
-        print(f"no strength of {row['cure']} parts the small classes at R = {row['R']:g}")
-    report.print_table(summary, "Test accuracy, each class counting the same")
+        print(f"no strength of {row['cure']} separates the small classes at R = {row['R']:g}")
+    report.print_table(summary, "Test accuracy, averaged over classes with equal weight")
     print(f"{len(curves)} programs, largest gap {curves['gap'].max():.1e}")
     print(f"{len(ends)} runs, {wall_time:.1f} s; results in {config.out}/")
 

@@ -1,11 +1,11 @@
-"""What do more layers on top of free features change?
+"""How do more layers on top of free features change the geometry?
 
-The m-Layer-Peeled Model for several depths, with ReLU and as a linear head.
-Balanced: is the last layer's geometry still a simplex ETF, what is the rank of
-the logits, and do the hidden layers collapse? Imbalanced: the minority
-classifiers' cosine against R at each depth, and the ratio from which on they
-coincide. The programs are not convex: every number is the best of several
-restarts, and the restarts' spread stands beside it. About a minute on two cores.
+Solves the m-Layer-Peeled Model for several depths, with ReLU and as a linear head.
+Balanced classes: is the geometry of the last layer still a simplex ETF, what is the rank of
+the logits, and do the hidden layers collapse? Imbalanced classes: the cosine of the minority
+classifiers against R at each depth, and the ratio from which on they
+coincide. The problems are not convex: every number is the best of several
+restarts, shown with the spread of the restarts. About a minute on two cores.
 
     python studies/deep_layer_peeled.py
     python studies/deep_layer_peeled.py --depths 1 2 4 --restarts 32
@@ -38,34 +38,34 @@ PARTS = "parts"
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to compute; energies are mean squared norms."""
+    """Options of this study; energies are mean squared norms."""
 
     num_classes: int = 4
     """K, at least 3."""
     majority: int = 2
-    """K_A, how many of the classes are large; at least two must be small."""
+    """K_A, the number of large classes; at least two classes must be small."""
     depths: tuple[int, ...] = (1, 2, 3, 5)
-    """m, the numbers of layers; one layer has no activation."""
+    """m, the numbers of layers to solve; a single layer has no activation."""
     width: int = 8
-    """Of the features and of every hidden layer."""
+    """Dimension of the features and width of every hidden layer."""
     samples: int = 2
-    """Free features of each class."""
+    """Number of free features per class."""
     layer_energy: float = 0.75
-    """E of each weight matrix, (1/K) ‖W_l‖² at most; at (K−1)/K a simplex ETF passes unchanged."""
+    """Bound E on (1/K) ‖W_l‖² of each layer; a simplex ETF passes unchanged at (K−1)/K."""
     feature_energy: float = 5.0
-    """E_H, the features' energy."""
+    """E_H, the energy of the features."""
     ratio_range: tuple[float, float] = (1.0, 1e3)
     """Smallest and largest imbalance ratio R = n_A / n_B; R = 1 is always solved."""
     num_ratios: int = 9
-    """Ratios on a curve."""
+    """Number of ratios on each curve."""
     restarts: int = 16
-    """Random starts of every solve."""
+    """Number of random starts of every solve."""
     max_iterations: int = 600
-    """Steps of a restart at most."""
+    """Largest number of steps of a restart."""
     out: Path = Path("results/deep_layer_peeled")
-    """Folder of the results."""
+    """Folder in which the results are written."""
     seed: int = 0
-    """Of the random starts."""
+    """Seed of the random starts."""
 
 
 PRESETS = {
@@ -75,7 +75,7 @@ PRESETS = {
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     if config.num_classes < 3:
         raise ValueError(f"--num-classes must be at least 3, got {config.num_classes}")
     if not 1 <= config.majority <= config.num_classes - 2:
@@ -92,7 +92,7 @@ def check(config: Config) -> None:
 
 
 def head_of(config: Config) -> Build:
-    """The batched function of each head, of a depth and an activation: ratio to one row."""
+    """For each depth and activation, the batched function from ratio to one row."""
     minority = config.num_classes - config.majority
     solver = nc.FactoredMultiStart(
         restarts=config.restarts, stationarity=1e-5, max_iterations=config.max_iterations
@@ -133,7 +133,7 @@ def head_of(config: Config) -> Build:
 
 
 def geometry(config: Config, solution: nc.FactoredSolution) -> dict[str, jax.Array]:
-    """Rank and NC2 of one solution's logits, NC1 and NC2 of its layers; NaN where there is none."""
+    """Rank and NC2 of one solution's logits, NC1 and NC2 of its layers; NaN if undefined."""
     logits = solution.logits - jnp.mean(solution.logits, axis=0)
     singular = jnp.linalg.svd(logits, compute_uv=False)
     row = {"rank": jnp.sum(singular > 1e-4 * singular[0]), "nc2": nc.metrics.etf_distance(logits)}
@@ -148,26 +148,26 @@ def geometry(config: Config, solution: nc.FactoredSolution) -> dict[str, jax.Arr
 
 
 def summary_row(config: Config, curve: pd.DataFrame) -> dict[str, Any]:
-    """Geometry of the balanced solution, layer by layer, and where the minority is lost."""
+    """Geometry of the balanced solution, layer by layer, and where the minority collapses."""
     balanced = curve[curve["ratio"] == 1].iloc[0]
     by_layer = [balanced[[f"{name}_{i}" for i in range(balanced["depth"])]] for name in NC]
     return {
         "m": balanced["depth"],
         "activation": balanced["activation"],
         "objective": f"{balanced['objective']:.6g}",
-        "spread": f"{balanced['spread']:.1e}",
-        "at best": f"{balanced['restarts_at_best']}/{config.restarts}",
+        "spread of restarts": f"{balanced['spread']:.1e}",
+        "restarts at the best": f"{balanced['restarts_at_best']}/{config.restarts}",
         "status": balanced["status"],
-        "rank": balanced["rank"],
+        "rank of logits": balanced["rank"],
         "NC2 of logits": f"{balanced['nc2']:.1e}",
         "largest NC1": f"{max(by_layer[0]):.0e}",
         "NC2 by layer": " ".join(f"{value:.2f}" for value in by_layer[1]),
-        "minority lost at R": threshold(curve),
+        "minority collapses at R": threshold(curve),
     }
 
 
 def threshold(curve: pd.DataFrame) -> str:
-    """The bracket of ratios between which the minority collapses for good."""
+    """The two ratios between which the minority collapses for good."""
     lost = np.isin(curve["phase"], ("collapsed", "vanished"))
     if not lost[-1]:
         return f"> {curve['ratio'].iloc[-1]:.4g}"
@@ -178,7 +178,7 @@ def threshold(curve: pd.DataFrame) -> str:
 
 
 def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All curves, balance in each, and a row for each depth and activation."""
+    """All curves (each includes R = 1), and one summary row for each depth and activation."""
     curve = np.geomspace(*config.ratio_range, config.num_ratios)
     ratios = Values("ratio", np.union1d(1.0, curve))
     blocks = [
@@ -199,7 +199,7 @@ def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def draw(config: Config, curves: pd.DataFrame) -> Figure:
-    """Minority cosine against R, and the objectives of best and worst restart."""
+    """Minority cosine against R, and the objectives of the best and the worst restart."""
     figure, axes = report.new_figure(2, 2, 7.2, 5.2, share_y="row")
     for column, activation in enumerate(ACTIVATIONS):
         for place, depth in enumerate(config.depths):
@@ -230,7 +230,7 @@ def draw(config: Config, curves: pd.DataFrame) -> Figure:
 
 
 def main(config: Config) -> None:
-    """Runs, stores, and draws from what was stored."""
+    """Runs the study, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)

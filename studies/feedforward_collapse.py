@@ -1,18 +1,19 @@
-"""Do residual networks collapse layer by layer, along a straight line?
+"""Do the layers of residual networks collapse progressively, along a straight line?
 
-Repeats Figs. 2 and 3 and Table I of Wang, Gai, Zhang (2024): residual networks are trained
+Reproduces Figs. 2 and 3 and Table I of Wang, Gai, Zhang (2024). Residual networks are trained
 on balanced data, and progressive feedforward collapse is measured at each block of the
-last stage: PFC1 (within over between variance), PFC2 (class means from a simplex ETF),
-PFC3 (nearest-class-centre accuracy). Beside them: the geodesic prediction, layers on the
-straight line between the first and the last; the multilayer unconstrained feature model
-that starts from the first layer, its price of moving λ_H fitted to PFC1 of the last; how
-straight the path is and what its transport costs; the ε-effective depth.
+last stage: PFC1 (within-class over between-class variance), PFC2 (distance of the class means
+from a simplex ETF), PFC3 (nearest-class-centre accuracy). The measurements are compared with
+the geodesic prediction, in which layers lie on the straight line between the first and the
+last, and with the multilayer unconstrained feature model that starts from the first layer,
+with its penalty λ_H on moving features fitted to PFC1 of the last layer. Also reported: how
+straight the path is, its transport cost, and the ε-effective depth.
 
     python studies/feedforward_collapse.py
     python studies/feedforward_collapse.py --preset cpu --data-dir DATA
     python studies/feedforward_collapse.py --data mnist --networks dense-resnet --width 0.25
 
-A study that was killed goes on from its newest checkpoints when it is started again.
+If a study is interrupted, starting it again resumes from the newest checkpoints.
 
 Time on two CPU cores: 90 s; with --preset cpu 20 minutes.
 """
@@ -53,32 +54,32 @@ from nc_jax.training.loop import Progress, Trainer
 RUN = ["data", "network", "weight_decay", "seed"]
 MEASURES = {"pfc1": "PFC1", "pfc2": "PFC2", "pfc3": "1 − PFC3"}
 COLUMNS = [kind + name for kind in ("", "line_", "model_") for name in MEASURES]
-# Samples of a class that layers are measured on, and all that the multilayer model is given.
+# Samples per class on which layers are measured and from which the multilayer model is built.
 MEASURED, MODELLED = 200, 400
-# λ_W of the multilayer model for a network without weight decay.
+# λ_W of the multilayer model if the network has no weight decay.
 LEAST_DECAY = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(TrainingOptions):
-    """What to train and where to look for data."""
+    """Options of this study: networks, training and data."""
 
     networks: tuple[str, ...] = ("dense-resnet", "resnet-5-4")
-    """Residual networks, on all sets, or on one as in cifar10:resnet-2-3-4."""
+    """Residual networks, for all data sets, or for one as in cifar10:resnet-2-3-4."""
     per_class: int | None = 100
-    """Images of a class; none for as many as every class has."""
+    """Number of images per class; by default all that each class has."""
     weight_decays: tuple[str, ...] = ("0.01",)
-    """λ on every parameter, on all sets, or on one as in cifar10:0.001."""
+    """λ on every parameter, for all data sets, or for one as in cifar10:0.001."""
     epochs: int = 80
-    """Of each run; the rate falls by ten after a third and two thirds."""
+    """Epochs of each run; the rate drops tenfold after one third and after two thirds."""
     learning_rate: float = 0.05
-    """At the start."""
+    """Learning rate at the start of training."""
     tolerance: float = 0.02
-    """ε of the effective depth: the error of the nearest class centre."""
+    """ε of the effective depth: tolerated error of the nearest-class-centre classifier."""
     measures: int = 6
-    """How often a run is measured, evenly through training; at its end always."""
+    """Number of measurements per run, evenly spaced through training; the last at its end."""
     out: Path = Path("results/feedforward_collapse/digits")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 PRESETS = {
@@ -119,7 +120,7 @@ PRESETS = {
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     check_options(config)
     for network in config.networks:
         if "resnet" not in network:
@@ -131,7 +132,7 @@ def check(config: Config) -> None:
 
 
 def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan:
-    """All trainings of a network on a set of images."""
+    """All trainings of one network on one image data set."""
     place, size = (data, network), config.per_class
     trainings = [
         balanced_training(place, labels, size, recipe_of(config, decay), seed, {})
@@ -143,7 +144,7 @@ def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan
 def measure_layers(
     trainer: Trainer, state: Progress, training: Training, test: Images
 ) -> list[dict[str, Any]]:
-    """One row a layer of the last stage; the multilayer model at the end of training alone."""
+    """One row for each layer of the last stage; the multilayer model only after training."""
     (row,) = measure_collapse(trainer, state, training, test)
     if not np.isfinite(state.loss):
         return [row]
@@ -153,7 +154,7 @@ def measure_layers(
     _, layers, labels = trainer.layers(weights, trainer.images, subset.ravel(), names)
     ends = [np.linalg.norm(layers[0]), np.linalg.norm(layers[-1] - layers[0])]
     if not np.isfinite(ends).all() or min(ends) == 0:
-        # A network that weight decay has put out.
+        # Weight decay has driven this network to zero.
         return [row]
     path = layer_path(layers, labels, classes)
     row |= {"straightness": path.straightness, "transport": path.transport}
@@ -177,7 +178,7 @@ def measure_layers(
 
 
 def summarise(config: Config, ends: pd.DataFrame) -> pd.DataFrame:
-    """Table I: one row a run, its first and last layer, and how well it was predicted."""
+    """Table I: one row for each run: first and last layer, and the accuracy of predictions."""
     rows = []
     groups: Any = ends.groupby(RUN, sort=False)
     for (data, network, decay, seed), part in groups:
@@ -185,34 +186,37 @@ def summarise(config: Config, ends: pd.DataFrame) -> pd.DataFrame:
         row |= {"status": part["status"].iloc[0]}
         if part["pfc1"].notna().all():
             one = part.iloc[-1]
-            row |= {"test": f"{one['test_accuracy_all']:.3f}", "blocks": len(part) - 1}
+            row |= {"test accuracy": f"{one['test_accuracy_all']:.3f}", "blocks": len(part) - 1}
             for name, title in MEASURES.items():
                 shown = _shown(part, name)
                 row[title] = f"{shown[0]:.3g} to {shown[-1]:.3g}"
-            row |= {"falls": _falls(part)}
+            row |= {"non-increasing steps (PFC1, PFC2, 1 − PFC3)": _falls(part)}
             depth = int(nc.metrics.effective_depth(part["pfc3"].to_numpy(), config.tolerance))
-            row |= {f"depth, ε = {config.tolerance:g}": depth if depth < len(part) else "none"}
-            row |= {"straight": f"{one['straightness']:.3f}", "cost": f"{one['transport']:.2f}"}
-            row |= {"line off": _off(part, "line_"), "MUFM off": _off(part, "model_")}
+            reached = depth if depth < len(part) else "none"
+            row |= {f"effective depth, ε = {config.tolerance:g}": reached}
+            row |= {"straightness": f"{one['straightness']:.3f}"}
+            row |= {"transport cost": f"{one['transport']:.2f}"}
+            row |= {"error factor of the line": _off(part, "line_")}
+            row |= {"error factor of the MUFM": _off(part, "model_")}
             row |= {"λ_H": f"{one['lambda_h']:.2g}"}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _shown(part: pd.DataFrame, name: str, kind: str = "") -> np.ndarray:
-    """PFC3 is shown as an error."""
+    """Values of one measure; PFC3 is shown as an error, 1 − PFC3."""
     values = part[kind + name].to_numpy(float)
     return 1 - values if name == "pfc3" else values
 
 
 def _falls(part: pd.DataFrame) -> str:
-    """Of how many steps from block to block each measure fell, or stayed."""
+    """Number of steps from block to block at which each measure did not increase."""
     steps = [np.diff(_shown(part, name)) for name in MEASURES]
     return ", ".join(f"{np.sum(step <= 0)}" for step in steps) + f" of {len(part) - 1}"
 
 
 def _off(part: pd.DataFrame, kind: str) -> str:
-    """Mean factor between predicted and seen PFC1 of the layers between the ends."""
+    """Mean factor between predicted and measured PFC1 of the layers between the ends."""
     between = part.iloc[1:-1]
     seen, predicted = between["pfc1"].to_numpy(float), between[f"{kind}pfc1"].to_numpy(float)
     if not len(between) or not (seen > 0).all() or not (predicted > 0).all():
@@ -221,7 +225,7 @@ def _off(part: pd.DataFrame, kind: str) -> str:
 
 
 def draw_layers(through: pd.DataFrame) -> Figure:
-    """PFC1–PFC3 of each block through training, from light to dark, one run a row."""
+    """PFC1–PFC3 of each block through training, from light to dark, one row for each run."""
     groups: Any = list(through.groupby(RUN, sort=False))
     figure, axes = report.new_figure(len(groups), 3, 8.2, 2.0 * len(groups) + 0.9, "row", False)
     for row, ((data, network, *_), own) in enumerate(groups):
@@ -243,7 +247,7 @@ def draw_layers(through: pd.DataFrame) -> Figure:
 
 
 def draw_predictions(ends: pd.DataFrame) -> Figure:
-    """At the end of training: blocks, the straight line, the multilayer model."""
+    """At the end of training: measured blocks, the straight line, the multilayer model."""
     groups: Any = list(ends.groupby(RUN, sort=False))
     figure, axes = report.new_figure(len(groups), 3, 8.2, 2.0 * len(groups) + 0.9, "row", False)
     kinds = {"": ("network", "o-"), "line_": ("geodesic", "--"), "model_": ("MUFM", ":")}
@@ -262,12 +266,12 @@ def draw_predictions(ends: pd.DataFrame) -> Figure:
 
 
 def _fine(name: str) -> dict[str, float]:
-    """An error of zero has a place on the axis."""
+    """Axis options under which an error of zero can be shown."""
     return {"linthresh": 1e-3} if name == "pfc3" else {}
 
 
 def main(config: Config) -> None:
-    """Trains, stores, and draws from what was stored."""
+    """Trains, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
@@ -283,7 +287,7 @@ def main(config: Config) -> None:
     report.write_table(through, config.out, "training")
     report.write_summary(summary, config.out)
     stored = [report.read_table(config.out, name) for name in ("training", "table")]
-    # Runs that broke down have nothing to draw.
+    # Runs that broke down have no values to draw.
     seen, whole = stored[0].dropna(subset="pfc1"), stored[1].dropna(subset="model_pfc1")
     if len(whole):
         report.save_figure(draw_layers(seen), config.out, "layers")

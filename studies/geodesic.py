@@ -1,12 +1,12 @@
 """Does neural collapse grow along the straight line from the data to the last layer?
 
-Theorems 1 and 2 of Wang, Gai, Zhang (2024) over thousands of random ends of the
-line: data X in classes, and a collapsed last layer H whose simplex ETF is turned at
-random, from along the data's class means to against them. Theorem 1, exactly:
-PFC1 falls all the way if and only if C ≥ 0, C the mean inner product of the centred
-class means of X and of H; a small transport cost ‖H − X‖²/N makes it so. Theorem 2:
-PFC2 falls near the end; t* is where that begins. Every metric is measured on the
-features themselves and set beside the prediction.
+Theorems 1 and 2 of Wang, Gai, Zhang (2024) on thousands of lines with random end points:
+each line leads from data X in classes to a collapsed last layer H. The simplex ETF of H is
+rotated at random, from aligned with the class means of the data to opposed to them.
+Theorem 1, exactly: PFC1 decreases along the whole line if and only if C ≥ 0, where C is the
+mean inner product of the centred class means of X and of H; a small transport cost
+‖H − X‖²/N implies this. Theorem 2: PFC2 decreases near the end; t* is where the decrease
+begins. Every metric is measured on the features themselves and compared with the prediction.
 
     python studies/geodesic.py
     python studies/geodesic.py --within 0.5
@@ -35,32 +35,32 @@ from nc_jax.training import balanced_features, load_images
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to compute."""
+    """Options of this study."""
 
     data: Literal["gaussian", "digits", "mnist", "fashion_mnist", "cifar10"] = "gaussian"
-    """X: Gaussian classes, new ones for every line, or pixels of mean square length one."""
+    """X: Gaussian classes, drawn anew for every line, or pixels of mean square length one."""
     data_dir: Path | None = None
-    """Folder of the image data; $NC_JAX_DATA by default."""
+    """Folder of the image data; by default the value of $NC_JAX_DATA."""
     num_ends: int = 4000
-    """Lines, each with random ends."""
+    """Number of lines, each with its own random end point."""
     num_classes: int = 4
     """K."""
     per_class: int = 20
-    """n, samples of a class."""
+    """n, the number of samples in each class."""
     dimension: int = 20
-    """d of Gaussian classes; pixels have their own."""
+    """d, the dimension of Gaussian classes; pixels have their own dimension."""
     sigma: float = 0.3
-    """σ of Gaussian classes, whose means lie on the unit sphere."""
+    """σ, the standard deviation of Gaussian classes; their means lie on the unit sphere."""
     within: float = 0.0
-    """Share of the data's within-class deviations left in the last layer; 0: collapsed."""
+    """Share of the within-class deviations of X that the last layer keeps; 0 is full collapse."""
     lengths: tuple[float, float] = (0.3, 3.0)
-    """Range of the last layer's class means, in lengths of the data's."""
+    """Range of the length of the last layer's class means, relative to those of the data."""
     num_positions: int = 101
-    """Even steps of t from 0 to 1 at which the metrics are measured."""
+    """Number of equal steps of t from 0 to 1 at which the metrics are measured."""
     out: Path = Path("results/geodesic")
-    """Folder of the results."""
+    """Folder in which the results are written."""
     seed: int = 0
-    """Of all ends."""
+    """Seed of the random end points."""
 
 
 PRESETS = {
@@ -71,13 +71,13 @@ PRESETS = {
     ),
 }
 CHUNK = 100
-# Where a rise of PFC1 right at the start would otherwise fall between two positions.
+# PFC1 is also measured here, so that a rise right at the start does not go unnoticed.
 FIRST_POSITIONS = (1e-6, 1e-5, 1e-4, 1e-3)
 SHOWN = 6
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     for name, least in (
         ("num_ends", 1),
         ("num_classes", 2),
@@ -101,7 +101,7 @@ def positions_of(config: Config) -> np.ndarray:
 
 
 def inputs_of(config: Config) -> np.ndarray | None:
-    """Pixels [N, d]; None for Gaussian classes, which every line has its own of."""
+    """Pixels [N, d]; None for Gaussian classes, because every line draws its own."""
     if config.data == "gaussian":
         return None
     images = load_images(config.data, data_dir=config.data_dir)
@@ -109,7 +109,7 @@ def inputs_of(config: Config) -> np.ndarray | None:
 
 
 def frame(matrix: jax.Array, size: int) -> jax.Array:
-    """The simplex ETF [K, d], of mean square row length one, nearest to K centred rows."""
+    """The simplex ETF [K, d], of mean square row length one, closest to K centred rows."""
     left, _, right = jnp.linalg.svd(matrix, full_matrices=False)
     keep = size - 1
     return jnp.matmul(left[:, :keep], right[:keep]) * (size / keep) ** 0.5
@@ -125,7 +125,7 @@ def random_end(config: Config, key: jax.Array, inputs: jax.Array, labels: np.nda
     along = frame(centred, size)
     noise = jax.random.normal(keys[0], centred.shape, centred.dtype)
     other = frame(noise - jnp.mean(noise, axis=0), size)
-    # From along the data's class means over a random frame to against them.
+    # Goes from the data's class means over a random frame to the opposite of the means.
     angle = jnp.pi * jax.random.uniform(keys[1], (), centred.dtype)
     turned = frame(jnp.cos(angle) * along + jnp.sin(angle) * other, size)
     low, high = np.log(config.lengths)
@@ -137,7 +137,7 @@ def random_end(config: Config, key: jax.Array, inputs: jax.Array, labels: np.nda
 
 
 def settled_from(values: jax.Array, positions: np.ndarray) -> jax.Array:
-    """The least t from which on a measure [positions] falls at every step."""
+    """The smallest t from which on a measure [positions] decreases at every step."""
     rises = values[1:] > values[:-1]
     last = rises.shape[0] - jnp.argmax(rises[::-1])
     return jnp.where(jnp.any(rises), jnp.asarray(positions)[last], 0.0)
@@ -146,7 +146,7 @@ def settled_from(values: jax.Array, positions: np.ndarray) -> jax.Array:
 def line_rows(
     config: Config, keys: jax.Array, pixels: np.ndarray | None
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Every line's row, and its curves [lines, positions, (predicted, PFC1, PFC2, PFC3)]."""
+    """One row for each line, and curves [lines, positions, (predicted, PFC1, PFC2, PFC3)]."""
     size, positions = config.num_classes, positions_of(config)
     labels = np.repeat(np.arange(size), config.per_class)
 
@@ -219,7 +219,7 @@ def shown_curves(table: pd.DataFrame, curves: np.ndarray, positions: np.ndarray)
 
 
 def summary_rows(config: Config, table: pd.DataFrame) -> pd.DataFrame:
-    """Shares of monotone lines by the sign of C, and the reach of Theorem 2."""
+    """Shares of monotone lines by the sign of C, and where Theorem 2 holds."""
     rows = []
     groups = {
         "all": np.ones(len(table), bool),
@@ -238,24 +238,25 @@ def summary_rows(config: Config, table: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "lines": name,
-                "number": str(len(part)),
-                "PFC1 falls": f"{part['pfc1_falling'].mean():.4f}",
-                "as predicted": f"{agree.mean():.4f}",
-                "prediction error": f"{part['prediction_error'].max():.1e}",
-                "PFC2 falls": f"{part['pfc2_falling'].mean():.4f}",
-                "PFC2 falls from t*, median": f"{np.median(begins):.3f}",
-                "t*, largest": f"{begins.max():.3f}",
-                "PFC3 rises": f"{part['pfc3_rising'].mean():.4f}",
+                "number of lines": str(len(part)),
+                "PFC1 decreases (share)": f"{part['pfc1_falling'].mean():.4f}",
+                "as predicted (share)": f"{agree.mean():.4f}",
+                "largest prediction error": f"{part['prediction_error'].max():.1e}",
+                "PFC2 decreases (share)": f"{part['pfc2_falling'].mean():.4f}",
+                "median t*": f"{np.median(begins):.3f}",
+                "largest t*": f"{begins.max():.3f}",
+                "PFC3 increases (share)": f"{part['pfc3_rising'].mean():.4f}",
             }
         )
     if config.within == 0:
         matches = np.mean(table["pfc1_falling"] == (table["C"] >= 0))
-        rows.append({"lines": "PFC1 falls exactly where C ≥ 0", "as predicted": f"{matches:.4f}"})
+        name = "PFC1 decreases exactly where C ≥ 0"
+        rows.append({"lines": name, "as predicted (share)": f"{matches:.4f}"})
     return pd.DataFrame(rows).fillna("")
 
 
 def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Shares against cost; measured and predicted PFC1; PFC2; where PFC2 begins to fall."""
+    """Shares against cost; measured and predicted PFC1; PFC2; where PFC2 starts to decrease."""
     figure, axes = report.new_figure(1, 4, 13, 3.4, share_x=False, share_y=False)
     draw_shares(axes[0, 0], table)
     for color, (_, part) in zip(report.PALETTE, curves.groupby("line", sort=False), strict=False):
@@ -283,13 +284,13 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         rasterized=True,
     )
     panel.set_xlabel("cosine of the class means of X and H")
-    panel.set_title("t* from which PFC2 falls (Theorem 2)")
+    panel.set_title("t* from which PFC2 decreases (Theorem 2)")
     report.legend_outside(figure, axes[0, 1], columns=3)
     return figure
 
 
 def draw_shares(panel: Axes, table: pd.DataFrame) -> None:
-    """The share of lines on which PFC1 falls, against cost, by the sign of C."""
+    """The share of lines on which PFC1 decreases against transport cost, by the sign of C."""
     edges = np.linspace(0, 2, 21)
     bins = np.clip(np.digitize(np.asarray(table["relative_cost"]), edges) - 1, 0, 19)
     middles = (edges[1:] + edges[:-1]) / 2
@@ -306,13 +307,13 @@ def draw_shares(panel: Axes, table: pd.DataFrame) -> None:
         share = falls[seen] / number[seen]
         panel.plot(middles[seen], share, style, color=color, label=name, markersize=4)
     panel.set_xlabel(r"transport cost $\|H-X\|^2/(\|H\|^2+\|X\|^2)$")
-    panel.set_title("share of lines on which PFC1 falls")
+    panel.set_title("share of lines on which PFC1 decreases")
     panel.set_ylim(-0.05, 1.05)
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3)
 
 
 def main(config: Config) -> None:
-    """Runs, stores, and draws from what was stored."""
+    """Runs the study, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)

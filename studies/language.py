@@ -1,23 +1,23 @@
-"""What becomes of rare tokens in the head of a language model, and what predicts it?
+"""What happens to rare tokens in the head of a language model, and what predicts it?
 
 A small causal transformer learns to predict the next token of Python's own standard
-library (or of the files in --text-dir); nothing is downloaded. Against how frequent a
-token is stand the length of its row in the head, the mean cosine of rows of equal
-frequency, and the share of rows that have merged with another: at the end of training
-beside surrogates, and through training for several weight decays.
+library (or of the files in --text-dir); nothing is downloaded. Three quantities are plotted
+against the frequency of a token: the length of its row in the head, the mean cosine of rows of
+equal frequency, and the share of rows that have merged with another. They are compared with
+surrogates at the end of training, and shown throughout training for several weight decays.
 
-Surrogates take every place as a sample of its next token (hard targets), or every
-cluster of contexts with the same last token as a sample with a distribution over next
-tokens (soft targets); at the budgets that the trained network has, or from the weight
-decay alone. AdamW has no prediction from weight decay: there it is no penalty.
+Surrogates treat each position as a sample of its next token (hard targets), or each cluster
+of contexts with the same last token as a sample with a distribution over next tokens (soft
+targets), with the budgets of the trained network or from the weight decay alone. Runs of AdamW
+have no prediction from weight decay, because AdamW's decay is not a penalty in the objective.
 
     python studies/language.py
     python studies/language.py --vocabulary 1000 --weight-decays sgd:0.002 adamw:0.1 --heads untied
     python studies/language.py --preset cpu
 
 Time on two CPU cores: 3 to 5 minutes; with --preset cpu an hour or two. An interrupted
-study resumes when it is started again. The preset 'paper' is for a GPU. The text differs
-between versions of Python; provenance.json holds a digest of the one that was read.
+study resumes when it is started again. The preset 'paper' is for a GPU. Texts differ between
+versions of Python: provenance.json holds a digest of the text that was used.
 """
 
 import dataclasses
@@ -48,68 +48,68 @@ from nc_jax.training.text_measures import Looked
 from nc_jax.training.text_recipe import DECAYED, OPTIMISERS, TextRecipe
 
 HEADS = ("untied", "tied")
-# Surrogates solved at a time, at most.
+# Largest number of surrogates solved at the same time.
 SOLVES = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to read, what to train, and what to solve."""
+    """Options of this study: text, network, training and surrogates."""
 
     text_dir: Path | None = None
     """Folder with .py or .txt files; by default Python's standard library is read."""
     train_tokens: int = 200_000
-    """Of the training text, at most."""
+    """Largest number of tokens of the training text."""
     test_tokens: int = 30_000
-    """Of files that are held out, at most."""
+    """Largest number of tokens of the test text, taken from held-out files."""
     vocabulary: int = 2000
-    """V, tokens that are told apart; all others are one."""
+    """V, the size of the vocabulary; all other tokens are mapped to a single one."""
     width: int = 64
-    """p, length of the features."""
+    """p, the dimension of the features."""
     attention_heads: int = 4
-    """Heads of attention in a block."""
+    """Number of attention heads in each block."""
     blocks: int = 1
-    """Blocks of the transformer."""
+    """Number of blocks of the transformer."""
     context: int = 32
-    """Tokens that the network sees at once."""
+    """Context length: number of tokens that the network sees at once."""
     heads: tuple[str, ...] = HEADS
-    """Whether the head is a matrix of its own (untied) or the embedding (tied)."""
+    """Whether the head is a separate matrix (untied) or the embedding (tied)."""
     weight_decays: tuple[str, ...] = ("sgd:0.001", "sgd:0.003", "sgd:0.01", "adamw:0.1")
-    """λ of each optimiser: sgd, where it is a penalty in the gradient, or adamw."""
+    """λ of each optimiser: sgd, whose decay is a penalty in the gradient, or adamw."""
     sgd_rate: float = 0.5
-    """Highest learning rate of SGD."""
+    """Largest learning rate of SGD."""
     adamw_rate: float = 0.003
-    """Highest learning rate of AdamW."""
+    """Largest learning rate of AdamW."""
     momentum: float = 0.9
-    """Of SGD."""
+    """Momentum of SGD."""
     decayed: str = "all"
     """Whether weight decay acts on all parameters, or on the head and the norm before it."""
     steps: int = 500
-    """Of each run."""
+    """Number of steps of each run."""
     batch: int = 32
-    """Windows of a step."""
+    """Batch size: number of windows in each step."""
     seeds: tuple[int, ...] = (0,)
-    """Of weights and windows; one run each."""
+    """Seeds of weights and windows; one run each."""
     measures: int = 6
-    """How often a run is measured after its start, the last time at its end."""
+    """Number of measurements after the start of a run; the last is at its end."""
     places: int = 20_000
-    """Places of the training and of the test text that a run is measured on, at most."""
+    """Largest number of positions, in training and in test text, on which a run is measured."""
     bins: int = 8
-    """Bins of frequency, at equal ratios."""
+    """Number of frequency bins, of equal ratio."""
     rare: float = 0.25
-    """Share of the vocabulary, the least frequent tokens, that counts as rare."""
+    """Share of the vocabulary that counts as rare: its least frequent tokens."""
     merged: float = 0.02
-    """Rows nearer than this share of the longest row's length count as merged."""
+    """Rows count as merged if their distance is below this share of the longest row's length."""
     surrogates: tuple[str, ...] = TOKEN_SURROGATES
-    """Which models to lay beside the runs."""
+    """Surrogates to compare the runs with."""
     groups: int = 60
-    """G, groups of tokens of nearly equal counts in the hard models, at most."""
+    """G, largest number of groups of tokens with nearly equal counts in the hard models."""
     rows: int = 64
-    """J, clusters of contexts in the soft models."""
+    """J, number of clusters of contexts in the soft models."""
     iterations: int = 400
-    """Of a soft model's solver, at most."""
+    """Largest number of iterations of the solver of a soft model."""
     out: Path = Path("results/language/quick")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 PRESETS = {
@@ -152,7 +152,7 @@ PRESETS = {
 
 
 def decays_of(config: Config) -> list[tuple[str, float]]:
-    """Optimiser and λ of each choice; ValueError for one that is none."""
+    """Optimiser and λ of each choice; ValueError for an invalid choice."""
     found = []
     for choice in config.weight_decays:
         optimiser, _, number = choice.partition(":")
@@ -172,7 +172,7 @@ def decays_of(config: Config) -> list[tuple[str, float]]:
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     for name in ("heads", "weight_decays", "seeds", "surrogates"):
         values = getattr(config, name)
         if not values or len(set(values)) < len(values):
@@ -212,7 +212,7 @@ def check(config: Config) -> None:
 
 
 def applies(surrogate: str, optimiser: str, decay: float) -> bool:
-    """Whether there is such a surrogate: from weight decay only where that is a penalty."""
+    """Whether the surrogate exists for this run: from weight decay only if that is a penalty."""
     return surrogate.endswith("budgets") or (optimiser == "sgd" and decay > 0)
 
 
@@ -221,7 +221,7 @@ def _flag(name: str) -> str:
 
 
 def look_at(config: Config, text: Text) -> Looked:
-    """Bins, rare tokens and clusters of contexts."""
+    """Frequency bins, rare tokens and clusters of contexts."""
     rare = np.zeros(config.vocabulary, bool)
     number = math.ceil(config.rare * config.vocabulary)
     rare[np.argsort(text.counts, kind="stable")[:number]] = True
@@ -231,7 +231,7 @@ def look_at(config: Config, text: Text) -> Looked:
 
 
 def recipe_of(config: Config, optimiser: str, decay: float) -> TextRecipe:
-    """How a run is trained."""
+    """The training recipe of a run."""
     rate = config.sgd_rate if optimiser == "sgd" else config.adamw_rate
     return TextRecipe(
         optimiser,
@@ -257,14 +257,14 @@ def _build(config: Config, head: str, key: Any) -> Transformer:
 
 
 def _kept_of(config: Config, look: Looked, names: tuple[str, ...]) -> dict[str, Any]:
-    """What tables depend on, for their digest."""
+    """The options on which tables depend, for their digest."""
     measured = ("vocabulary", "bins", "rare", "merged", "rows")
     own = {name: getattr(config, name) for name in (*measured, *names)}
     return own | {"text": look.text.digest, "tokens": [len(look.text.train), len(look.text.test)]}
 
 
 def train_runs(config: Config, look: Looked) -> Any:
-    """One row for every run and moment."""
+    """One row for every run and measurement."""
     shape = ("width", "attention_heads", "blocks", "context", "places", "measures")
     least = max(1, config.steps // 100)
     moments = np.unique(np.geomspace(least, config.steps, config.measures).round().astype(int))
@@ -293,7 +293,7 @@ def train_runs(config: Config, look: Looked) -> Any:
         return table.assign(**about)
 
     with report.points_bar(len(runs) * config.steps, "steps", "runs broke down") as watch:
-        # The first call tells what was done before.
+        # The first call reports how much was done before.
         watch(0, 0)
         tables = [one(run, watch) for run in runs]
     table = pd.concat(tables, ignore_index=True)
@@ -301,7 +301,7 @@ def train_runs(config: Config, look: Looked) -> Any:
 
 
 def predict_runs(config: Config, look: Looked, ends: Any) -> pd.DataFrame:
-    """One row for every run that was trained and every surrogate that exists for it."""
+    """One row for every trained run and every surrogate that exists for it."""
     task = TokenTask(
         look.text.counts.astype(float),
         look.contexts,
@@ -335,7 +335,7 @@ def predict_runs(config: Config, look: Looked, ends: Any) -> pd.DataFrame:
         for run, surrogate in itertools.product(ends.to_dict("records"), config.surrogates)
         if applies(surrogate, run["optimiser"], run["weight_decay"])
     ]
-    # Runs of one weight decay share surrogates. A solve keeps one core busy.
+    # Runs of one weight decay share surrogates. Each solve uses one core.
     different = {str(key_of(case)): case for case in cases}
     with ThreadPoolExecutor(min(SOLVES, os.cpu_count() or 1)) as pool:
         solved = [pool.submit(one, case) for case in different.values()]
@@ -344,7 +344,7 @@ def predict_runs(config: Config, look: Looked, ends: Any) -> pd.DataFrame:
 
 
 def main(config: Config) -> None:
-    """Trains, solves, stores, and draws from what was stored."""
+    """Trains, solves, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
@@ -372,9 +372,9 @@ def main(config: Config) -> None:
     rare = text.counts[look.rare]
     print(
         f"text: {text.files} files, {len(text.train)} tokens, V = {config.vocabulary}; "
-        f"{look.rare.sum()} rare tokens stand {rare.min()} to {rare.max()} times in it"
+        f"{look.rare.sum()} rare tokens occur {rare.min()} to {rare.max()} times in it"
     )
-    report.print_table(summary, "Rows of the head, seen and predicted (rare: rare tokens)")
+    report.print_table(summary, "Rows of the head, measured and predicted (rare: rare tokens)")
     said = verdict_on_rows(compared, ends, look.contexts.entropy)
     report.write_atomically(config.out / "verdict.txt", lambda file: file.write_text(said + "\n"))
     print(said)
@@ -384,7 +384,7 @@ def main(config: Config) -> None:
 
 
 def draw(stored: dict[str, Any], config: Config) -> None:
-    """All figures, from the stored tables alone."""
+    """Draws all figures from the stored tables."""
     through, predicted = stored["table"], stored["predicted"]
     whole = through[through["status"] == TRAINED]
     ends = whole[whole["step"] == config.steps]

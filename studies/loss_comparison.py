@@ -1,11 +1,11 @@
-"""Does another loss spare the minority classes?
+"""Do other losses than cross-entropy keep the minority classes apart?
 
 The imbalanced Layer-Peeled Model under every loss: mean cosine of the minority
-classifiers (of the class means, for the contrastive loss, which has no
-classifiers) and phase against the imbalance ratio R, and the ratio at which
-each loss collapses the minority. Cross-entropy and squared error are certified by
-a duality gap; the others are the best of several restarts, with the spread of
-the restarts shown. Takes some 30 s on two cores.
+classifiers (for the contrastive loss, which has no classifiers, of the class means)
+and phase against the imbalance ratio R, and the ratio at which the minority classes
+collapse under each loss. Solutions for cross-entropy and squared error are certified by
+a duality gap; for the other losses the best of several restarts is shown, with the spread
+of the restarts. The run takes about 30 s on two cores.
 
     python studies/loss_comparison.py
     python studies/loss_comparison.py --num-classes 10 --majority 5 --restarts 16
@@ -68,35 +68,35 @@ MINORITY_LOST = ("collapsed", "vanished")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to compute; energies are mean squared norms."""
+    """Options of this study; energies are mean squared norms."""
 
     num_classes: int = 4
     """K, at least 3."""
     majority: int = 2
-    """K_A, how many of the classes are large; at least two must be small."""
+    """K_A, the number of large classes; at least two classes must be small."""
     weight_energy: float = 1.0
-    """E_W, the classifiers' energy."""
+    """E_W, the energy of the classifiers."""
     feature_energies: tuple[float, ...] = (0.6, 5.0)
-    """E_H, the features' energy; one column of panels each."""
+    """E_H, the energy of the features; each value gets its own column of panels."""
     ratio_range: tuple[float, float] = (1.0, 1e4)
     """Smallest and largest imbalance ratio R = n_A / n_B."""
     num_ratios: int = 33
-    """Ratios on a curve."""
+    """Number of ratios on each curve."""
     refinements: int = 3
-    """Rounds that narrow a threshold's bracket, each to one of num-ratios - 1 parts."""
+    """Number of refinements of a threshold's bracket; each divides it by num-ratios - 1."""
     restarts: int = 6
-    """Random starts of every uncertified solve."""
+    """Number of random starts of every solve that has no certificate."""
     out: Path = Path("results/loss_comparison")
-    """Folder of the results."""
+    """Folder in which the results are written."""
     seed: int = 0
-    """Of the random starts."""
+    """Seed of the random starts."""
 
 
 PRESETS = {"default": Config(), "quick": Config(num_ratios=9, refinements=1, restarts=2)}
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     if config.num_classes < 3:
         raise ValueError(f"--num-classes must be at least 3, got {config.num_classes}")
     if not 1 <= config.majority <= config.num_classes - 2:
@@ -132,7 +132,7 @@ def solver_of(config: Config) -> Build:
             members = np.arange(config.majority, config.num_classes)
             measures = nc.metrics.minority_metrics(solution.classifiers, members)
             phases = phase_codes(solution)
-            # Where a classifier vanishes its cosine does not exist.
+            # The cosine of a classifier that vanishes does not exist.
             cosine = jnp.where(phases == nc.Phase.VANISHED, jnp.nan, measures.cosine)
             large = solution.classifiers[:, : config.majority]
             return {
@@ -154,7 +154,7 @@ def solver_of(config: Config) -> Build:
 def solve_rows(
     config: Config, build: Build, grids: Mapping[str, Grid], name: str, progress: Any = None
 ) -> pd.DataFrame:
-    """One row for each point of each loss's grid; killed, the next run goes on with it."""
+    """One row for each point of each loss's grid; an interrupted run resumes from its store."""
     blocks = [Block({"loss": loss}, grid, config.num_ratios) for loss, grid in grids.items()]
     settings = dataclasses.asdict(dataclasses.replace(config, out=Path()))
     folder = config.out / PARTS / name
@@ -166,7 +166,7 @@ def solve_rows(
 
 
 def each_curve(table: pd.DataFrame) -> Iterator[tuple[tuple[str, float], pd.DataFrame]]:
-    """Loss and E_H, and the rows of their curve."""
+    """For each loss and E_H, the rows of its curve."""
     for name in dict.fromkeys(table["loss"]):
         for energy in dict.fromkeys(table["feature_energy"]):
             curve: Any = table[(table["loss"] == name) & (table["feature_energy"] == energy)]
@@ -175,7 +175,7 @@ def each_curve(table: pd.DataFrame) -> Iterator[tuple[tuple[str, float], pd.Data
 
 
 def bracket(curve: pd.DataFrame) -> tuple[float, float]:
-    """Ratios between which the minority is lost for good; 0 below and ∞ above the curve."""
+    """Ratios between which the minority collapses for good; 0 below and ∞ above the curve."""
     ratios, lost = np.asarray(curve["ratio"]), np.isin(curve["phase"], MINORITY_LOST)
     if not lost[-1]:
         return float(ratios[-1]), float("inf")
@@ -188,7 +188,7 @@ def bracket(curve: pd.DataFrame) -> tuple[float, float]:
 def thresholds(
     config: Config, build: Build, curves: pd.DataFrame
 ) -> dict[tuple[str, float], tuple[float, float]]:
-    """Loss and E_H to their curve's bracket, narrowed round by round."""
+    """The threshold bracket of each curve, by loss and E_H, narrowed round by round."""
     found = {key: bracket(curve) for key, curve in each_curve(curves)}
     for number in range(config.refinements):
         grids = {}
@@ -217,7 +217,7 @@ def thresholds(
 def summary_row(
     config: Config, name: str, energy: float, curve: pd.DataFrame, threshold: tuple[float, float]
 ) -> dict[str, Any]:
-    """The threshold of one curve, and how far its numbers can be trusted."""
+    """The threshold of one curve, and how accurate its numbers are."""
     low, high = threshold
     exact = ""
     if name == "cross-entropy":
@@ -228,13 +228,13 @@ def summary_row(
         "E_H": energy,
         "loss": name,
         "separated up to R": f"{low:.7g}",
-        "lost from R": high,
+        "collapsed from R": high,
         "exact R0": exact,
-        "at the largest R": curve["phase"].iloc[-1],
-        "cosine there": f"{curve['minority_cosine'].iloc[-1]:.4f}",
+        "phase at the largest R": curve["phase"].iloc[-1],
+        "cosine at the largest R": f"{curve['minority_cosine'].iloc[-1]:.4f}",
         "largest gap": f"{curve['gap'].max():.1e}" if name in CERTIFIED else "none",
-        "largest spread": f"{curve['spread'].max():.1e}",
-        "unresolved": int(np.sum(curve["phase"] == "unresolved")),
+        "largest spread of restarts": f"{curve['spread'].max():.1e}",
+        "unresolved points": int(np.sum(curve["phase"] == "unresolved")),
     }
 
 
@@ -255,7 +255,7 @@ def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def draw(config: Config, curves: pd.DataFrame) -> Figure:
-    """Minority cosine, and the distance between minority classifiers, against R."""
+    """Mean minority cosine and largest distance between minority classifiers against R."""
     columns = len(config.feature_energies)
     figure, axes = report.new_figure(2, columns, 1 + 3.2 * columns, 5.4, share_y="row")
     styles = ("-", "-", "--", "-.", ":", "--", "-.")
@@ -280,7 +280,7 @@ def draw(config: Config, curves: pd.DataFrame) -> Figure:
 
 
 def main(config: Config) -> None:
-    """Runs, stores, and draws from what was stored."""
+    """Runs the study, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
@@ -293,7 +293,7 @@ def main(config: Config) -> None:
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time)
     forget(config.out / PARTS)
-    title = f"Where each loss loses {config.num_classes - config.majority} minority classes"
+    title = f"Ratio R at which {config.num_classes - config.majority} minority classes collapse"
     report.print_table(summary, f"{title}, K = {config.num_classes}")
     print(f"{wall_time:.1f} s; results in {config.out}/")
 

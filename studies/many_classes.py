@@ -1,29 +1,32 @@
-"""What geometry is optimal when classes outnumber dimensions, and which classes merge first?
+"""Which geometry is optimal if classes outnumber dimensions, and which classes merge first?
 
-(a) Codes, balanced: the Layer-Peeled Model at a large budget beside the code of the smallest
-largest cosine (the limit of ever larger budgets), the best code known, and a bound that no code
-can beat, for K from p + 2 to 4p; largest cosines and one-vs-rest margins.
+(a) Codes, balanced classes: the Layer-Peeled Model at a large budget is compared with the code
+whose largest cosine is smallest (the limit of ever larger budgets), with the best code known,
+and with a bound that no code can beat, for K from p + 2 to 4p; shown are largest cosines and
+one-vs-rest margins.
 
-(b) Merging, imbalanced: two sizes of classes, and sizes that fall exponentially, over the budget
-and for several p below K − 1 and at it: the distance of each classifier from the nearest
-other, the rank in use, and the gap to the convex bound, which is zero where the convex
-optimum fits into p dimensions.
+(b) Merging, imbalanced classes: two class sizes, and sizes that decrease exponentially, over the
+budget and for p = K − 1 and several smaller p. Shown are the distance of each classifier from
+the nearest other one, the rank in use, and the gap to the convex bound, which is zero if the
+convex optimum fits into p dimensions.
 
-(c) Vocabularies: word counts n_k ∝ 1/(k + 2.7)^s, over the budget and the exponent s: how
-many directions the convex optimum has, and so which p holds it exactly, and how many tokens
-keep a direction of their own. Tokens of alike counts are merged; the gap holds what this costs.
+(c) Vocabularies: word counts n_k ∝ 1/(k + 2.7)^s, over the budget and the exponent s. Shown
+are the number of directions of the convex optimum, so which p is sufficient for it, and the
+number of tokens with a direction of their own. Tokens with similar counts are merged; the gap
+includes the error that this causes.
 
-(d) Profiles: class sizes with the number of classes and the ends of CIFAR-100-LT, Places-LT,
-ImageNet-LT and iNaturalist 2018, not these data sets' own counts: the same over the budget,
-and the angle and length of the smallest classes' classifiers.
+(d) Profiles: class sizes with the number of classes and the largest and smallest size of
+CIFAR-100-LT, Places-LT, ImageNet-LT and iNaturalist 2018 (not the counts of these data sets
+themselves): the same quantities over the budget, and the angle and length of the smallest
+classes' classifiers.
 
     python studies/many_classes.py
     python studies/many_classes.py --parts vocabularies --tokens 100000 --exponents 0.8 1 1.2
     python studies/many_classes.py --dimensions 3 8 --restarts 32 --ratio 1000
     python studies/many_classes.py --preset cpu
 
-Time on two CPU cores: 140 s; nearly all of it is compilation, because each
-K and p, each exponent and each profile is a program of its own.
+Time on two CPU cores: 140 s; nearly all of it is compilation, because each combination of K
+and p, each exponent and each profile is compiled separately.
 """
 
 import dataclasses
@@ -57,54 +60,54 @@ PARTS = ("codes", "merging", "vocabularies", "profiles")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to compute."""
+    """Options of this study."""
 
     parts: tuple[str, ...] = PARTS
-    """Which panels: codes, merging, vocabularies, profiles."""
+    """Panels to compute: codes, merging, vocabularies, profiles."""
     dimensions: tuple[int, ...] = (3, 4)
-    """p of the codes; K goes from p + 2 to ``most`` times p."""
+    """p of the codes; K runs from p + 2 to p times --most."""
     model_every: int = 8
-    """The model is solved beside the codes where K is a multiple of this."""
+    """The model is solved in addition to the codes if K is a multiple of this number."""
     most: int = 4
-    """The largest K of the codes over p."""
+    """Largest K of the codes, as a multiple of p."""
     budget: float = 20.0
-    """E of the balanced Layer-Peeled Model beside the codes."""
+    """E of the balanced Layer-Peeled Model that is compared with the codes."""
     restarts: int = 16
-    """Random starts of every Layer-Peeled Model."""
+    """Number of random starts of every Layer-Peeled Model."""
     num_classes: int = 10
-    """K where classes merge."""
+    """K in the merging panels."""
     majority: int = 3
-    """K_A, how many classes are large where there are two sizes."""
+    """K_A, the number of large classes if there are two class sizes."""
     ratio: float = 20.0
-    """R, the largest class over the smallest."""
+    """R, the ratio of the largest to the smallest class."""
     widths: tuple[int, ...] = (2, 9)
-    """p where classes merge, at most K − 1."""
+    """p in the merging panels, at most K − 1."""
     budget_range: tuple[float, float] = (0.3, 8.0)
-    """Smallest and largest E where classes merge."""
+    """Smallest and largest E in the merging panels."""
     num_budgets: int = 13
-    """Points between them."""
+    """Number of values of E in the merging panels."""
     tokens: int = 50_000
-    """K of a vocabulary."""
+    """K, the number of tokens of a vocabulary."""
     corpus: float = 1e7
-    """N, words in all; every token occurs at least once."""
+    """N, the number of words; every token occurs at least once."""
     exponents: tuple[float, ...] = (0.8, 1.0, 1.2)
-    """s of the counts 1/(k + 2.7)^s."""
+    """s, the exponents of the counts 1/(k + 2.7)^s."""
     vocabulary_budgets: tuple[float, float] = (1e-3, 30.0)
-    """Smallest and largest E of vocabularies."""
+    """Smallest and largest E of the vocabularies."""
     num_vocabulary_budgets: int = 15
-    """Points between them, as many for the profiles."""
+    """Number of values of E for the vocabularies, and for the profiles."""
     contours: tuple[int, ...] = (64, 256, 768, 4096)
-    """p of which the phase map shows what fits."""
+    """Values of p for which the phase map shows whether the convex optimum fits."""
     profiles: tuple[str, ...] = tuple(PROFILES)
-    """Long-tailed size profiles."""
+    """Names of the long-tailed size profiles."""
     profile_budgets: tuple[float, float] = (0.03, 30.0)
-    """Smallest and largest E of profiles."""
+    """Smallest and largest E of the profiles."""
     merge_tolerance: float = 0.1
-    """Counts that differ by at most this part are taken as equal in vocabularies and profiles."""
+    """Counts with at most this relative difference are merged in vocabularies and profiles."""
     out: Path = Path("results/many_classes")
-    """Folder of the results."""
+    """Folder in which the results are written."""
     seed: int = 0
-    """Of the random starts."""
+    """Seed of the random starts."""
 
 
 PRESETS = {
@@ -138,7 +141,7 @@ PRESETS = {
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     for name, values in (("--dimensions", config.dimensions), ("--widths", config.widths)):
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{name} must be distinct and at least one, got {values}")
@@ -167,7 +170,7 @@ def check(config: Config) -> None:
 
 
 def check_sizes(config: Config) -> None:
-    """The same for the parts, vocabularies and profiles."""
+    """The same checks for the parts, vocabularies and profiles."""
     for name, values, known in (
         ("--parts", config.parts, PARTS),
         ("--profiles", config.profiles, PROFILES),
@@ -194,13 +197,13 @@ def check_sizes(config: Config) -> None:
 
 
 def largest_cosine(classifiers: Any) -> float:
-    """Of two different rows."""
+    """The largest cosine between two different rows."""
     angles = np.array(nc.cosines(nc.gram(jnp.asarray(classifiers))))
     return float(np.max(angles[~np.eye(len(angles), dtype=bool)]))
 
 
 def code_row(config: Config, dimension: int, size: int) -> dict[str, Any]:
-    """The code of the limit, what is known, and the balanced optimum at the budget."""
+    """The limiting code, known results, and the balanced optimum at the budget."""
     code = nc.spherical_code(size, dimension, key=jax.random.key(config.seed))
     known = nc.theory.known_code(size, dimension)
     model = model_row(config, dimension, size) if size % config.model_every == 0 else {}
@@ -235,14 +238,14 @@ def model_row(config: Config, dimension: int, size: int) -> dict[str, Any]:
 
 
 def merging_rows(config: Config, kind: str, dimension: int) -> list[dict[str, Any]]:
-    """Every classifier's length and distance from the nearest other, over the budget."""
+    """Length of every classifier and its distance from the nearest other one, over the budget."""
     budgets = np.geomspace(*config.budget_range, config.num_budgets)
     small = config.num_classes - config.majority
     sizes = nc.long_tailed(config.num_classes, config.ratio)
     if kind == "two sizes":
         sizes = nc.two_groups(config.majority, small, config.ratio)
     models = nc.LayerPeeled(sizes, budgets, budgets, dimension=dimension)
-    # A queue of fewer slots compiles once; thousands of steps are not the cost here.
+    # A queue of fewer slots compiles only once; the number of steps matters little here.
     solver = nc.FactoredMultiStart(restarts=config.restarts, stationarity=1e-5, slots=56)
     found = nc.solve_batch(models, solver, jax.random.key(config.seed))
     classifiers = np.asarray(found.classifiers)
@@ -273,7 +276,7 @@ def merging_rows(config: Config, kind: str, dimension: int) -> list[dict[str, An
 
 
 def zipf_rows(config: Config, exponent: float) -> list[dict[str, Any]]:
-    """One vocabulary over the budget."""
+    """The rows of one vocabulary, over the budget."""
     counts = zipf_counts(config.tokens, config.corpus, exponent)
     budgets = np.geomspace(*config.vocabulary_budgets, config.num_vocabulary_budgets)
     rows = vocabulary_rows(counts, budgets, config.merge_tolerance)
@@ -281,7 +284,7 @@ def zipf_rows(config: Config, exponent: float) -> list[dict[str, Any]]:
 
 
 def profile_rows(config: Config, name: str) -> list[dict[str, Any]]:
-    """One profile over the budget."""
+    """The rows of one profile, over the budget."""
     budgets = np.geomspace(*config.profile_budgets, config.num_vocabulary_budgets)
     rows = vocabulary_rows(PROFILES[name].counts(), budgets, config.merge_tolerance)
     return [{"profile": name} | row for row in rows]
@@ -301,7 +304,7 @@ def run(config: Config) -> dict[str, pd.DataFrame]:
         "profiles": [(lambda name=name: profile_rows(config, name)) for name in config.profiles],
     }
     chosen = [part for part in PARTS if part in config.parts]
-    # The longest first, so that no core is idle at the end.
+    # The longest task is started first, so that no core is idle at the end.
     longest = [(part, task) for part in reversed(chosen) for task in tasks[part]]
     results = in_parallel([task for _, task in longest])
     tables: dict[str, list[dict[str, Any]]] = {part: [] for part in chosen}
@@ -311,14 +314,14 @@ def run(config: Config) -> dict[str, pd.DataFrame]:
 
 
 def in_parallel(tasks: list[Callable[[], Any]]) -> list[Any]:
-    """Results in order; programs this small compile and run on a single core each."""
+    """Results in order; each of these small programs compiles and runs on a single core."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         started = [pool.submit(task) for task in tasks]
         return report.map_with_bar(lambda future: future.result(), started, "programs")
 
 
 def main(config: Config) -> None:
-    """Runs, stores, and draws from what was stored."""
+    """Runs the study, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
@@ -327,7 +330,7 @@ def main(config: Config) -> None:
         "codes": (
             summarise_codes,
             lambda table: draw_codes(table, config.budget),
-            f"Balanced classes at E = {config.budget:g}, and the limit",
+            f"Balanced classes at E = {config.budget:g}, and the limit of large budgets",
         ),
         "merging": (
             summarise_merging,

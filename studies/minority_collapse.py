@@ -1,19 +1,19 @@
-"""Do the minority classes of real networks collapse where the Layer-Peeled Model says?
+"""Do the minority classes of real networks collapse where the Layer-Peeled Model predicts it?
 
-Repeats Figs. 2 and 4 and Table 1 of Fang, He, Long, Su (PNAS 2021): networks are
-trained on data of which K − K_A classes are small; at the end the cosine of the
-minority classifiers and the budgets E_W, E_H are measured, the model is solved at
-exactly those, and both cosines are laid over each other against the ratio R. Where the
-model's minority classifiers vanish, their cosine is taken as its limit, 1. A third curve
-is predicted by weight decay and class sizes alone (studies/prediction.py): networks that
-are at rest follow it, and those that are not show how far they still are.
+Reproduces Figs. 2 and 4 and Table 1 of Fang, He, Long, Su (PNAS 2021). Networks are
+trained on data in which K − K_A classes are small. At the end of training the cosine of the
+minority classifiers and the budgets E_W and E_H are measured, the model is solved with
+exactly these budgets, and both cosines are plotted against the ratio R. Where the minority
+classifiers of the model vanish, the limit of their cosine, 1, is used. A third curve
+is predicted from weight decay and class sizes alone (studies/prediction.py): networks that
+have converged follow it; for the others it shows how far they are from convergence.
 
     python studies/minority_collapse.py
     python studies/minority_collapse.py --preset cpu --data-dir DATA
     python studies/minority_collapse.py --data mnist --networks small-resnet --epochs 60
 
-The preset 'cpu' takes some hours on two cores, 'paper' is for a data-centre GPU. A study
-that was killed goes on from its newest checkpoints when it is started again.
+The preset 'paper' needs a data-centre GPU. If a study is interrupted, starting it again
+resumes from the newest checkpoints.
 
 Time on two CPU cores: 3 minutes; with --preset cpu some hours.
 """
@@ -49,23 +49,23 @@ from nc_jax.campaigns import (
 )
 from nc_jax.sweeps import use_every_core
 
-# A cosine from which on classifiers count as one.
+# From this cosine on two classifiers count as equal.
 COLLAPSED = 0.95
 KEYS = ["data", "network", "majority", "ratio", "weight_decay", "seed"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(TrainingOptions):
-    """What to train and where to look for data."""
+    """Options of this study: networks, training and data."""
 
     majority: tuple[int, ...] = (3, 5, 7)
-    """K_A: the first labels are the large classes; one panel each."""
+    """K_A: the first K_A labels are the large classes; each value gets its own panel."""
     majority_size: int | None = 100
-    """n_A, images of a large class; none for as many as every class has."""
+    """n_A, the number of images of a large class; by default all that each class has."""
     ratios: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
-    """R; a small class has n_A // R images."""
+    """R, the imbalance ratio; a small class has n_A // R images."""
     out: Path = Path("results/minority_collapse/digits")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 PRESETS = {
@@ -101,7 +101,7 @@ PRESETS = {
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     check_options(config)
     for name in ("majority", "ratios"):
         require_distinct(config, name)
@@ -111,7 +111,7 @@ def check(config: Config) -> None:
 
 
 def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan:
-    """All trainings of a network on a set of images."""
+    """All trainings of one network on one image data set."""
     size = majority_size_of(config.majority_size, max(config.ratios), data, labels)
     axes = (config.majority, config.ratios, decays_of(config, data), config.seeds)
     place = data, network
@@ -122,14 +122,14 @@ def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan
 
 
 def predict(through: pd.DataFrame) -> pd.DataFrame:
-    """The end of every run beside the Layer-Peeled Model at its own sizes and budgets."""
+    """The end of every run next to the Layer-Peeled Model with the run's sizes and budgets."""
     table = ends_of(through, KEYS)
     table["effective_ratio"] = table["majority_size"] / table["minority_size"]
     return predict_minority(table)
 
 
 def summarise(ends: pd.DataFrame) -> pd.DataFrame:
-    """One row a set of images, network, K_A and weight decay."""
+    """One row for each data set, network, K_A and weight decay."""
     rows = []
     groups: Any = ends.groupby(["data", "network", "majority", "weight_decay"], sort=False)
     for (data, network, majority, decay), part in groups:
@@ -146,20 +146,20 @@ def summarise(ends: pd.DataFrame) -> pd.DataFrame:
                 "runs": len(part),
                 "broke down": int((part["status"] != "trained").sum()),
                 f"cosine at R = {by_ratio.index[0]}": f"{first['minority_cosine']:.3f}",
-                f"at R = {by_ratio.index[-1]}": f"{last['minority_cosine']:.3f}",
-                f"> {COLLAPSED} from R": f"{lost.min():g}" if len(lost) else "never",
-                "model's": f"{model.min():g}" if len(model) else "never",
-                "norm variation": f"{last['minority_norm_variation']:.1e}",
+                f"cosine at R = {by_ratio.index[-1]}": f"{last['minority_cosine']:.3f}",
+                f"cosine > {COLLAPSED} from R": f"{lost.min():g}" if len(lost) else "never",
+                f"model > {COLLAPSED} from R": f"{model.min():g}" if len(model) else "never",
+                "variation of minority norms": f"{last['minority_norm_variation']:.1e}",
                 "minority accuracy": f"{first['test_accuracy_minority']:.2f} to "
                 f"{last['test_accuracy_minority']:.2f}",
-                "|model − seen|": f"{part['difference'].abs().mean():.3f}",
+                "|model − measured|": f"{part['difference'].abs().mean():.3f}",
             }
         )
     return pd.DataFrame(rows)
 
 
 def _over_ratios(panel: Axes, ends: pd.DataFrame) -> None:
-    """Axes of a cosine against R, also where no run has a cosine."""
+    """Sets up the axes of a panel of cosine against R, also if no run has a cosine."""
     panel.set_xscale("log")
     ratios = ends["ratio"].to_numpy()
     panel.set_xlim(ratios.min() / 1.3, ratios.max() * 1.3)
@@ -169,8 +169,8 @@ def _over_ratios(panel: Axes, ends: pd.DataFrame) -> None:
 def draw_overlay(ends: pd.DataFrame) -> Figure:
     """Minority cosines against R (Fig. 2 of the paper).
 
-    Networks solid; dotted the Layer-Peeled Model at their budgets; dashed the surrogate
-    of the network at its weight decay, nothing measured.
+    Solid: networks; dotted: the Layer-Peeled Model with the networks' measured budgets;
+    dashed: the surrogate that knows only class sizes and weight decay.
     """
     pairs: Any = list(ends.groupby(["data", "network"], sort=False))
     majorities, decays = (sorted(set(ends[name])) for name in ("majority", "weight_decay"))
@@ -189,7 +189,7 @@ def draw_overlay(ends: pd.DataFrame) -> Figure:
                 panel.plot(mean.index, seen, color=colour, label=f"{label}, network")
                 panel.plot(mean.index, model, ":", color=colour, label=f"{label}, model")
                 settled = mean["settled_cosine"].dropna()
-                text = f"{label}, by decay alone"
+                text = f"{label}, predicted from weight decay"
                 panel.plot(settled.index, settled, "--", color=colour, linewidth=1, label=text)
             _over_ratios(panel, ends)
             if row == 0:
@@ -202,7 +202,7 @@ def draw_overlay(ends: pd.DataFrame) -> Figure:
 
 
 def draw_collapse(ends: pd.DataFrame) -> Figure:
-    """Minority cosines of each network against R, by K_A (Fig. 4 of the paper)."""
+    """Minority cosines of each network against R, one curve for each K_A (Fig. 4)."""
     pairs: Any = list(ends.groupby(["data", "network"], sort=False))
     figure, axes = report.new_figure(1, len(pairs), 2.8 * len(pairs) + 0.8, 3.0)
     for panel, ((data, network), own) in zip(axes[0], pairs, strict=True):
@@ -227,7 +227,7 @@ def draw_collapse(ends: pd.DataFrame) -> Figure:
 
 
 def main(config: Config) -> None:
-    """Trains, solves, stores, and draws from what was stored."""
+    """Trains, solves, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
@@ -248,7 +248,9 @@ def main(config: Config) -> None:
     report.write_provenance(config.out, config, wall_time, digests_of(splits))
     report.print_table(summary, "Cosines of minority classifiers")
     compared = ends["difference"].abs().dropna()
-    print(f"mean |model − seen| over {len(compared)} of {len(ends)} runs: {compared.mean():.3f}")
+    print(
+        f"mean |model − measured| over {len(compared)} of {len(ends)} runs: {compared.mean():.3f}"
+    )
     print(f"{len(ends)} runs, {wall_time:.1f} s; results in {config.out}/")
 
 

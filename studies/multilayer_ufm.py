@@ -1,11 +1,11 @@
 """Do features that start from the data collapse on the way to the last layer?
 
-Figs. 4 and 5 of Wang, Gai, Zhang (2024). Fig. 4: plain gradient descent on
-unconstrained features (UFM) and on the multilayer model (MUFM), which pays for
-moving features away from the data: PFC1–PFC3 through the iterations, beside the
-optimum and the data. Fig. 5: the optimum against the price λ_H of moving, every
-point with its certificate: PFC metrics, alignment with the data, and λ_0, from
-which on NC1(H) < NC1(X) (their Theorem 4). A third figure shows the layers between.
+Reproduces Figs. 4 and 5 of Wang, Gai, Zhang (2024). Fig. 4: plain gradient descent on
+unconstrained features (UFM) and on the multilayer model (MUFM), which penalises moving
+features away from the data: PFC1–PFC3 over the iterations, compared with the optimum and
+the data. Fig. 5: the optimum against the penalty λ_H on moving features, every
+point with its certificate: PFC metrics, alignment with the data, and λ_0, the value from
+which on NC1(H) < NC1(X) (their Theorem 4). A third figure shows the intermediate layers.
 
     python studies/multilayer_ufm.py
     python studies/multilayer_ufm.py --data digits --num-classes 10 --per-class 100
@@ -35,40 +35,40 @@ from nc_jax.training import balanced_features, gaussian_classes, load_images
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to compute."""
+    """Options of this study."""
 
     data: Literal["gaussian", "digits", "mnist", "fashion_mnist", "cifar10"] = "gaussian"
     """The inputs X: Gaussian classes, or pixels scaled to a mean square length of one."""
     data_dir: Path | None = None
-    """Folder of the image data; $NC_JAX_DATA by default."""
+    """Folder of the image data; by default the value of $NC_JAX_DATA."""
     num_classes: int = 4
     """K."""
     per_class: int = 50
-    """n, samples of a class."""
+    """n, the number of samples in each class."""
     dimension: int = 20
-    """d of Gaussian classes; pixels have their own."""
+    """d, the dimension of Gaussian classes; pixels have their own dimension."""
     sigma: float = 0.3
-    """σ of Gaussian classes, whose means lie on the unit sphere."""
+    """σ, the standard deviation of Gaussian classes; their means lie on the unit sphere."""
     lambda_w: float = 5e-3
-    """λ_W, weight decay of the classifiers."""
+    """λ_W, the weight decay of the classifiers."""
     lambda_h: float = 0.1
-    """λ_H, the price of moving, in Fig. 4."""
+    """λ_H, the penalty on moving features, in Fig. 4."""
     lambda_range: tuple[float, float] = (1e-6, 1e3)
     """Smallest and largest λ_H in Fig. 5."""
     num_lambdas: int = 241
-    """Values of λ_H in Fig. 5."""
+    """Number of values of λ_H in Fig. 5."""
     num_layers: int = 12
-    """L, layers of the third figure."""
+    """L, the number of layers in the third figure."""
     restarts: int = 16
-    """Random starts of each λ_H."""
+    """Number of random starts for each λ_H."""
     rate: float = 0.1
-    """Step length of gradient descent."""
+    """Step size of gradient descent."""
     steps: int = 300_000
-    """Iterations of gradient descent."""
+    """Number of iterations of gradient descent."""
     out: Path = Path("results/multilayer_ufm")
-    """Folder of the results."""
+    """Folder in which the results are written."""
     seed: int = 0
-    """Of data and starts."""
+    """Seed of the data and of the random starts."""
 
 
 PRESETS = {
@@ -94,7 +94,7 @@ LABELS = {
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     low, high = config.lambda_range
     if not 0 < low < high < np.inf:
         raise ValueError(f"--lambda-range must be 0 < low < high, got {low} {high}")
@@ -122,11 +122,11 @@ def metric_columns(metrics: FeedforwardMetrics, place: int) -> dict[str, float]:
 
 
 def descent_rows(config: Config, inputs: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Fig. 4: both models through the iterations, at their optimum, and the data."""
+    """Fig. 4: both models over the iterations and at their optimum, and the data."""
     size = config.num_classes
     solver = nc.GradientDescent(config.rate, config.steps)
     key = jax.random.key(config.seed)
-    # The unconstrained features pay λ_H/N for each sample, as the multilayer model does.
+    # The unconstrained features have the penalty λ_H/N per sample, as in the multilayer model.
     free = nc.UnconstrainedFeatures(
         [float(config.per_class)] * size,
         config.lambda_w,
@@ -156,7 +156,7 @@ def descent_rows(config: Config, inputs: np.ndarray, labels: np.ndarray) -> pd.D
 
 
 def price_of(config: Config, inputs: np.ndarray, labels: np.ndarray) -> Build:
-    """The batched function of Fig. 5: λ_H to the optimum's measures, and those of its layers."""
+    """The batched function of Fig. 5: from λ_H to the measures of the optimum and its layers."""
     solver = nc.EliminatedMultiStart(restarts=config.restarts)
 
     def build(_: Mapping[str, Any]) -> Batched:
@@ -199,7 +199,7 @@ def sweep_rows(
 
 
 def layer_rows(config: Config, sweep: pd.DataFrame) -> pd.DataFrame:
-    """PFC1–PFC3 of every layer, at seven of the prices."""
+    """PFC1–PFC3 of every layer, at seven values of λ_H."""
     rows = []
     for lane in np.linspace(0, len(sweep) - 1, min(7, len(sweep))).astype(int):
         point = sweep.iloc[lane]
@@ -210,7 +210,7 @@ def layer_rows(config: Config, sweep: pd.DataFrame) -> pd.DataFrame:
 
 
 def least_price(config: Config, build: Build, sweep: pd.DataFrame, data: float) -> str:
-    """λ_0: the least price from which on NC1(H) < NC1(X) up to the largest looked at."""
+    """λ_0: the smallest λ_H from which on NC1(H) < NC1(X), up to the largest one solved."""
     prices, holds = np.asarray(sweep["lambda_h"]), np.asarray(sweep["pfc1"]) < data
     if holds.all():
         return f"below {prices[0]:.3g} (holds at every λ_H)"
@@ -227,7 +227,7 @@ def least_price(config: Config, build: Build, sweep: pd.DataFrame, data: float) 
 
 
 def ordered_from(descent: pd.DataFrame, name: str) -> str:
-    """The iteration from which on UFM ≤ MUFM ≤ data for one measure, up to the last one."""
+    """The iteration from which on UFM ≤ MUFM ≤ data for one measure, until the last one."""
     paths = descent[descent["kind"] == "descent"].pivot(index="iteration", columns="model")[name]
     data = float(descent.loc[descent["kind"] == "data", name].iloc[0])
     better = (lambda a, b: a >= b) if name == "pfc3" else (lambda a, b: a <= b)
@@ -239,13 +239,13 @@ def ordered_from(descent: pd.DataFrame, name: str) -> str:
 
 
 def between(levels: dict[str, Any], name: str) -> str:
-    """Whether one measure of the multilayer optimum is between the data's and the free one's."""
+    """Whether one measure of the multilayer optimum lies between the data's and the UFM's."""
     free, moving, data = (shown(levels[kind][name], name) for kind in ("UFM", "MUFM", "data"))
     return "yes" if free <= moving <= data else "no"
 
 
 def summary_rows(descent: pd.DataFrame, sweep: pd.DataFrame, least: str) -> pd.DataFrame:
-    """What the figures show, in numbers."""
+    """The statements that the figures show, in numbers."""
     rows = []
     ends = descent.drop_duplicates(["model", "kind"], keep="last")
     for row in ends.to_dict("records"):
@@ -256,20 +256,21 @@ def summary_rows(descent: pd.DataFrame, sweep: pd.DataFrame, least: str) -> pd.D
     levels = {row["model"]: row for row in ends.to_dict("records") if row["kind"] != "descent"}
     holds = {m: between(levels, m) for m in MEASURES}
     rows.append({"what": "UFM ≤ MUFM ≤ data at the optimum", **holds})
-    for row, name in zip(sweep.iloc[[0, -1]].to_dict("records"), ("least", "most"), strict=True):
-        what = f"at the {name}, λ_H = {row['lambda_h']:.3g}, alignment {row['alignment']:.6f}"
+    ends = zip(sweep.iloc[[0, -1]].to_dict("records"), ("smallest", "largest"), strict=True)
+    for row, name in ends:
+        what = f"at the {name} λ_H = {row['lambda_h']:.3g}, alignment {row['alignment']:.6f}"
         rows.append({"what": what, **{m: row[m] for m in MEASURES}, "objective": row["objective"]})
     certified = np.count_nonzero(sweep["status"] == "converged")
     worst = sweep["residual"].max()
     rows.append({"what": f"λ_0: NC1(H) < NC1(X) from λ_H on: {least}"})
     rows.append(
         {
-            "what": f"{certified} of {len(sweep)} optima certified by duality, all of residual "
+            "what": f"{certified} of {len(sweep)} optima certified by duality; residual of all "
             f"≤ {worst:.1e}; spread of restarts ≤ {sweep['spread'].max():.1e}"
         }
     )
     falling = np.count_nonzero(sweep["decreasing"])
-    rows.append({"what": f"PFC1 falls through all layers at {falling} of {len(sweep)} λ_H"})
+    rows.append({"what": f"PFC1 decreases through all layers at {falling} of {len(sweep)} λ_H"})
     table = pd.DataFrame(rows)
     for name in (*MEASURES, "objective"):
         table[name] = [
@@ -279,7 +280,7 @@ def summary_rows(descent: pd.DataFrame, sweep: pd.DataFrame, least: str) -> pd.D
 
 
 def shown(values: Any, name: str) -> np.ndarray:
-    """What an axis shows: the error in place of the accuracy."""
+    """The values shown on an axis: the error instead of the accuracy."""
     numbers = np.asarray(values, float)
     return 1 - numbers if name == "pfc3" else numbers
 
@@ -300,10 +301,10 @@ def draw_descent(descent: pd.DataFrame) -> Figure:
         panel.axhline(float(shown(data[name], name)), color="0.5", linestyle="--", label="data")
         panel.set_xscale("log")
         if name == "pfc1":
-            # The unconstrained optimum is collapsed: zero, which a logarithm has no place for.
+            # The unconstrained optimum is collapsed: its value, zero, has no logarithm.
             panel.set_yscale("symlog", linthresh=1e-6)
             panel.set_ylim(bottom=0)
-        panel.set_xlabel("iteration (the start at 0.5)")
+        panel.set_xlabel("iteration (the start is drawn at 0.5)")
         panel.set_title(LABELS[name])
     axes[0, 0].set_ylabel("measure of the last layer")
     report.legend_outside(figure, axes[0, 0], columns=5)
@@ -333,7 +334,7 @@ def draw_sweep(sweep: pd.DataFrame, descent: pd.DataFrame) -> Figure:
         panel.set_xscale("log")
         if name == "pfc1":
             panel.set_yscale("log")
-        panel.set_xlabel(r"price of moving $\lambda_H$")
+        panel.set_xlabel(r"penalty $\lambda_H$ on moving features")
         panel.set_title(LABELS.get(name, "alignment of H with the data"))
     axes[0, 0].set_ylabel("measure of the last layer")
     report.legend_outside(figure, axes[0, 0], columns=3)
@@ -341,7 +342,7 @@ def draw_sweep(sweep: pd.DataFrame, descent: pd.DataFrame) -> Figure:
 
 
 def draw_layers(layers: pd.DataFrame) -> Figure:
-    """PFC1–PFC3 through the layers."""
+    """PFC1–PFC3 over the layers."""
     figure, axes = report.new_figure(1, 3, 9.5, 3.4, share_y=False)
     groups = list(layers.groupby("lambda_h"))
     for color, (price, part) in zip(report.PALETTE, groups, strict=False):
@@ -353,13 +354,13 @@ def draw_layers(layers: pd.DataFrame) -> Figure:
             panel.xaxis.get_major_locator().set_params(integer=True)
             panel.set_title(LABELS[name])
     axes[0, 0].set_yscale("log")
-    axes[0, 0].set_ylabel("measure of a layer")
+    axes[0, 0].set_ylabel("measure of each layer")
     report.legend_outside(figure, axes[0, 0], columns=4)
     return figure
 
 
 def main(config: Config) -> None:
-    """Runs, stores, and draws from what was stored."""
+    """Runs the study, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)

@@ -1,12 +1,12 @@
-"""Neural collapse as a table of theorems, checked from cold random starts.
+"""Do balanced surrogates reach the collapsed optimum that theory gives, from random starts?
 
-Balanced Layer-Peeled Models and unconstrained feature models under every loss:
-how far the solution's features and classifiers are from collapse (NC1-NC3), its
-objective against the theoretical optimum, and how many random restarts reached
-it. Rows with and without Theorem 4's condition on the budget are marked. And
-Proposition 2: with an l_q norm in the features' constraint the best simplex
-ETF is beaten, by how much. Takes about a minute on two cores, most of it
-compilation; the preset "wide" adds three more shapes.
+Solves balanced Layer-Peeled Models and unconstrained feature models under every loss and
+lists how far the solution's features and classifiers are from collapse (NC1–NC3), its
+objective compared with the theoretical optimum, and how many random restarts reached
+it. Rows where Theorem 4's condition on the budget holds are marked. A second table
+treats Proposition 2: with an ℓ_q norm in the constraint on the features there is a better
+solution than the best simplex ETF, and the table shows by how much. The run takes about a
+minute on two cores, mostly for compilation; the preset "wide" adds three more shapes.
 
     python studies/neural_collapse.py
     python studies/neural_collapse.py --preset wide
@@ -45,26 +45,26 @@ def square(probability: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to compute; energies are mean squared norms."""
+    """Options of this study; energies are mean squared norms."""
 
     shapes: tuple[tuple[int, int, int], ...] = ((4, 4, 2),)
-    """K, p, n of each balanced problem: classes, dimensions, samples of a class."""
+    """K, p, n of each balanced problem: classes, dimensions, samples per class."""
     budgets: tuple[float, ...] = (1.0, 2.0, 5.0)
     """E = sqrt(E_W E_H) of the Layer-Peeled Models, with E_W = 1; E_H for the contrastive loss."""
     decays: tuple[float, ...] = (0.02, 0.2)
-    """Of the unconstrained features: K sqrt(n λ_W λ_H), which collapses to zero at 1."""
+    """c = K sqrt(n λ_W λ_H) of the unconstrained features; at c = 1 the solution becomes zero."""
     powers: tuple[float, ...] = (1.5, 3.0)
     """q of the power softmax losses."""
     temperatures: tuple[float, ...] = (0.5, 1.0)
     """τ of the contrastive losses."""
     norms: tuple[float, ...] = (1.2, 1.5, 3.0, 4.0, 8.0)
-    """q of Proposition 2's norm of the features."""
+    """q of the norm of the features in Proposition 2."""
     restarts: int = 4
-    """Random starts of every solve."""
+    """Number of random starts of every solve."""
     out: Path = Path("results/neural_collapse")
-    """Folder of the results."""
+    """Folder in which the results are written."""
     seed: int = 0
-    """Of the random starts."""
+    """Seed of the random starts."""
 
 
 PRESETS = {
@@ -78,7 +78,7 @@ PARTS = "parts"
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     for classes, dimension, samples in config.shapes:
         if classes < 3 or dimension < classes or samples < 1:
             raise ValueError(
@@ -97,7 +97,7 @@ def check(config: Config) -> None:
 
 
 def losses(config: Config) -> dict[str, tuple[Any, list[float]]]:
-    """Families of losses by name: how to build one, and its parameters, or a zero for none."""
+    """For each family of losses: how to build one, and its parameters (a zero if it has none)."""
     return {
         "cross-entropy": (lambda _: nc.CrossEntropy(), [0.0]),
         "squared error": (lambda _: nc.MeanSquaredError(), [0.0]),
@@ -110,7 +110,7 @@ def losses(config: Config) -> dict[str, tuple[Any, list[float]]]:
 def theoretical_value(
     loss: nc.Loss, model: str, shape: tuple[int, int, int], strength: float
 ) -> float:
-    """The known optimum, or NaN where theory has none."""
+    """The known optimum, or NaN if no theorem gives one."""
     classes, _, samples = shape
     if isinstance(loss, nc.SupervisedContrastive):
         if model == "UFM":
@@ -140,7 +140,7 @@ def family_of(config: Config) -> Build:
             loss, strength = make(columns["parameter"]), columns["E or c"]
             sizes = np.full(classes, float(samples))
             if choices["model"] == "LPM":
-                # Without classifiers the budget is that of the features alone.
+                # The contrastive loss has no classifiers: the budget is that of the features.
                 energy = strength if choices["family"] == "contrastive" else strength**2
                 program: Any = nc.LayerPeeled(sizes, 1.0, energy, loss, **width)
             else:
@@ -161,7 +161,7 @@ def family_of(config: Config) -> Build:
 
 
 def compared(config: Config, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A solved point beside what theory knows of it."""
+    """A solved point together with the theoretical values for it."""
     model, strength, parameter = row["model"], row["E or c"], row["parameter"]
     make, _ = losses(config)[row["family"]]
     loss = make(parameter)
@@ -179,7 +179,7 @@ def compared(config: Config, row: Mapping[str, Any]) -> dict[str, Any]:
         "status": nc.Status(row["status"]).name.lower(),
         "objective": row["objective"],
         "theory": known,
-        # A squared error may be fitted exactly; then the excess is absolute.
+        # A squared error may be fitted exactly; then the absolute excess is used.
         "excess": (row["objective"] - known) / (known or 1.0),
         "reached": int(np.sum(reached)) if np.isfinite(known) else -1,
         "restarts": config.restarts,
@@ -190,8 +190,8 @@ def compared(config: Config, row: Mapping[str, Any]) -> dict[str, Any]:
 def best_frames(classes: int, energy: float, norms: np.ndarray, seed: int) -> np.ndarray:
     """Cross-entropy of the best simplex ETF under Proposition 2's constraint, for each q.
 
-    All ETFs are rotations of one; the longest that the ℓ_q constraint allows is
-    found over rotations, from 16 starts.
+    All ETFs are rotations of one another; the largest one that the ℓ_q constraint
+    allows is searched over rotations, from 16 starts.
     """
     frame, starts = nc.simplex_etf(classes, dtype=float), 16
 
@@ -239,7 +239,7 @@ def norms_of(config: Config) -> Build:
 
 
 def run_norms(config: Config) -> pd.DataFrame:
-    """Proposition 2: best point found against the best simplex ETF."""
+    """Proposition 2: the best point found compared with the best simplex ETF."""
     norms = np.array(config.norms)
     block = Block({}, Values("q", norms), len(norms))
     settings, folder = str(dataclasses.replace(config, out=Path())), config.out / PARTS / "norms"
@@ -281,7 +281,7 @@ def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """One line a model and loss: the worst over shapes and budgets."""
+    """One row for each model and loss: the worst case over shapes and budgets."""
     rows = []
     keys = list(zip(table["model"], table["loss"], table["condition"], strict=True))
     for key in dict.fromkeys(keys):
@@ -295,10 +295,10 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
             {
                 "model": model,
                 "loss": loss,
-                "Thm 4 holds": {True: "yes", False: "no", None: "-"}[condition],
+                "Theorem 4 applies": {True: "yes", False: "no", None: "-"}[condition],
                 "programs": len(group),
                 "relative excess": span,
-                "restarts at theory": reached,
+                "restarts at the optimum": reached,
                 "status": ", ".join(sorted(set(group["status"]))),
                 **{metric: f"{group[metric].max():.0e}" for metric in METRICS},
             }
@@ -307,7 +307,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
-    """Distances from collapse by loss, excess over theory, Proposition 2."""
+    """Distances from collapse by loss; excess over the theoretical optimum; Proposition 2."""
     figure, axes = report.new_figure(1, 3, 10, 4, share_x=False, share_y=False)
     names = list(dict.fromkeys(table["model"] + ", " + table["loss"]))
     places = {name: place for place, name in enumerate(names[::-1])}
@@ -345,7 +345,7 @@ def draw(table: pd.DataFrame, norms: pd.DataFrame) -> Figure:
 
 
 def main(config: Config) -> None:
-    """Runs, stores, and draws from what was stored."""
+    """Runs the study, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
@@ -362,7 +362,7 @@ def main(config: Config) -> None:
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time)
     forget(config.out / PARTS)
-    report.print_table(summary, "Balanced optima against theory")
+    report.print_table(summary, "Balanced optima compared with theory")
     report.print_table(norms, "Proposition 2: an l_q norm of the features, K = p = 3")
     print(f"{len(table)} programs, {wall_time:.1f} s; results in {config.out}/")
 

@@ -1,17 +1,18 @@
-"""What does oversampling do against Minority Collapse, and how much of it is enough?
+"""Does oversampling prevent Minority Collapse, and which oversampling rate is sufficient?
 
-Repeats Figs. 5 and 6, Table 2 and Proposition 1 of Fang, He, Long, Su (PNAS 2021). In the
-Layer-Peeled Model repeating each minority sample w_r times turns the ratio R into
-R/w_r, so that R/R0 is the least w_r that prevents collapse: certified curves over w_r
-and over the budget, and the same by class weights, solved another way. Then networks
-are trained at R = 1 and at R, with each w_r: minority accuracy, minority cosine, and
-the model's least w_r at the budgets measured without oversampling.
+Reproduces Figs. 5 and 6, Table 2 and Proposition 1 of Fang, He, Long, Su (PNAS 2021). In the
+Layer-Peeled Model, repeating each minority sample w_r times changes the ratio R to
+R/w_r, so R/R0 is the smallest w_r that prevents collapse. The study computes certified
+curves over w_r and over the budget, and the same curves with class weights in place of
+oversampling by another solver. Then networks are trained at R = 1 and at R with each w_r.
+Their minority accuracy and minority cosine are shown together with the smallest w_r that
+the model requires at the budgets measured without oversampling.
 
     python studies/oversampling.py
     python studies/oversampling.py --preset cpu --data-dir DATA
     python studies/oversampling.py --data mnist --ratio 100 --rates 1 10 100
 
-A study that was killed goes on from its newest checkpoints when it is started again.
+If a study is interrupted, starting it again resumes from the newest checkpoints.
 
 Time on two CPU cores: 140 s; with --preset cpu 50 minutes.
 """
@@ -48,7 +49,7 @@ from nc_jax.campaigns import (
 from nc_jax.sweeps import use_every_core
 from nc_jax.training import DATA_SETS, oversampled
 
-# K of the model's own curves, and the budgets E_H of them at E_W = 1.
+# K of the curves of the model, and their budgets E_H at E_W = 1.
 CLASSES = 10
 ENERGIES = (5.0, 10.0)
 POINTS = 241
@@ -57,24 +58,24 @@ KEYS = ["data", "network", "majority", "weight_decay", "seed", "ratio", "rate", 
 
 @dataclasses.dataclass(frozen=True)
 class Config(TrainingOptions):
-    """What to train and where to look for data."""
+    """Options of this study: networks, training and data."""
 
     majority: tuple[int, ...] = (3, 5, 7)
-    """K_A: the first labels are the large classes; one panel each."""
+    """K_A: the first K_A labels are the large classes; each value gets its own panel."""
     majority_size: int | None = 100
-    """n_A, images of a large class; none for as many as every class has."""
+    """n_A, the number of images of a large class; by default all that each class has."""
     ratio: int = 50
-    """R; a small class has n_A // R images."""
+    """R, the imbalance ratio; a small class has n_A // R images."""
     rates: tuple[int, ...] = (1, 7, 50)
-    """w_r, how often each image of a small class is shown in an epoch."""
+    """w_r, how often each image of a small class is shown in one epoch."""
     class_weights: bool = False
-    """Also train with the small classes' loss times w_r, which the model takes for the same."""
+    """Also train with the loss of small classes times w_r; the model treats both alike."""
     model_ratio: float = 1000.0
-    """R of the model's own curves."""
+    """R of the curves that are computed from the model alone."""
     measures: int = 2
-    """How often a run is measured, evenly through training; at its end always."""
+    """Number of measurements per run, evenly spaced through training; the last at its end."""
     out: Path = Path("results/oversampling/digits")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 PRESETS = {
@@ -112,7 +113,7 @@ PRESETS = {
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     check_options(config)
     for name in ("majority", "rates"):
         require_distinct(config, name)
@@ -126,7 +127,7 @@ def check(config: Config) -> None:
 
 
 def model_curves(config: Config) -> pd.DataFrame:
-    """The model over w_r: cosines, phases, certificates; R0 and the least w_r."""
+    """The model over w_r: cosines, phases and certificates; R0 and the smallest w_r."""
     rates = np.geomspace(1, config.model_ratio, POINTS)
     parts = []
     for majority, energy in itertools.product(config.majority, ENERGIES):
@@ -144,7 +145,7 @@ def model_curves(config: Config) -> pd.DataFrame:
 
 
 def least_rates(config: Config) -> pd.DataFrame:
-    """R/R0, the least w_r that prevents collapse, over the budget."""
+    """R/R0, the smallest w_r that prevents collapse, over the budget."""
     budgets = np.linspace(1.0, 4.0, POINTS)
     parts = []
     for majority in config.majority:
@@ -155,7 +156,7 @@ def least_rates(config: Config) -> pd.DataFrame:
 
 
 def by_class_weights(curves: pd.DataFrame, config: Config) -> float:
-    """Largest difference of cosines when classes are weighed instead, by another solver."""
+    """Largest difference of the cosines if class weights replace oversampling (other solver)."""
     worst = 0.0
     groups: Any = curves.groupby(["majority", "feature_energy"])
     for (majority, energy), part in groups:
@@ -174,7 +175,7 @@ def by_class_weights(curves: pd.DataFrame, config: Config) -> float:
 
 
 def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan:
-    """All trainings of a network on a set of images."""
+    """All trainings of one network on one image data set."""
     size = majority_size_of(config.majority_size, config.ratio, data, labels)
     trainings = []
     axes = (config.majority, decays_of(config, data), config.seeds)
@@ -197,7 +198,7 @@ def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan
 
 
 def predict(through: pd.DataFrame) -> pd.DataFrame:
-    """The end of every run beside the model, and the least w_r at budgets without a cure."""
+    """The end of every run next to the model, and the smallest w_r at budgets without a cure."""
     table = ends_of(through, KEYS)
     table["effective_ratio"] = table["majority_size"] / table["minority_size"] / table["rate"]
     table = predict_minority(table)
@@ -209,7 +210,7 @@ def predict(through: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(ends: pd.DataFrame) -> pd.DataFrame:
-    """Table 2: one row a set of images, network, K_A and weight decay."""
+    """Table 2: one row for each data set, network, K_A and weight decay."""
     rows = []
     groups: Any = ends.groupby(["data", "network", "majority", "weight_decay"], sort=False)
     for (data, network, majority, decay), part in groups:
@@ -223,15 +224,18 @@ def summarise(ends: pd.DataFrame) -> pd.DataFrame:
         weighed = weighed.groupby("rate")["test_accuracy_minority"]
         row = {"data": data, "network": network, "K_A": majority, "weight decay": decay}
         everyone, cosine = mean["test_accuracy_all"], mean["minority_cosine"]
-        row |= {"minority, R = 1": _share(small, (1, 1)), f"R = {ratio}": _share(small, (ratio, 1))}
-        row |= {"best": _share(small, (ratio, best)), "w_r": f"{best:g}"}
-        row |= {"all, R = 1": _share(everyone, (1, 1)), "plain": _share(everyone, (ratio, 1))}
-        row |= {"at w_r": _share(everyone, (ratio, best))}
-        row |= {"train": _share(mean["train_accuracy_all"], (ratio, best))}
-        row |= {"cosine, plain": _share(cosine, (ratio, 1)), "w_r's": _share(cosine, (ratio, best))}
-        row |= {"model's w_r": f"{part['recommended_rate'].mean():.3g}"}
+        row |= {"minority accuracy, R = 1": _share(small, (1, 1))}
+        row |= {f"minority accuracy, R = {ratio}": _share(small, (ratio, 1))}
+        row |= {"minority accuracy, best w_r": _share(small, (ratio, best))}
+        row |= {"best w_r": f"{best:g}", "accuracy, R = 1": _share(everyone, (1, 1))}
+        row |= {f"accuracy, R = {ratio}": _share(everyone, (ratio, 1))}
+        row |= {"accuracy, best w_r": _share(everyone, (ratio, best))}
+        row |= {"training accuracy, best w_r": _share(mean["train_accuracy_all"], (ratio, best))}
+        row |= {"minority cosine, w_r = 1": _share(cosine, (ratio, 1))}
+        row |= {"minority cosine, best w_r": _share(cosine, (ratio, best))}
+        row |= {"model's smallest w_r": f"{part['recommended_rate'].mean():.3g}"}
         if len(weighed):
-            row |= {"weighed": f"{weighed.mean().max():.3f}"}
+            row |= {"minority accuracy, class weights": f"{weighed.mean().max():.3f}"}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -241,7 +245,7 @@ def _share(values: Any, place: tuple[float, float]) -> str:
 
 
 def draw_model(curves: Any, least: pd.DataFrame) -> Figure:
-    """Minority cosine over w_r, and the least w_r over the budget."""
+    """Minority cosine over w_r, and the smallest w_r over the budget."""
     energies = sorted(set(curves["feature_energy"]))
     figure, axes = report.new_figure(1, len(energies) + 1, 8.6, 3.1, False, False)
     for panel, energy in zip(axes[0], energies, strict=False):
@@ -260,13 +264,13 @@ def draw_model(curves: Any, least: pd.DataFrame) -> Figure:
         last.plot(part["budget"], part["least_rate"], color=colour)
     last.set_yscale("log")
     last.set_xlabel(r"budget $\sqrt{E_W E_H}$")
-    last.set_ylabel("least $w_r$ without collapse")
+    last.set_ylabel("smallest $w_r$ without collapse")
     report.legend_outside(figure, axes[0, 0], columns=4)
     return figure
 
 
 def draw_networks(ends: pd.DataFrame) -> Figure:
-    """Minority accuracy and cosine against w_r, the model's cosine and its least w_r."""
+    """Minority accuracy and cosine against w_r, with the model's cosine and smallest w_r."""
     groups: Any = list(ends.groupby(["data", "network", "weight_decay"], sort=False))
     majorities = sorted(set(ends["majority"]))
     width = 2.6 * len(majorities) + 0.8
@@ -291,7 +295,7 @@ def draw_networks(ends: pd.DataFrame) -> Figure:
 
 
 def _draw_cures(accuracy: Any, cosine: Any, part: Any) -> None:
-    """The two panels of one K_A."""
+    """Draws the two panels of one K_A."""
     cures = {"oversampling": report.PALETTE[0], "class weights": report.PALETTE[1]}
     plain = part[part["cure"] == "none"]
     for cure, colour in cures.items():
@@ -308,13 +312,13 @@ def _draw_cures(accuracy: Any, cosine: Any, part: Any) -> None:
         panel.axhline(balanced[name], color="0.5", linewidth=1, label="$R$ = 1")
         panel.axvline(
             part["recommended_rate"].mean(), color="k", linestyle="--", linewidth=1,
-            label="model's least $w_r$",
+            label="model's smallest $w_r$",
         )  # fmt: skip
         panel.set_xscale("log")
 
 
 def main(config: Config) -> None:
-    """Solves, trains, stores, and draws from what was stored."""
+    """Solves, trains, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
@@ -338,10 +342,10 @@ def main(config: Config) -> None:
     report.write_provenance(config.out, config, wall_time, digests_of(splits))
     shown: Any = curves.drop_duplicates(["majority", "feature_energy"])
     shown = shown[["majority", "feature_energy", "R0", "least_rate"]]
-    report.print_table(shown, f"The model's least w_r at R = {config.model_ratio:g}")
+    report.print_table(shown, f"Smallest w_r of the model at R = {config.model_ratio:g}")
     report.print_table(summary, "Test accuracy and minority cosine under oversampling")
     print(f"{len(curves)} programs, largest gap {curves['gap'].max():.1e}")
-    print(f"class weights in place of oversampling: cosines differ by at most {apart:.1e}")
+    print(f"class weights instead of oversampling: cosines differ by at most {apart:.1e}")
     print(f"{len(ends)} runs, {wall_time:.1f} s; results in {config.out}/")
 
 

@@ -1,10 +1,10 @@
-"""At which imbalance do the minority classes of the Layer-Peeled Model collapse?
+"""At which imbalance ratio do the minority classes of the Layer-Peeled Model collapse?
 
-Repeats and sharpens Fig. 3 of Fang, He, Long, Su (PNAS 2021): the cosines of
+Reproduces Fig. 3 of Fang, He, Long, Su (PNAS 2021) with higher accuracy: the cosines of
 the minority and of the majority classifiers against the imbalance ratio R; the
-exact ratios R0, where the minority classifiers coincide, and R1, where they
+exact ratios R0, at which the minority classifiers coincide, and R1, at which they
 vanish; and a map of the phases over R and the budget E. Every number comes
-with a duality gap. Takes some 15 s on two cores.
+with a duality gap. The run takes about 15 s on two cores.
 
     python studies/phase_transition.py
     python studies/phase_transition.py --num-classes 20 --majority 5 10 15
@@ -40,39 +40,39 @@ PHASE_COLOURS = ("#DCEBF7", "#56B4E9", "#004D80", "#999999")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to compute; all energies are mean squared norms."""
+    """Options of this study; all energies are mean squared norms."""
 
     num_classes: int = 10
     """K, at least 3."""
     majority: tuple[int, ...] = (3, 5, 7)
-    """K_A, how many of the classes are large; one panel each."""
+    """K_A, the number of large classes; each value gets its own panel."""
     weight_energy: float = 1.0
-    """E_W, the classifiers' energy."""
+    """E_W, the energy of the classifiers."""
     feature_energies: tuple[float, ...] = (5.0, 10.0)
-    """E_H, the features' energy; one curve each."""
+    """E_H, the energy of the features; each value gets its own curve."""
     ratio_range: tuple[float, float] = (1.0, 1e4)
     """Smallest and largest imbalance ratio R = n_A / n_B."""
     num_ratios: int = 401
-    """Ratios on a curve."""
+    """Number of ratios on each curve."""
     budget_range: tuple[float, float] = (0.25, 4.0)
     """Smallest and largest budget E = sqrt(E_W E_H) of the phase map."""
     map_size: tuple[int, int] = (241, 201)
-    """Ratios and budgets of the phase map."""
+    """Number of ratios and of budgets in the phase map."""
     loss: Literal["cross-entropy", "mean-squared-error"] = "cross-entropy"
     """The loss; exact thresholds are known for cross-entropy."""
     dtype: Literal["float64", "float32"] = "float64"
-    """Precision of the solves."""
+    """Floating-point precision of the solves."""
     out: Path = Path("results/phase_transition")
-    """Folder of the results."""
+    """Folder in which the results are written."""
     seed: int = 0
-    """Recorded with the results; the solvers used here are deterministic."""
+    """Recorded with the results; the solvers of this study are deterministic."""
 
 
 PRESETS = {"default": Config(), "quick": Config(num_ratios=41, map_size=(31, 21))}
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     if config.num_classes < 3:
         raise ValueError(f"--num-classes must be at least 3, got {config.num_classes}")
     if not config.majority or not all(1 <= k < config.num_classes for k in config.majority):
@@ -100,7 +100,7 @@ def check(config: Config) -> None:
 def solve(
     config: Config, name: str, ratios: np.ndarray, budgets: np.ndarray, progress: Any
 ) -> pd.DataFrame:
-    """One row for every K_A, budget and ratio; killed, the next run goes on with it."""
+    """One row for every K_A, budget and ratio; an interrupted run resumes from its store."""
     fixed = {"num_classes": config.num_classes, "weight_energy": config.weight_energy}
     experiment = Experiment(loss=config.loss, dtype=config.dtype, fixed=fixed, outputs=OUTPUTS)
     grid = Product(Values("budget", budgets), Values("ratio", ratios))
@@ -153,14 +153,14 @@ def each_curve(config: Config, curves: pd.DataFrame) -> Iterator[tuple[int, floa
 
 
 def thresholds(config: Config, majority: int, budget: float) -> tuple[float, float]:
-    """R0 and R1 of cross-entropy, exact."""
+    """The exact R0 and R1 of cross-entropy."""
     minority = config.num_classes - majority
     collapse = nc.theory.collapse_ratio(majority, minority, budget)
     return float(collapse), float(nc.theory.vanish_ratio(majority, minority, budget))
 
 
 def draw_cosines(config: Config, curves: pd.DataFrame) -> Figure:
-    """Cosines against R, a panel a K_A, a colour an E_H (Fig. 3 of the paper)."""
+    """Cosines against R, one panel for each K_A and one colour for each E_H (Fig. 3)."""
     panels = len(config.majority)
     figure, axes = report.new_figure(2, panels, 2.6 * panels + 0.6, 4.6)
     colours = dict(zip(config.feature_energies, itertools.cycle(report.PALETTE), strict=False))
@@ -193,7 +193,7 @@ def draw_cosines(config: Config, curves: pd.DataFrame) -> Figure:
 def mark_thresholds(
     config: Config, pair: np.ndarray, majority: int, energy: float, colour: str
 ) -> None:
-    """R0 as a dashed line; the range where the minority has no cosine as a band."""
+    """R0 as a dashed line; a band where the minority classifiers vanish and have no cosine."""
     if config.loss != "cross-entropy":
         return
     low, high = config.ratio_range
@@ -202,14 +202,14 @@ def mark_thresholds(
         for axis in pair:
             axis.axvline(collapse, color=colour, linewidth=0.9, linestyle="--")
     if vanish < high:
-        # One height a curve, so that two bands can be told apart.
+        # Each curve gets its own height, so that two bands can be told apart.
         height = 1.08 + 0.09 * config.feature_energies.index(energy)
         band = {"color": colour, "linewidth": 5, "alpha": 0.35, "solid_capstyle": "butt"}
         pair[0].plot([max(low, vanish), high], [height, height], **band)
 
 
 def draw_map(config: Config, maps: pd.DataFrame) -> Figure:
-    """Phases over R and E, with the exact thresholds laid over."""
+    """Phases over R and E, with the exact thresholds drawn on top."""
     panels = len(config.majority)
     figure, axes = report.new_figure(1, panels, 2.6 * panels + 0.6, 3.2)
     shape = config.map_size[::-1]
@@ -230,7 +230,7 @@ def draw_map(config: Config, maps: pd.DataFrame) -> Figure:
         if config.loss == "cross-entropy":
             minority = config.num_classes - majority
             edge = float(nc.theory.vanish_budget(majority, minority))
-            # R1 runs off to infinity just below the edge.
+            # R1 tends to infinity just below the lower edge of the map.
             near = edge * (1 - np.geomspace(1e-14, 1e-2, 200))
             budgets = np.sort(np.r_[np.linspace(*config.budget_range, 400), near[near > 0]])
             exact = {
@@ -255,7 +255,7 @@ def draw_map(config: Config, maps: pd.DataFrame) -> Figure:
 
 
 def main(config: Config) -> None:
-    """Runs, stores, and draws from what was stored."""
+    """Runs the study, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
@@ -264,7 +264,7 @@ def main(config: Config) -> None:
     curves, maps = run(config)
     summary = summarise(config, curves)
     report.write_table(curves, config.out)
-    # The map is for looking at: its geometry is stored in single precision.
+    # The map is only drawn, so single precision is enough for it.
     rounded = maps.astype(dict.fromkeys((*GEOMETRY, "gap"), "float32"))
     report.write_table(rounded, config.out, "map")
     report.write_summary(summary, config.out)

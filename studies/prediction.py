@@ -1,23 +1,24 @@
-"""What do a network's last layers settle at, predicted before it is trained?
+"""Can the last layers of a trained network be predicted before training?
 
-Networks are trained on data of which K − K_A classes are small, until their last layer
-is at rest. Beside each run stand the surrogates: the Layer-Peeled Model at the run's own
-measured budgets (as in Fang, He, Long, Su, PNAS 2021), and models that know the class
-sizes and the weight decay alone: unconstrained features, the model matched to the
-network (nonnegative features behind a ReLU), a deep one. Not the small classes' cosine
-alone is compared but all angles, lengths and the loss. A second set of runs goes up and
-down in R from where the last one ended: where both ways differ, no optimum can tell.
+Networks are trained on data in which K − K_A classes are small, until the last layer
+has converged. Each run is compared with surrogates: the Layer-Peeled Model at the budgets
+measured in the run (as in Fang, He, Long, Su, PNAS 2021), and models that know only the
+class sizes and the weight decay: unconstrained features, the model matched to the
+network (nonnegative features behind a ReLU), and a deep one. Not only the cosine of the
+small classes is compared but all angles, lengths and the loss. A second set of runs increases
+and then decreases R, each run starting where the last one ended: where both directions differ,
+the end state depends on the path, and no global optimum can predict it.
 
     python studies/prediction.py
     python studies/prediction.py --majority 4 --ratios 1 3 8 15 --weight-decays 0.01 --seeds 5 6
     python studies/prediction.py --preset cpu --data-dir DATA
 
-Which labels are large is drawn by the seed. By default weight decay spares the layers
-that a batch normalisation follows, where it changes no stationary point but the size of
-the steps (--decayed all for all parameters).
+The seed decides which labels are large. By default weight decay does not act on the layers
+that a batch normalisation follows: there it only changes the size of the steps, not the
+stationary points (--decayed all decays all parameters).
 
-Time on two CPU cores: 150 s; with --preset cpu some hours. An interrupted study resumes
-when it is started again. The preset 'paper' is for a GPU.
+Time on two CPU cores: 150 s; with --preset cpu some hours. An interrupted study resumes when it
+is started again. The preset 'paper' is for a GPU.
 """
 
 import dataclasses
@@ -63,56 +64,56 @@ from nc_jax.theory import deep_linear_lines, deep_linear_ratio
 from nc_jax.training import DATA_SETS, ImageData
 
 KEYS = ["data", "network", "majority", "weight_decay", "seed", "branch", "ratio"]
-# Layers of the deep models whose lines are drawn.
+# Numbers of layers of the deep models whose lines are drawn.
 LAYERS = (1, 2, 3)
-# R up to which imbalance counts as mild.
+# Imbalance counts as mild up to this R.
 MILD = 20
-# Runs nearer to the line than this factor in R are not counted for it.
+# Runs closer to a line than this factor in R are not counted for or against it.
 NEAR = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(TrainingOptions):
-    """What to train and where to look for data."""
+    """Options of this study: networks, training and data."""
 
     networks: tuple[str, ...] = ("mlp-norm",)
-    """Of nc_jax.networks.NETWORKS, on all sets, or on one as in cifar10:convnet-norm."""
+    """Names in nc_jax.networks.NETWORKS, for all data sets, or for one: cifar10:convnet-norm."""
     weight_decays: tuple[str, ...] = ("0.005", "0.02")
-    """λ, on all sets, or on one as in cifar10:0.01."""
+    """λ, the weight decay, for all data sets, or for one as in cifar10:0.01."""
     seeds: tuple[int, ...] = (0, 1)
-    """Of weights, orders, the choice of images and of the large classes; one run each."""
+    """Seeds of weights, sample order, choice of images and large classes; one run each."""
     epochs: int = 600
-    """Of each run."""
+    """Number of epochs of each run."""
     learning_rate: float = 0.2
-    """At the start."""
+    """Learning rate at the start of training."""
     lowered: tuple[float, ...] | None = (0.65, 0.9)
-    """Shares of the training after which the rate falls by ten; none for a third and two thirds."""
+    """Shares of the training after which the rate drops tenfold; default: 1/3 and 2/3."""
     batch: int = 1024
-    """Images of a step; as many as there are, where there are fewer."""
+    """Batch size: images in each step; all images if there are fewer."""
     even_batches: bool = True
-    """Batches of almost the same size, in place of a smaller last one."""
+    """Use batches of almost equal size instead of a smaller last batch."""
     measures: int = 1
-    """How often a run is measured; at its end always."""
+    """Number of measurements per run; the last is always at its end."""
     decayed: Literal["effective", "all"] = "effective"
-    """What weight decay acts on."""
+    """Parameters that weight decay acts on."""
     majority: tuple[int, ...] = (5,)
-    """K_A, how many classes are large; one panel each."""
+    """K_A, the number of large classes; each value gets its own panel."""
     majority_size: int | None = 100
-    """n_A, images of a large class; none for as many as every class has."""
+    """n_A, the number of images of a large class; by default all that each class has."""
     ratios: tuple[int, ...] = (1, 5, 10, 20, 50)
-    """R of the runs from scratch; a small class has n_A // R images."""
+    """R of the runs trained from scratch; a small class has n_A // R images."""
     loop: tuple[int, ...] = (1, 10, 50, 100)
-    """R, rising, of the runs that go up and down again; at most one value for none."""
+    """Increasing R of the runs that go up and down again; fewer than two values: no such runs."""
     loop_decays: tuple[float, ...] = (0.02,)
-    """λ of these, of those in --weight-decays."""
+    """λ of the runs with --loop; a subset of --weight-decays."""
     labels: Literal["random", "first"] = "random"
-    """Whether the seed draws the large classes, or they are the first (as in the paper)."""
+    """Whether the seed draws the large classes; if not, they are the first ones, as published."""
     surrogates: tuple[str, ...] = tuple(LEAGUE)
-    """Which models to lay beside the runs."""
+    """Surrogates to compare the runs with."""
     lines: bool = False
-    """Follow the deep models' branches under cross-entropy too (some minutes)."""
+    """Also follow the branches of the deep models under cross-entropy (some minutes)."""
     out: Path = Path("results/prediction/digits")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 PRESETS = {
@@ -150,7 +151,7 @@ PRESETS = {
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     check_options(config)
     for name in ("majority", "ratios", "surrogates"):
         require_distinct(config, name)
@@ -168,7 +169,7 @@ def check(config: Config) -> None:
 
 
 def _training(config: Config, data: ImageData, place: Any, size: int, chosen: Any) -> Training:
-    """A training from scratch; all that the surrogates ask about it."""
+    """A training from scratch, with all numbers that the surrogates need."""
     random = config.labels == "random"
     training = step_training(config, place, data.labels, size, chosen, random)
     recipe = dataclasses.replace(training.run.recipe, decayed=config.decayed)
@@ -182,7 +183,7 @@ def _training(config: Config, data: ImageData, place: Any, size: int, chosen: An
 
 
 def plan_of(config: Config, data: str, network: str, images: ImageData) -> Plan:
-    """Runs from scratch and around the loop."""
+    """The runs from scratch and the runs of the loop."""
     most = max(config.ratios + config.loop)
     size = majority_size_of(config.majority_size, most, data, images.labels)
     place, decays = (data, network), decays_of(config, data)
@@ -203,7 +204,7 @@ def plan_of(config: Config, data: str, network: str, images: ImageData) -> Plan:
 
 
 def ends_of_runs(through: pd.DataFrame) -> pd.DataFrame:
-    """The last row of every run, its state, and whether it is at rest."""
+    """The last row of every run, its state, and whether it has converged."""
     ends = through.groupby(KEYS, sort=False).tail(1).reset_index(drop=True)
     needed = ("stationarity", "minority_cosine", "least_minority_accuracy")
     for name in (*needed, "train_accuracy_majority"):
@@ -215,7 +216,7 @@ def ends_of_runs(through: pd.DataFrame) -> pd.DataFrame:
 
 
 def league_of(table: pd.DataFrame) -> pd.DataFrame:
-    """How far each surrogate is from the converged separated runs; the share of these."""
+    """Error of each surrogate on the runs that converged with separated classes."""
     rows = []
     groups: Any = table.groupby(["data", "network", "surrogate"], sort=False)
     for (data, network, surrogate), own in groups:
@@ -224,6 +225,7 @@ def league_of(table: pd.DataFrame) -> pd.DataFrame:
         if not len(own.dropna(subset=["predicted_cosine"])):
             continue
         mild = told[told["ratio"] <= MILD]
+        losses = told["predicted_loss"] / told["train_loss"]
         lengths = (told["predicted_small_norm"] / told["seen_small_norm"] - 1).abs()
         rows.append(
             {
@@ -232,13 +234,13 @@ def league_of(table: pd.DataFrame) -> pd.DataFrame:
                 "surrogate": surrogate,
                 "fitted": own["fitted"].iloc[0],
                 "runs": len(told),
-                "|predicted − seen|": told["difference"].abs().mean(),
-                f"at R ≤ {MILD}": mild["difference"].abs().mean(),
-                "largest": told["difference"].abs().max(),
-                "classifiers RMS": told["classifier_rms"].mean(),
-                "means RMS": told["mean_rms"].mean(),
-                "small lengths off by": lengths.mean(),
-                "loss ratio": (told["predicted_loss"] / told["train_loss"]).median(),
+                "mean error of the small-class cosine": told["difference"].abs().mean(),
+                f"mean error at R ≤ {MILD}": mild["difference"].abs().mean(),
+                "largest error": told["difference"].abs().max(),
+                "RMS error of classifier cosines": told["classifier_rms"].mean(),
+                "RMS error of class-mean cosines": told["mean_rms"].mean(),
+                "relative error of small-class lengths": lengths.mean(),
+                "median predicted / measured loss": losses.median(),
             }
         )
     shown = pd.DataFrame(rows)
@@ -247,7 +249,7 @@ def league_of(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def states_of(ends: pd.DataFrame) -> pd.DataFrame:
-    """Every run counted by its state, and how many of them are at rest."""
+    """Number of runs in each state, and how many of them have converged."""
     rows = []
     groups: Any = ends.groupby(["data", "network", "branch", "weight_decay", "majority", "ratio"])
     for (data, network, branch, decay, majority, ratio), own in groups:
@@ -255,7 +257,7 @@ def states_of(ends: pd.DataFrame) -> pd.DataFrame:
         row = {"data": data, "network": network, "branch": branch, "weight decay": decay}
         row |= {"K_A": majority, "R": ratio, "runs": len(own)}
         row |= {name: int(counts.get(name, 0)) for name in STATES}
-        row |= {"at rest": int(own["converged"].sum())}
+        row |= {"converged": int(own["converged"].sum())}
         row |= {"minority cosine": f"{own['minority_cosine'].mean():.3f}"}
         row |= {"minority accuracy": f"{own['train_accuracy_minority'].mean():.2f}"}
         rows.append(row)
@@ -263,7 +265,7 @@ def states_of(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cases(config: Config) -> list[tuple[int, int, int]]:
-    """Every M, K_A and K that lines are asked for."""
+    """Every M, K_A and K for which lines are needed."""
     classes = sorted({DATA_SETS[data].num_classes for data in config.data})
     return list(itertools.product(LAYERS, config.majority, classes))
 
@@ -283,7 +285,7 @@ def closed_lines(config: Config) -> pd.DataFrame:
 
 
 def followed_lines(config: Config) -> pd.DataFrame:
-    """Lines of deep models with ReLU under cross-entropy, by following both branches."""
+    """Lines of deep models with ReLU under cross-entropy, from following both branches."""
     asked = [decay for data in config.data for decay in decays_of(config, data)]
     decays = np.geomspace(min(asked) / 2, max(asked) * 2, 6)
     ratios = np.geomspace(1, 1000, 19)
@@ -305,7 +307,7 @@ def followed_lines(config: Config) -> pd.DataFrame:
 
 
 def foretold(ends: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
-    """How many states from scratch each line foretells: apart below it, not above."""
+    """How many states from scratch each line predicts: separated below it, not separated above."""
     runs = ends[(ends["branch"] == "scratch") & (ends["state"] != "broken")]
     rows = []
     groups: Any = lines.groupby(["model", "layers", "line"])
@@ -325,12 +327,12 @@ def foretold(ends: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
             counted += int(far.sum())
         share = f"{right / counted:.2f}" if counted else "none"
         rows.append({"model": model, "layers": layers, "line": line, "runs": counted})
-        rows[-1] |= {"foretold right": share}
+        rows[-1] |= {"share predicted correctly": share}
     return pd.DataFrame(rows)
 
 
 def main(config: Config) -> None:
-    """Trains, solves, stores, and draws from what was stored."""
+    """Trains, solves, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)
@@ -359,8 +361,8 @@ def main(config: Config) -> None:
     wall_time = time.perf_counter() - start
     report.write_provenance(config.out, config, wall_time, digests_of(splits))
     report.print_table(states, "Runs by state")
-    report.print_table(told, "States from scratch foretold by the lines of deep models")
-    report.print_table(league, "Surrogates beside converged separated runs")
+    report.print_table(told, "States of runs from scratch, predicted by the lines of deep models")
+    report.print_table(league, "Surrogates compared with converged separated runs")
     scratch = ends[(ends["branch"] == "scratch") & (ends["ratio"] <= MILD)]
     print(
         f"{scratch['converged'].sum()} of {len(scratch)} runs from scratch at R ≤ {MILD} converged"

@@ -1,19 +1,19 @@
-"""Sweeps of any surrogate over any axes, from a TOML file into one table.
+"""Sweeps of any surrogate over any axes, from a TOML file to one table.
 
-    plan     points, chunks and an estimate from a timed sample
-    run      computes what the store lacks; killed, it goes on where it was
-    resume   the same, for a store that exists
-    status   what the store holds
-    export   the table as CSV, Parquet or Markdown
-    plot     an output over one axis (lines) or two (a map)
+    plan     shows points, chunks and an estimate of the time from a timed sample
+    run      computes what the store lacks; after an interruption it resumes
+    resume   the same as run, for a store that already exists
+    status   shows what the store holds
+    export   writes the table as CSV, Parquet or Markdown
+    plot     draws an output over one axis (lines) or two axes (a map)
 
     python studies/sweep.py run ratio_budget.toml
     python studies/sweep.py run SPEC.toml --shard 0/4        # on each of four machines
     python studies/sweep.py run SPEC.toml --ray local        # or the address of a cluster
     python studies/sweep.py plot ratio_budget.toml --output minority_cosine
 
-The format of the file: the docstring of ``nc_jax.specs``. Three examples come with the study and
-are found by their name: ratio_budget.toml, long_tailed.toml, weight_decay.toml.
+The file format is described in ``nc_jax/specs.py``. Three examples come with the study and are
+found by their names: ratio_budget.toml, long_tailed.toml and weight_decay.toml.
 
 Time on two CPU cores: 15 s (ratio_budget.toml).
 """
@@ -53,34 +53,34 @@ EXAMPLES = Path(__file__).parent / "specs"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to do, and where."""
+    """The command, the sweep and where to compute and store it."""
 
     command: tyro.conf.Positional[Literal["plan", "run", "resume", "status", "export", "plot"]]
-    """See above."""
+    """What to do; see the list above."""
     spec: tyro.conf.Positional[Path]
-    """The TOML file, or the name of an example."""
+    """The TOML file of the sweep, or the name of an example."""
     store: str | None = None
-    """Folder or address (s3://, gs://, memory://) in place of the file's."""
+    """Folder or address (s3://, gs://, memory://) of the store; overrides the one in the file."""
     shard: str | None = None
-    """i/n: this process does every n-th chunk; by default as Slurm or jax.distributed say."""
+    """i/n: this process computes every n-th chunk; by default from Slurm or jax.distributed."""
     ray: str | None = None
     """'local' for a cluster on this machine, or the address of one to join."""
     cpus: float = 1.0
-    """Of a Ray task."""
+    """CPU cores that each Ray task reserves."""
     gpus: float = 0.0
-    """Of a Ray task."""
+    """GPUs that each Ray task reserves."""
     replace: bool = False
-    """Give up the store's earlier sweep if the file has changed."""
+    """If the file has changed, discard the earlier sweep in the store."""
     to: Path | None = None
-    """File of export (.csv, .parquet, .md) or plot (.png); beside the store by default."""
+    """Output file: .csv, .parquet or .md (table.csv by default); plot: .png (in the store)."""
     output: str | None = None
-    """Output to plot; the first by default."""
+    """Output to plot; by default the first one."""
     over: tuple[str, ...] = ()
-    """One or two axes to plot over; the last ones of the file by default."""
+    """One or two axes to plot over; by default the last ones of the file."""
 
 
 def measure(spec: Spec) -> Callable[[Block], int]:
-    """Chunks by measurement, once for each shape."""
+    """Chunk sizes from measurements, one for each shape."""
     known: dict[Any, int] = {}
 
     def chunk(block: Block) -> int:
@@ -93,13 +93,13 @@ def measure(spec: Spec) -> Callable[[Block], int]:
 
 
 def shape_of(block: Block) -> Any:
-    """What decides the time of a point; how the classes split hardly does."""
+    """What determines the time of a point; how the classes are split hardly matters."""
     kept = {k: v for k, v in block.choices.items() if k not in ("majority", "minority")}
     return (*sorted(kept.items()), len(block.grid))
 
 
 def sample(spec: Spec, block: Block) -> tuple[int, float]:
-    """Points of a chunk and seconds a point, from a timed sample of a block."""
+    """Points per chunk and seconds per point, from a timed sample of a block."""
 
     def columns(count: int) -> dict[str, np.ndarray]:
         whole = dataclasses.replace(block, chunk=count)
@@ -109,7 +109,7 @@ def sample(spec: Spec, block: Block) -> tuple[int, float]:
 
 
 def show_plan(spec: Spec, store: Store) -> int:
-    """Points, chunks, and how long it will take."""
+    """Prints points, chunks, and the estimated time."""
     before = store.plan()
     rows, total = [], 0.0
     timed: dict[Any, tuple[int, float]] = {}
@@ -127,12 +127,12 @@ def show_plan(spec: Spec, store: Store) -> int:
     report.print_table(pd.DataFrame(rows), f"{spec.plan.num_points:,} points into {store.address}")
     done = sum(before.size(*key) for key in store.scan(before).parts) if before else 0
     where = f"{len(usable_devices())} device(s)"
-    print(f"{done:,} points are there; all take some {total:.3g} s on {where}")
+    print(f"{done:,} points are already stored; all points take about {total:.3g} s on {where}")
     return 0
 
 
 def run(spec: Spec, store: Store, options: Options) -> int:
-    """Computes what is missing; 0 when all is there, 1 after failures, 130 when stopped."""
+    """Computes what is missing; 0 if all is done, 1 after failures, 130 if interrupted."""
     stop = threading.Event()
 
     def ask(number: int, _: Any) -> None:
@@ -140,7 +140,7 @@ def run(spec: Spec, store: Store, options: Options) -> int:
             sys.exit(128 + number)
         stop.set()
 
-    # The first asks for a clean end, the second ends at once.
+    # The first signal asks for an orderly stop, the second one stops at once.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
     share = share_of(options.shard)
@@ -160,7 +160,7 @@ def run(spec: Spec, store: Store, options: Options) -> int:
 
 
 def on_ray(spec: Spec, plan: Plan, store: Store, options: Options) -> Callable[..., None]:
-    """Chunks as Ray tasks."""
+    """Runs chunks as Ray tasks."""
     about = {
         "plan": plan.spec(),
         "build": plan.settings,
@@ -187,7 +187,7 @@ def on_ray(spec: Spec, plan: Plan, store: Store, options: Options) -> Callable[.
 
 
 def conclude(plan: Plan, store: Store, options: Options, outcome: Outcome) -> int:
-    """Says what happened."""
+    """Reports the outcome and returns the exit code."""
     for name in outcome.damaged:
         print(f"{name} was truncated or altered; computed again", file=sys.stderr)
     for name in outcome.foreign:
@@ -197,7 +197,7 @@ def conclude(plan: Plan, store: Store, options: Options, outcome: Outcome) -> in
     speed = outcome.points / max(outcome.seconds, 1e-9)
     print(
         f"{outcome.points:,} points in {outcome.chunks} chunks, {outcome.seconds:.1f} s "
-        f"({speed:,.0f} points/s); {outcome.found} chunks were there; {store.address}"
+        f"({speed:,.0f} points/s); {outcome.found} chunks were already stored; {store.address}"
     )
     if outcome.interrupted:
         print(f"stopped; {resume_line(options)}")
@@ -211,13 +211,13 @@ def conclude(plan: Plan, store: Store, options: Options, outcome: Outcome) -> in
 
 
 def resume_line(options: Options) -> str:
-    """How to go on."""
+    """Tells how to resume."""
     where = f" --store {options.store}" if options.store else ""
-    return f"go on with: {report.program()} resume {options.spec}{where}"
+    return f"to resume: {report.program()} resume {options.spec}{where}"
 
 
 def status(store: Store) -> int:
-    """What the store holds; 0 when it is complete, 1 when not."""
+    """Prints what the store holds; 0 if it is complete, 1 if not."""
     plan = store.plan()
     if plan is None:
         raise FileNotFoundError(f"no sweep in {store.address}")
@@ -241,7 +241,7 @@ def status(store: Store) -> int:
 
 
 def export(store: Store, options: Options) -> int:
-    """The whole table as one file."""
+    """Writes the whole table to one file."""
     to = options.to or Path("table.csv")
     if to.suffix not in EXPORTS:
         raise ValueError(f"--to must end in {', '.join(EXPORTS)}, got {to}")
@@ -252,7 +252,7 @@ def export(store: Store, options: Options) -> int:
 
 
 def plot(spec: Spec, store: Store, options: Options) -> int:
-    """A figure of one output."""
+    """Draws a figure of one output."""
     output = options.output or spec.experiment.outputs[0]
     if output not in spec.experiment.outputs:
         raise ValueError(f"--output must be one of {', '.join(spec.experiment.outputs)}")
@@ -274,7 +274,7 @@ def plot(spec: Spec, store: Store, options: Options) -> int:
 
 
 def main(options: Options) -> int:
-    """Does one command and returns the exit code."""
+    """Runs one command and returns the exit code."""
     example = EXAMPLES / options.spec
     spec = read_spec(example if example.exists() and not options.spec.exists() else options.spec)
     store = Store(options.store or spec.store)

@@ -1,21 +1,21 @@
 """Does neural collapse under square loss need weight decay, and which identities hold then?
 
-Repeats the experiments of Rangamani, Banburski-Fahey (ICASSP 2022): deep homogeneous
+Reproduces the experiments of Rangamani, Banburski-Fahey (ICASSP 2022): deep homogeneous
 networks, dense and convolutional ones without biases, are trained with the square loss
-with and without weight decay λ, under three heads. 'bias-free' is the paper's own;
-without a bias no stationary point has the paper's symmetry, and the best classifiers
-are an orthogonal frame. 'bias' has an unregularised bias in the last layer, 'centred'
-targets e_y − 1/C: with either the published identities hold. NC1–NC4 are measured
-through training; at its end ε, the exact stationarity of the last layer, the identities
-of symmetric quasi-interpolation (direction, norm, cosine), and Lemmas 1 and 2. Before
-that, the same identities on small networks brought to a stationary point on orthogonal
-inputs, where the theory is exact.
+with and without weight decay λ, with three kinds of head. 'bias-free' is the one of the
+paper; without a bias no stationary point has the paper's symmetry, and the best classifiers
+are an orthogonal frame. 'bias' has an unregularised bias in the last layer, and 'centred'
+has the targets e_y − 1/C: with either of them the published identities hold. NC1–NC4 are
+measured throughout training. At the end of training the following are measured: ε, the exact
+stationarity of the last layer, the identities of symmetric quasi-interpolation (direction,
+norm, cosine), and Lemmas 1 and 2. In addition, the same identities are checked on small
+networks trained to a stationary point on orthogonal inputs, where the theory is exact.
 
     python studies/weight_decay.py
     python studies/weight_decay.py --preset cpu --data-dir DATA
     python studies/weight_decay.py --data mnist --networks mlp --per-class 500
 
-A study that was killed goes on from its newest checkpoints when it is started again.
+If a study is interrupted, starting it again resumes from the newest checkpoints.
 
 Time on two CPU cores: 70 s; with --preset cpu 13 minutes.
 """
@@ -57,18 +57,18 @@ from nc_jax.training.images import Images
 from nc_jax.training.loop import Progress, Trainer
 
 Head = Literal["bias-free", "bias", "centred"]
-# The network's suffix and the loss of each head.
+# For each head the suffix of the network's name and the loss.
 HEADS: dict[Head, tuple[str, Loss]] = {
     "bias-free": ("-bias-free", nc.MeanSquaredError()),
     "bias": ("-head-bias", nc.MeanSquaredError()),
     "centred": ("-bias-free", nc.CentredSquaredError()),
 }
 KEYS = ["data", "network", "head", "weight_decay", "seed"]
-# Small networks on orthogonal inputs: classes, samples of each, layers and λ, steps.
+# Small networks on orthogonal inputs: classes, samples per class, layers, λ, and steps.
 CLASSES, EACH, WIDTH = 4, 3, 32
 SMALL = ((2, 0.01), (3, 0.005))
 STEPS, RATE = 60_000, 0.3
-# What is drawn through training, and at its end.
+# The measures drawn throughout training, and those drawn at its end.
 THROUGH = {
     "nc1_quotient": "NC1: within / between",
     "nc2_etf": "NC2: means from an ETF",
@@ -87,30 +87,30 @@ IDENTITIES = {
 
 @dataclasses.dataclass(frozen=True)
 class Config(TrainingOptions):
-    """What to train and where to look for data."""
+    """Options of this study: networks, training and data."""
 
     networks: tuple[str, ...] = ("mlp", "convnet")
-    """Homogeneous networks, on all sets, or on one as in cifar10:convnet."""
+    """Homogeneous networks, for all data sets, or for one as in cifar10:convnet."""
     width: float = 0.25
-    """Multiplies the networks' numbers of channels."""
+    """Factor on the number of channels of every network."""
     heads: tuple[Head, ...] = ("bias-free", "bias", "centred")
-    """What the last layer is."""
+    """Kind of last layer."""
     weight_decays: tuple[str, ...] = ("0", "0.001")
-    """λ on every kernel, on all sets, or on one as in cifar10:0.001."""
+    """λ on every kernel, for all data sets, or for one as in cifar10:0.001."""
     per_class: int | None = 50
-    """Images of a class; none for as many as every class has."""
+    """Number of images per class; by default all that each class has."""
     epochs: int = 500
-    """Of each run; the rate falls by ten after a third and two thirds."""
+    """Epochs of each run; the rate drops tenfold after one third and after two thirds."""
     learning_rate: float = 0.1
-    """At the start."""
+    """Learning rate at the start of training."""
     batch: int = 50
-    """Images of a step."""
+    """Batch size: number of images in each step."""
     measures: int = 10
-    """How often a run is measured, evenly through training; at its end always."""
+    """Number of measurements per run, evenly spaced through training; the last at its end."""
     checkpoint: int = 100
-    """Epochs between checkpoints."""
+    """Number of epochs between checkpoints."""
     out: Path = Path("results/weight_decay/digits")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 PRESETS = {
@@ -139,7 +139,7 @@ PRESETS = {
 
 
 def check(config: Config) -> None:
-    """Raises ValueError naming the option that makes no sense."""
+    """Raises ValueError that names the invalid option."""
     check_options(config)
     require_distinct(config, "heads")
     kinds = [name.removesuffix("-bias-free") for name in NETWORKS if name.endswith("-bias-free")]
@@ -189,7 +189,7 @@ def converged_network(
 
 
 def small_networks(config: Config) -> pd.DataFrame:
-    """The identities where they are exact: orthogonal inputs, stationary points."""
+    """The identities where they are exact: at stationary points with orthogonal inputs."""
     rows = []
     for head, (depth, decay) in itertools.product(config.heads, SMALL):
         layer, _ = converged_network(np.eye(CLASSES * EACH), depth, decay, head)
@@ -200,7 +200,7 @@ def small_networks(config: Config) -> pd.DataFrame:
 
 
 def plans_of(config: Config, data: str, network: str, labels: np.ndarray) -> list[Plan]:
-    """All trainings of a network on a set of images: one plan a head."""
+    """All trainings of one network on one image data set: one plan for each head."""
     plans = []
     for head in config.heads:
         suffix, loss = HEADS[head]
@@ -218,14 +218,14 @@ def plans_of(config: Config, data: str, network: str, labels: np.ndarray) -> lis
 def measure_identities(
     trainer: Trainer, state: Progress, training: Training, test: Images
 ) -> list[dict[str, Any]]:
-    """NC1–NC4 and the identities of the last layer, one row."""
+    """One row with NC1–NC4 and the identities of the last layer."""
     (row,) = measure_collapse(trainer, state, training, test)
     weights = state.fetch()
     _, features, labels = trainer.outputs(weights, trainer.images, training.subset)
     kernel, bias = trainer.classifier(weights)
     if not np.isfinite(features).all():
         return [row]
-    # In float64: differences of nearly equal numbers are looked at.
+    # In float64, because differences of nearly equal numbers are evaluated.
     wide: Any = [None if x is None else jnp.asarray(x, float) for x in (features, kernel, bias)]
     layer = nc.metrics.NetworkLayer(wide[0], jnp.asarray(labels), wide[1], wide[2])
     centred = training.about["head"] == "centred"
@@ -234,19 +234,19 @@ def measure_identities(
     row |= {name: float(value) for name, value in own._asdict().items()}
     kernels = [leaf for leaf in jax.tree.leaves(weights[0]) if leaf.ndim > 1]
     squares = np.array([float(np.sum(np.asarray(leaf, float) ** 2)) for leaf in kernels])
-    # Homogeneous layers have equal norms at a stationary point with λ > 0.
+    # At a stationary point with λ > 0 homogeneous layers have equal norms.
     return [row | {"layer_norm_spread": float(np.std(squares) / np.mean(squares))}]
 
 
 def summarise(ends: pd.DataFrame) -> pd.DataFrame:
-    """One row a network, head and weight decay."""
+    """One row for each network, head and weight decay."""
     rows = []
     groups: Any = ends.groupby(["data", "network", "head", "weight_decay"], sort=False)
     for (data, network, head, decay), part in groups:
         mean = part.mean(numeric_only=True)
         shown = {"data": data, "network": network, "head": head, "λ": decay}
-        shown |= {"train": f"{mean['train_accuracy_all']:.3f}"}
-        shown |= {"test": f"{mean['test_accuracy_all']:.3f}"}
+        shown |= {"training accuracy": f"{mean['train_accuracy_all']:.3f}"}
+        shown |= {"test accuracy": f"{mean['test_accuracy_all']:.3f}"}
         shown |= {"NC1": f"{mean['nc1_quotient']:.2g}", "NC2": f"{mean['nc2_etf']:.2g}"}
         shown |= {"NC3": f"{mean['nc3_difference']:.2g}", "NC4": f"{mean['nc4']:.2g}"}
         shown |= {"cosine": f"{mean['cosine']:.3f}", "ε": f"{mean['epsilon']:.3g}"}
@@ -258,30 +258,31 @@ def summarise(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def lemmas(ends: pd.DataFrame) -> pd.DataFrame:
-    """Lemma 1: a simplex without a bias costs at least 1/(2C); Lemma 2: λ leaves ε > 0."""
+    """Lemma 1: a simplex without bias has loss at least 1/(2C); Lemma 2: λ > 0 implies ε > 0."""
     rows = []
     groups: Any = ends.groupby(["data", "network"], sort=False)
     for (data, network), part in groups:
         free, decayed = part[part["head"] == "bias-free"], part[part["weight_decay"] > 0]
+        plain = part[part["weight_decay"] == 0]
         classes = int(part["num_classes"].iloc[0])
         least = float(nc.theory.collapsed_loss(classes, (classes - 1) / classes))
         rows.append(
             {
                 "data": data,
                 "network": network,
-                "loss of a simplex without bias, at least": f"{least:.3f}",
-                "loss seen, bias-free": f"{free['loss'].min():.4f} to {free['loss'].max():.4f}",
-                "ε with λ, smallest": f"{decayed['epsilon'].min():.4f}",
-                "ε without λ, largest": f"{part[part['weight_decay'] == 0]['epsilon'].max():.4f}",
-                "layers' norms with λ, spread": f"{decayed['layer_norm_spread'].max():.2g}",
-                "without λ": f"{part[part['weight_decay'] == 0]['layer_norm_spread'].max():.2g}",
+                "lower bound on a simplex's loss without bias": f"{least:.3f}",
+                "measured loss, bias-free": f"{free['loss'].min():.4f} to {free['loss'].max():.4f}",
+                "smallest ε with λ": f"{decayed['epsilon'].min():.4f}",
+                "largest ε without λ": f"{plain['epsilon'].max():.4f}",
+                "spread of layer norms with λ": f"{decayed['layer_norm_spread'].max():.2g}",
+                "spread of layer norms without λ": f"{plain['layer_norm_spread'].max():.2g}",
             }
         )
     return pd.DataFrame(rows)
 
 
 def draw_training(through: pd.DataFrame) -> Figure:
-    """NC measures through training: with weight decay solid, without dotted."""
+    """NC measures through training: solid with weight decay, dotted without."""
     pairs: Any = list(through.groupby(["data", "network"], sort=False))
     figure, axes = report.new_figure(
         len(pairs), len(THROUGH), 2.5 * len(THROUGH), 2.0 * len(pairs) + 0.9, True, False
@@ -307,7 +308,7 @@ def draw_training(through: pd.DataFrame) -> Figure:
 
 
 def draw_identities(ends: pd.DataFrame, small: pd.DataFrame) -> Figure:
-    """At the end with weight decay: how far from each identity, by head."""
+    """Deviation from each identity at the end of training with weight decay, by head."""
     groups: Any = ends[ends["weight_decay"] > 0].groupby(["network", "data"], sort=False)
     pairs = [(("small", "orthogonal inputs"), small), *groups]
     figure, axes = report.new_figure(1, len(pairs), 2.4 * len(pairs) + 1.2, 3.4, True, False)
@@ -329,7 +330,7 @@ def draw_identities(ends: pd.DataFrame, small: pd.DataFrame) -> Figure:
 
 
 def main(config: Config) -> None:
-    """Trains, stores, and draws from what was stored."""
+    """Trains, stores the tables, and draws the figures from the stored tables."""
     start = time.perf_counter()
     check(config)
     report.prepare_folder(config.out)

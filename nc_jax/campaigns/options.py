@@ -1,4 +1,4 @@
-"""What every study that trains networks lets its user choose."""
+"""The options that all studies with trained networks share."""
 
 import dataclasses
 import math
@@ -14,49 +14,49 @@ Data = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "stl10
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """What to train, how, and where to look for data."""
+    """Options of networks, training and data."""
 
     data: tuple[Data, ...] = ("digits",)
-    """The sets of images."""
+    """Image data sets."""
     data_dir: Path | None = None
-    """Folder of the data; then $NC_JAX_DATA, a cache and the network are tried."""
+    """Folder of the data; without it $NC_JAX_DATA, a cache and a download are tried."""
     networks: tuple[str, ...] = ("small-resnet",)
-    """Of nc_jax.networks.NETWORKS, on all sets, or on one as in cifar10:vgg13."""
+    """Names in nc_jax.networks.NETWORKS, for all data sets, or for one as in cifar10:vgg13."""
     width: float = 0.125
-    """Multiplies the networks' numbers of channels."""
+    """Factor on the number of channels of every network."""
     weight_decays: tuple[str, ...] = ("0.02",)
-    """λ, on all sets, or on one as in cifar10:0.01."""
+    """λ, the weight decay, for all data sets, or for one as in cifar10:0.01."""
     seeds: tuple[int, ...] = (0,)
-    """Of weights, orders and the choice of images; one run each."""
+    """Seeds of weights, sample order and choice of images; one run each."""
     epochs: int = 40
-    """Of each run."""
+    """Number of epochs of each run."""
     learning_rate: float = 0.2
-    """At the start."""
+    """Learning rate at the start of training."""
     momentum: float = 0.9
-    """μ of stochastic gradient descent; 0 for none."""
+    """μ, the momentum of stochastic gradient descent; 0 for none."""
     lowered: tuple[float, ...] | None = None
-    """Shares of the training after which the rate falls by ten; none for a third and two thirds."""
+    """Shares of the training after which the rate drops tenfold; default: 1/3 and 2/3."""
     batch: int = 64
-    """Images of a step."""
+    """Batch size: number of images in each step."""
     even_batches: bool = False
-    """Batches of almost the same size, in place of a smaller last one."""
+    """Use batches of almost equal size instead of a smaller last batch."""
     test_size: int = 2000
-    """Images held out, at most, that accuracies are taken over."""
+    """Largest number of held-out images on which accuracies are computed."""
     measures: int = 4
-    """How often a run is measured, evenly through training; at its end always."""
+    """Number of measurements per run, evenly spaced through training; the last at its end."""
     checkpoint: int = 25
-    """Epochs between checkpoints."""
+    """Number of epochs between checkpoints."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the networks' computations."""
+    """Floating-point precision of the networks' computations."""
     out: Path = Path("results")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 def check_options(options: TrainingOptions) -> None:
-    """Looks at them before anything is read.
+    """Checks the options before any data are read.
 
     Raises:
-        ValueError: naming the option that makes no sense.
+        ValueError: naming the option that is invalid.
     """
     for name in ("data", "networks", "weight_decays", "seeds"):
         require_distinct(options, name)
@@ -92,7 +92,7 @@ def check_options(options: TrainingOptions) -> None:
 
 
 def require_distinct(options: TrainingOptions, name: str) -> None:
-    """ValueError unless an option has values, and each once."""
+    """Raises ValueError unless an option has values and all of them are distinct."""
     values = getattr(options, name)
     if not values or len(set(values)) < len(values):
         raise ValueError(f"{_flag(name)} must be distinct values, got {values}")
@@ -103,24 +103,24 @@ def _flag(name: str) -> str:
 
 
 def _bare(choice: str) -> str:
-    """A choice without the set of images that it is for."""
+    """A choice without the name of the data set that it is for."""
     return choice.rpartition(":")[2]
 
 
 def chosen_for(data: str, choices: tuple[str, ...]) -> list[str]:
-    """The choices for all sets of images, or for this one."""
+    """The choices for all data sets or for this one."""
     return [_bare(choice) for choice in choices if choice.rpartition(":")[0] in ("", data)]
 
 
 def pairs_of(options: TrainingOptions) -> list[tuple[Data, str]]:
-    """Every set of images with every network that is to be trained on it."""
+    """Every data set with every network that is to be trained on it."""
     return [
         (data, network) for data in options.data for network in chosen_for(data, options.networks)
     ]
 
 
 def decays_of(options: TrainingOptions, data: str) -> list[float]:
-    """The weight decays for a set of images."""
+    """The weight decays for one data set."""
     return [float(decay) for decay in chosen_for(data, options.weight_decays)]
 
 
@@ -130,7 +130,7 @@ def recipe_of(
     loss: Loss | None = None,
     decayed: Literal["all", "kernels", "effective"] = "all",
 ) -> Recipe:
-    """The recipe of Fang et al. 2021, over as many epochs as asked for."""
+    """The recipe of Fang et al. 2021 with the chosen number of epochs."""
     recipe = Recipe(
         learning_rate=options.learning_rate,
         momentum=options.momentum,

@@ -1,4 +1,4 @@
-"""Pure losses: of logits and label, of features, of soft targets."""
+"""Losses as pure functions: of logits and label, of features, of soft targets."""
 
 from nc_jax.losses.base import (
     Loss,

@@ -1,8 +1,8 @@
 """Losses of a logit vector and its label.
 
-A loss is a small immutable object; calling it is pure. Besides logits and
-label it takes ``multiplicity``: how many identical copies each logit stands
-for. That is what lets a program over K classes be written over a few groups.
+A loss is a small immutable object; calling it is a pure function. Besides logits and
+label it takes ``multiplicity``: how many identical copies each logit represents.
+This makes it possible to write a program over K classes in terms of a few groups.
 Numbers that differ from class to class are :class:`nc_jax.classes.ClassNumbers`.
 """
 
@@ -17,11 +17,11 @@ from nc_jax.classes import ClassNumbers
 
 @runtime_checkable
 class Loss(Protocol):
-    """What every loss offers; its values are not negative, which certificates use.
+    """The interface of every loss. Its values are nonnegative, which certificates rely on.
 
-    A convex loss may offer ``at_slope(slopes, label, multiplicity=None)`` too: logits
-    [..., K] at which the loss has the given slope in each single logit, the nearest there
-    is where none has. It makes duality gaps tighter (:mod:`nc_jax.solvers.duals`).
+    A convex loss may also offer ``at_slope(slopes, label, multiplicity=None)``: logits
+    [..., K] at which the loss has the given slope in each single logit, or the closest slope
+    possible. It makes duality gaps tighter (:mod:`nc_jax.solvers.duals`).
     """
 
     @property
@@ -31,20 +31,20 @@ class Loss(Protocol):
 
     @property
     def shift_invariant(self) -> bool:
-        """Whether adding a constant to all logits changes nothing."""
+        """Whether adding a constant to all logits leaves the loss unchanged."""
         ...
 
     def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
         """Loss [...] of logits [..., K] and labels [...] (integers 0…K−1).
 
-        ``multiplicity`` [..., K] gives how many classes share each logit; the
-        entry at the label counts the labelled class itself and must be 1.
+        ``multiplicity`` [..., K] tells how many classes share each logit; the
+        entry at the label stands for the labelled class itself and must be 1.
         """
         ...
 
 
 def require_loss(loss: Any) -> Loss:
-    """The loss itself; TypeError if it is none."""
+    """The loss itself; TypeError if it is not a loss."""
     if not isinstance(loss, Loss):
         raise TypeError(f"loss must be an nc_jax loss such as CrossEntropy(), got {loss!r}")
     if not all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(loss)):
@@ -55,12 +55,12 @@ def require_loss(loss: Any) -> Loss:
     return loss
 
 
-# Trailing axes of a loss's numbers that are its own, not a batch's: by the field's name.
+# Number of trailing axes that belong to the loss itself rather than to a batch, by field name.
 OWN_AXES = {"group_values": 1, "targets": 2}
 
 
 def own_axes(path: tuple[Any, ...]) -> int:
-    """How many trailing axes of the leaf at a pytree path belong to the loss itself."""
+    """Number of trailing axes of the leaf at a pytree path that belong to the loss itself."""
     return OWN_AXES.get(getattr(path[-1], "name", ""), 0) if path else 0
 
 

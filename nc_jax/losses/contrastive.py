@@ -1,4 +1,4 @@
-"""The supervised contrastive loss, of features."""
+"""The supervised contrastive loss, a function of features."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from nc_jax.immutable import immutable, set_fields
 class SupervisedContrastive:
     """Supervised contrastive loss of features, without a classifier.
 
-    L(h_i) = (1/n_k) Σ_j −log( exp(h_i·h_j/τ) / Σ_l exp(h_i·h_l/τ) ), j over the samples
-    of the label's class k and l over all samples, i itself among both (Theorem 3
-    of Fang et al. 2021). So it is finite where a class has a single sample.
+    L(h_i) = (1/n_k) Σ_j −log( exp(h_i·h_j/τ) / Σ_l exp(h_i·h_l/τ) ), with j over the samples
+    of the label's class k and l over all samples, both including i itself (Theorem 3
+    of Fang et al. 2021). The loss is therefore finite for a class with a single sample.
 
     Attributes:
         temperature: τ > 0, a traced number.
@@ -33,12 +33,12 @@ class SupervisedContrastive:
         set_fields(self, temperature=temperature)
 
     def __call__(self, features: Array, label: Any, multiplicity: Any = None) -> Array:
-        """Loss [..., N] of every feature.
+        """Loss [..., N] of each feature.
 
         Args:
             features: [..., N, p].
             label: integers [..., N]; the classes need not be equally large.
-            multiplicity: [..., N] how many samples each feature stands for.
+            multiplicity: [..., N] how many samples each feature represents.
         """
         count = jnp.ones((), features.dtype) if multiplicity is None else multiplicity
         count = jnp.broadcast_to(jnp.asarray(count, features.dtype), features.shape[:-1])
@@ -48,7 +48,7 @@ class SupervisedContrastive:
         return self.of_similarity(similarity, label, count)
 
     def of_similarity(self, similarity: Array, label: Any, multiplicity: Array) -> Array:
-        """The same [..., N], of inner products [..., N, N], in which it is convex."""
+        """The same loss [..., N] from inner products [..., N, N], in which it is convex."""
         labels = jnp.asarray(label)
         scaled = similarity / self.temperature.astype(similarity.dtype)
         same = labels[..., :, None] == labels[..., None, :]

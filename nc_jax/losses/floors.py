@@ -1,4 +1,4 @@
-"""What a loss is at least, as far as a bias without decay needs it to be bounded."""
+"""Lower bounds of losses, which bound a bias without decay."""
 
 from typing import Any, NamedTuple
 
@@ -11,16 +11,16 @@ from nc_jax.losses.standard import CentredSquaredError, CrossEntropy, MeanSquare
 
 
 class Floor(NamedTuple):
-    """Numbers with which a loss of class k is at least something simple.
+    """Numbers of a simple lower bound on the loss of class k.
 
-    Of the softmax family L(z, k) ≥ a_k (Δ_j z_j − Δ_k z_k) − c_k for every j ≠ k; of the squared
-    errors L(z, k) ≥ (a_k/2) (|z_j| − 1)² where |z_j| ≥ 1, for every j.
+    For the softmax family L(z, k) ≥ a_k (Δ_j z_j − Δ_k z_k) − c_k for every j ≠ k; for the squared
+    errors L(z, k) ≥ (a_k/2) (|z_j| − 1)² if |z_j| ≥ 1, for every j.
 
     Attributes:
-        slope: a, scalar or one a class.
+        slope: a, a scalar or one number for each class.
         slack: c.
         scale: Δ.
-        squared: whether it is of the second kind.
+        squared: whether the bound has the second form.
     """
 
     slope: Array
@@ -30,7 +30,7 @@ class Floor(NamedTuple):
 
 
 def has_minimum(loss: Loss) -> bool:
-    """Whether finite logits minimise the loss, as far as its kind tells."""
+    """Whether the loss has a minimiser at finite logits, as far as its type tells."""
     if isinstance(loss, ClassWeights):
         return has_minimum(loss.loss)
     return isinstance(loss, LabelSmoothing) or not (
@@ -39,13 +39,13 @@ def has_minimum(loss: Loss) -> bool:
 
 
 def bias_is_free(loss: Loss) -> bool:
-    """Whether some shift of a bias without decay changes no loss."""
+    """Whether some shift of a bias without decay leaves every loss unchanged."""
     floor = floor_of(loss, jnp.result_type(float))
     return loss.shift_invariant if floor is None else not floor.squared
 
 
 def floor_of(loss: Loss, dtype: Any) -> Floor | None:
-    """The floor of a loss, in the order of its own classes; None where none is known."""
+    """The lower bound of a loss, in the order of its own classes; None if none is known."""
     one, zero = jnp.ones((), dtype), jnp.zeros((), dtype)
     if isinstance(loss, CrossEntropy | LabelMargins):
         return Floor(one, zero, one, False)

@@ -1,7 +1,7 @@
-"""Losses made for imbalanced classes: weights, offsets, temperatures, margins; focal.
+"""Losses for imbalanced classes: weights, offsets, temperatures, margins; focal loss.
 
-All but the focal loss are convex in the logits. None depends on how many samples a
-class has; the small constructors at the end turn class sizes into their numbers.
+All but the focal loss are convex in the logits. None depends on the number of samples of a
+class; the small constructors at the end compute their numbers from class sizes.
 """
 
 from typing import Any
@@ -40,8 +40,8 @@ class VectorScaling:
     class-dependent temperatures (Ye et al. 2020).
 
     Attributes:
-        offsets: ι, one finite number a class; None for zeros.
-        scales: Δ > 0, one number a class; None for ones.
+        offsets: ι, one finite number for each class; None for zeros.
+        scales: Δ > 0, one number for each class; None for ones.
     """
 
     offsets: ClassNumbers | None
@@ -51,7 +51,7 @@ class VectorScaling:
 
     def __init__(self, offsets: Any = None, scales: Any = None):
         if offsets is None and scales is None:
-            raise ValueError("offsets or scales must be given; without both use CrossEntropy")
+            raise ValueError("offsets or scales must be given; use CrossEntropy for neither")
         made = None if offsets is None else class_numbers("offsets", offsets)
         scaled = None if scales is None else _positive("scales", scales)
         if made is not None and scaled is not None and made.num_classes != scaled.num_classes:
@@ -63,7 +63,7 @@ class VectorScaling:
 
     @property
     def shift_invariant(self) -> bool:
-        """Whether no scales are given; unequal ones break it."""
+        """True if there are no scales; unequal scales break the invariance."""
         return self.scales is None
 
     def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
@@ -91,7 +91,7 @@ class LabelMargins:
     The loss of Cao et al. 2019 (LDAM), without its rescaling of features and logits.
 
     Attributes:
-        margins: m ≥ 0, one number a class.
+        margins: m ≥ 0, one number for each class.
     """
 
     margins: ClassNumbers
@@ -119,7 +119,7 @@ class LabelMargins:
 class LabelSmoothing:
     """Cross-entropy with targets (1 − ε) e_k + ε/K (Szegedy et al. 2016).
 
-    Its minimum lies at finite logits and is the entropy of the targets, not zero.
+    Its minimum is attained at finite logits and equals the entropy of the targets, not zero.
 
     Attributes:
         epsilon: 0 ≤ ε < 1, a traced number.
@@ -162,7 +162,7 @@ def _within_unit(number: Array) -> bool:
 class Focal:
     """Focal loss −(1 − S_k)^γ log S_k of the softmax probability S_k (Lin et al. 2017).
 
-    Bounded slope where the class is far from learnt makes it not convex for γ > 0.
+    Its slope is bounded where the class is far from learnt, so it is not convex for γ > 0.
 
     Attributes:
         gamma: γ ≥ 0, a traced number.
@@ -181,7 +181,7 @@ class Focal:
     def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
         """See :class:`Loss`."""
         loss = CrossEntropy()(logits, label, multiplicity)
-        # Above zero, so that the slope of a power below one stays a number.
+        # Slightly above zero, so that the slope of a power below one is finite.
         missing = jnp.maximum(-jnp.expm1(-loss), jnp.finfo(logits.dtype).tiny)
         return missing ** self.gamma.astype(logits.dtype) * loss
 
@@ -190,11 +190,11 @@ class Focal:
 class ClassWeights:
     """Another loss times the weight of the label's class, ω_k L(z, k).
 
-    Weights are not normalised: the objective is Σ_k ω_k (n_k/N) L, so that weights
-    that are all c times as large weigh c times as much against weight decay.
+    Weights are not normalised: the objective is Σ_k ω_k (n_k/N) L, so multiplying all
+    weights by c multiplies the loss by c relative to weight decay.
 
     Attributes:
-        weights: ω > 0, one number a class.
+        weights: ω > 0, one number for each class.
         loss: of logits and label.
     """
 
@@ -211,12 +211,12 @@ class ClassWeights:
 
     @property
     def convex(self) -> bool:
-        """As the weighted loss."""
+        """Same as for the weighted loss."""
         return self.loss.convex
 
     @property
     def shift_invariant(self) -> bool:
-        """As the weighted loss."""
+        """Same as for the weighted loss."""
         return self.loss.shift_invariant
 
     def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
@@ -225,7 +225,7 @@ class ClassWeights:
         return _of_label(self.weights, own, logits.dtype) * self.loss(logits, label, multiplicity)
 
     def at_slope(self, slopes: Array, label: Any, multiplicity: Any = None) -> Array:
-        """See :class:`Loss`; only if the weighted loss has it."""
+        """See :class:`Loss`; available only if the weighted loss has it."""
         _, own, _ = own_and_others(slopes, label, multiplicity)
         slopes = slopes / _of_label(self.weights, own, slopes.dtype)[..., None]
         loss: Any = self.loss
@@ -260,12 +260,12 @@ def class_temperatures(sizes: Any, gamma: Any = 0.2) -> VectorScaling:
     return VectorScaling(scales=ClassNumbers(jnp.exp(power * relative), sizes.membership))
 
 
-# Kini et al. 2021: γ of the scales for τ = 1 of the offsets.
+# The scale exponent γ of Kini et al. 2021 that goes with τ = 1 of the offsets.
 SCALES_SHARE = 0.2
 
 
 def vector_scaling(sizes: Any, strength: Any = 1.0) -> VectorScaling:
-    """Offsets s log π_k and scales (n_k/n_max)^(s/5) at once (Kini et al. 2021).
+    """Offsets s log π_k together with scales (n_k/n_max)^(s/5) (Kini et al. 2021).
 
     Args:
         sizes: a :class:`nc_jax.ClassSizes` or an array [K]; batch axes [...] may lead.
@@ -293,7 +293,7 @@ def size_margins(sizes: Any, largest: Any = 0.5) -> LabelMargins:
 def size_weights(sizes: Any, power: Any = 1.0) -> ClassNumbers:
     """Weights ω_k ∝ n_k^(−power), scaled so that Σ_k (n_k/N) ω_k = 1.
 
-    Power 1 makes all classes weigh the same, as one-for-one oversampling does.
+    Power 1 gives all classes the same total weight, as oversampling to equal sizes does.
 
     Args:
         sizes: a :class:`nc_jax.ClassSizes` or an array [K]; batch axes [...] may lead.

@@ -1,4 +1,4 @@
-"""Losses of softmax probabilities, which are not convex in the logits."""
+"""Losses of softmax probabilities that are not convex in the logits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +16,9 @@ from nc_jax.losses.base import own_and_others
 class SoftmaxBased:
     """Loss of the softmax probabilities S, g1(S_label) + Σ_{j≠label} g2(S_j).
 
-    Theorem 4 of Fang et al. 2021 takes g1 convex nonincreasing and g2 convex
-    nondecreasing on (0, 1). Probabilities are kept inside the open interval
-    (by the smallest normal number and by one rounding error), so that a g1
+    Theorem 4 of Fang et al. 2021 requires g1 convex and nonincreasing, and g2 convex and
+    nondecreasing on (0, 1). Probabilities are kept inside the open interval (away from 0
+    by the smallest normal number, from 1 by one rounding error), so that a g1
     such as −log stays finite at logits of ±1e4.
 
     Attributes:
@@ -29,7 +29,7 @@ class SoftmaxBased:
     g1: Callable[[Array], Array]
     g2: Callable[[Array], Array]
 
-    # Not convex in the logits in general; nothing here can tell.
+    # Not convex in the logits in general, and convexity of a given pair cannot be checked.
     convex = False
     shift_invariant = True
 
@@ -53,7 +53,7 @@ class SoftmaxBased:
 class PowerSoftmax:
     """Softmax-based loss (1 − S_label)^q + Σ_{j≠label} S_j^q.
 
-    The named member of Theorem 4 of Fang et al. 2021; bounded, not convex.
+    The example that Theorem 4 of Fang et al. 2021 names; bounded and not convex.
 
     Attributes:
         q: exponent > 1, a traced number.
@@ -74,13 +74,13 @@ class PowerSoftmax:
         """See :class:`Loss`."""
         probabilities, others = _softmax(logits, label, multiplicity)
         q = self.q.astype(logits.dtype)
-        # 1 − S_label as a sum of the others keeps its relative precision.
+        # Written as a sum of the others, 1 − S_label keeps its relative precision.
         missing = jnp.sum(others * probabilities, axis=-1)
         return missing**q + jnp.sum(others * probabilities**q, axis=-1)
 
 
 def _softmax(logits: Array, label: Any, multiplicity: Any) -> tuple[Array, Array]:
-    """Softmax over K classes given by their multiplicity, inside (0, 1)."""
+    """Softmax over K classes with the given multiplicities, inside (0, 1)."""
     _, own, others = own_and_others(logits, label, multiplicity)
     present = own | (others > 0)
     peak = jnp.max(jnp.where(present, logits, -jnp.inf), axis=-1, keepdims=True)

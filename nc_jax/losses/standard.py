@@ -13,8 +13,8 @@ from nc_jax.losses.base import own_and_others
 class CrossEntropy:
     """Softmax cross-entropy, log Σ_j exp(z_j) − z_label.
 
-    Not averaged over classes or samples. Exact to relative precision also
-    where it is tiny (a plain log-sum-exp loses everything below 1e−16).
+    Not averaged over classes or samples. Accurate to relative precision even
+    for tiny values (a plain log-sum-exp loses everything below 1e−16).
     """
 
     convex = True
@@ -30,7 +30,7 @@ class CrossEntropy:
         return peak + jnp.log1p(jnp.expm1(-peak) + terms)
 
     def at_slope(self, slopes: Array, label: Any, multiplicity: Any = None) -> Array:
-        """See :class:`Loss`: the logarithms of the probabilities that make the slope."""
+        """See :class:`Loss`: the logarithms of the probabilities that give the slope."""
         _, own, _ = own_and_others(slopes, label, multiplicity)
         return jnp.log(jnp.maximum(slopes + own.astype(slopes.dtype), jnp.finfo(slopes.dtype).tiny))
 
@@ -59,10 +59,10 @@ class MeanSquaredError:
 
 @immutable()
 class CentredSquaredError:
-    """Squared distance to the target less its mean, ½‖z − (e_label − 1/K)‖².
+    """Squared distance to the centred target, ½‖z − (e_label − 1/K)‖².
 
-    Without a bias its optima are those of :class:`MeanSquaredError` with an
-    unregularised one (Rangamani, Banburski-Fahey 2022, whose theorem needs either).
+    Its optima without a bias are those of :class:`MeanSquaredError` with an
+    unregularised bias (Rangamani, Banburski-Fahey 2022, whose theorem needs one or the other).
     """
 
     convex = True

@@ -1,4 +1,4 @@
-"""Cross-entropy with a distribution over classes in place of a label."""
+"""Cross-entropy with a distribution over classes instead of a label."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from nc_jax.immutable import immutable, set_fields
 
 @immutable()
 class SoftTargets:
-    """Cross-entropy −Σ_k y_jk log softmax(z)_k of J kinds of samples, each with its target.
+    """Cross-entropy −Σ_k y_jk log softmax(z)_k of J kinds of samples, each with its own target.
 
     For distillation, label noise and next-token distributions. The label of a sample is
     its row j of ``targets``; a model's ``sizes`` are then the sizes of the J rows, and its
@@ -43,15 +43,15 @@ class SoftTargets:
         """Loss [...] of logits [..., K] and rows [...] (integers 0…J−1).
 
         Raises:
-            ValueError: a multiplicity, which targets have no use for.
+            ValueError: a multiplicity was given, which soft targets do not support.
         """
         if multiplicity is not None:
-            raise ValueError("multiplicity must be None: every class has a target of its own")
+            raise ValueError("multiplicity must be None: every class has its own target")
         rows = jax.nn.one_hot(jnp.asarray(label), self.targets.shape[-2], dtype=logits.dtype)
         targets = self.targets.astype(logits.dtype)
         own = jnp.einsum("...j,...jk->...k", rows, targets, precision="highest")
         peak = lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
         below = logits - peak
-        # The rows' sums, one up to rounding, keep the loss invariant under shifts.
+        # Multiplying by the rows' sums, one up to rounding, keeps the loss shift-invariant.
         total = jnp.sum(own, axis=-1) * jnp.log(jnp.sum(jnp.exp(below), axis=-1))
         return total - jnp.sum(own * below, axis=-1)

@@ -1,4 +1,4 @@
-"""What is solved: models of a network's top layers as immutable pytrees."""
+"""Surrogate models of a network's top layers, as immutable pytrees."""
 
 from nc_jax.surrogates.deep import DeepLayerPeeled
 from nc_jax.surrogates.deep_unconstrained import DeepUnconstrainedFeatures

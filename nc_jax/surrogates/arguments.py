@@ -1,4 +1,4 @@
-"""What all surrogates make of their class sizes and their loss."""
+"""Checks of class sizes and loss that all surrogates share."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ from nc_jax.losses import (
 def sizes_and_loss(
     sizes: Any, loss: Loss | None, class_weights: Any = None
 ) -> tuple[ClassSizes, Loss]:
-    """Checked sizes and loss; classes are alike if sizes and all of the loss's numbers are equal.
+    """Checked sizes and loss; equal classes agree in size and in all numbers of the loss.
 
     Raises:
-        TypeError, ValueError: naming the argument that is wrong.
+        TypeError, ValueError: naming the invalid argument.
     """
     loss = require_loss(CrossEntropy() if loss is None else loss)
     if class_weights is not None:
@@ -40,21 +40,22 @@ def sizes_and_loss(
 
 
 def num_outputs(loss: Loss, num_classes: int) -> int:
-    """K, how many logits there are: the columns of soft targets, else the classes."""
+    """Number of logits: the columns of soft targets, otherwise the number of classes."""
     return loss.targets.shape[-1] if isinstance(loss, SoftTargets) else num_classes
 
 
 def full_dimension(loss: Loss, num_classes: int) -> int:
-    """The least p at which features of p dimensions leave the logits as free as they need be.
+    """The smallest feature dimension p that does not restrict the logits.
 
-    Logits of J classes and K outputs have rank at most min(J, K); where the loss does not
-    see a constant added to all of them, the optimum's rows sum to zero: min(J, K − 1).
+    Logits of J classes and K outputs have rank at most min(J, K). If the loss does not
+    change when a constant is added to all logits, the rows of the optimum sum to zero, and
+    min(J, K − 1) dimensions are enough.
     """
     outputs = num_outputs(loss, num_classes)
     return min(num_classes, outputs - 1 if loss.shift_invariant else outputs)
 
 
 def require_labels(loss: Loss) -> None:
-    """TypeError unless the loss is one of logits and label."""
+    """TypeError unless the loss is a function of logits and label."""
     if isinstance(loss, SupervisedContrastive | SoftTargets):
-        raise TypeError(f"loss must be of logits and label, got {type(loss).__name__}")
+        raise TypeError(f"loss must be a loss of logits and label, got {type(loss).__name__}")

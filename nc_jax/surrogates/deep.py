@@ -2,8 +2,8 @@
 
 Minimise (1/N) Σ_k Σ_i L(f(h_{k,i}), k), f(h) = b_m + W_m s(b_{m−1} + W_{m−1} s(… W_1 h)), over
 features with (1/K) Σ (1/n_k) Σ ‖h‖² ≤ E_H and weights with (1/K) Σ_l ‖W_l‖² ≤ E_W
-together, or (1/K) ‖W_l‖² ≤ E_l each. Biases, where there are any, are free. One
-layer without bias is the Layer-Peeled Model. Not convex for m ≥ 2.
+together, or (1/K) ‖W_l‖² ≤ E_l each. Biases, if there are any, are not constrained. One
+layer without bias is the Layer-Peeled Model. The problem is not convex for m ≥ 2.
 """
 
 from typing import Any
@@ -35,15 +35,15 @@ class DeepLayerPeeled:
 
     Attributes:
         sizes: class sizes; G groups over K classes.
-        weight_energies: [..., 1] E_W of all weights together, or [..., m] E_l of each.
+        weight_energies: [..., 1] E_W of all weights together, or [..., m] E_l of each layer.
         feature_energy: E_H > 0 [...].
         loss: a loss of logits and label.
-        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static; fewer than
-            classes are allowed.
+        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static; they may be
+            smaller than the number of classes.
         activation: 'relu' or 'identity' (a deep linear head), static.
-        biased: whether layers have free biases, static.
-        joint: whether one budget is for all weights, static.
-        samples: s_k, free features of each class, static.
+        biased: whether layers have unconstrained biases, static.
+        joint: whether all weights share one budget, static.
+        samples: s_k, the number of free features of each class, static.
     """
 
     sizes: ClassSizes
@@ -74,18 +74,18 @@ class DeepLayerPeeled:
         Args:
             sizes: a :class:`ClassSizes` or an array [K]; leading axes make a batch.
             num_layers: m ≥ 1.
-            weight_energy: E_W [...], of all weights together.
+            weight_energy: E_W [...], the bound for all weights together.
             feature_energy: E_H [...].
-            loss: cross-entropy by default; not a loss on features.
+            loss: cross-entropy by default; losses of features are not accepted.
             activation: 'relu' or 'identity'.
             widths: p, or the m widths p, d_1 … d_{m−1}; 2K by default.
-            layer_energies: [..., m] budgets of the single layers, instead of
+            layer_energies: [..., m] budgets of the individual layers, instead of
                 ``weight_energy``.
-            biased: whether every layer has a free bias.
+            biased: whether every layer has an unconstrained bias.
             samples: a count of free features for every class, or K counts.
 
         Raises:
-            TypeError, ValueError: naming the argument that is wrong.
+            TypeError, ValueError: naming the invalid argument.
         """
         layers = require_count("num_layers", num_layers, 1)
         if activation not in ACTIVATIONS:
@@ -100,7 +100,9 @@ class DeepLayerPeeled:
         if joint:
             energies = energies[..., None]
         elif energies.ndim == 0 or energies.shape[-1] != layers:
-            raise ValueError(f"layer_energies must be [..., {layers}], got shape {energies.shape}")
+            raise ValueError(
+                f"layer_energies must have shape [..., {layers}], got shape {energies.shape}"
+            )
         require_positive(name, energies, lanes=energies.ndim > 1)
         feature_energy = float_array("feature_energy", feature_energy, dtype)
         require_positive("feature_energy", feature_energy, lanes=feature_energy.ndim > 0)
@@ -147,7 +149,7 @@ class DeepLayerPeeled:
         return sizes & energies & is_positive(self.feature_energy)
 
     def start(self, key: Array) -> dict[str, Any]:
-        """Random factors well inside their balls; zero biases."""
+        """Random factors in the interior of their balls; zero biases."""
         dtype = self.sizes.group_sizes.dtype
         outputs = (*self.widths[1:], self.num_classes)
         shapes = [(len(labels_of(self.samples)), self.widths[0])]
@@ -176,7 +178,7 @@ class DeepLayerPeeled:
         return TopLayers(features, tuple(weights), parameters["biases"])
 
     def parameters(self, layers: TopLayers) -> dict[str, Any]:
-        """Factors on the unit spheres that give these layers."""
+        """Factors on the unit spheres that give these layers: an inverse of :meth:`layers`."""
         counts = np.asarray(self.samples)[labels_of(self.samples)]
         scaled = layers.features / jnp.asarray(np.sqrt(counts), layers.features.dtype)[:, None]
         features, slack = from_ball(scaled, jnp.sqrt(self.num_classes * self.feature_energy))

@@ -1,14 +1,14 @@
-"""Unconstrained features below several layers, every one under weight decay.
+"""Unconstrained features with several layers on top, all with weight decay.
 
 Minimise over weights W_1 … W_m, features h_{k,i} and (optionally) biases b_1 … b_m
 
     (1/N) Σ L(f(h_{k,i}), k) + (λ_W/2) Σ_l ‖W_l‖² + (λ_H/2) Σ ‖h_{k,i}‖² (+ (λ_b/2) Σ_l ‖b_l‖²),
 
 f(h) = b_m + W_m s(b_{m−1} + W_{m−1} s(… W_1 h)) (Súkeník et al. 2023; Dang et al.,
-arXiv 2301.00437, with λ‖·‖² for our (λ/2)‖·‖²). One layer is
-:class:`UnconstrainedFeatures`. Not convex for m ≥ 2: a product of three or more
-decayed factors has a strict local minimum at zero, so a class may stay unlearnt
-although learning it is better. :func:`nc_jax.theory.deep_linear_optimum` has the
+arXiv 2301.00437, who write λ‖·‖² for our (λ/2)‖·‖²). One layer is
+:class:`UnconstrainedFeatures`. The problem is not convex for m ≥ 2: a product of three or
+more decayed factors has a strict local minimum at zero, so a class may stay unlearnt
+although learning it is better. :func:`nc_jax.theory.deep_linear_optimum` gives the
 optimum of linear layers under the squared error.
 """
 
@@ -43,11 +43,11 @@ class DeepUnconstrainedFeatures:
         lambda_h: λ_H > 0 [...], weight decay of every sample's features.
         lambda_b: λ_b ≥ 0 [...], weight decay of every layer's bias; None for no biases.
         loss: a loss of logits and label.
-        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static; fewer than
-            classes are allowed.
+        widths: p, d_1 … d_{m−1}: the input widths of the m layers, static; they may be
+            smaller than the number of classes.
         activation: 'relu' or 'identity' (a deep linear head), static.
-        samples: s_k, free features of each class, static.
-        nonnegative: whether no feature may be negative, static.
+        samples: s_k, the number of free features of each class, static.
+        nonnegative: whether features are constrained to be nonnegative, static.
     """
 
     sizes: ClassSizes
@@ -81,14 +81,14 @@ class DeepUnconstrainedFeatures:
             lambda_w: λ_W, a number or an array.
             lambda_h: λ_H, a number or an array.
             lambda_b: λ_b, a number or an array; 0 for unregularised biases.
-            loss: cross-entropy by default; not a loss on features.
+            loss: cross-entropy by default; losses of features are not accepted.
             activation: 'relu' or 'identity'.
             widths: p, or the m widths p, d_1 … d_{m−1}; 2K by default.
             samples: a count of free features for every class, or K counts.
-            nonnegative: whether features are held at zero or above.
+            nonnegative: whether features are constrained to be nonnegative.
 
         Raises:
-            TypeError, ValueError: naming the argument that is wrong.
+            TypeError, ValueError: naming the invalid argument.
         """
         layers = require_count("num_layers", num_layers, 1)
         if activation not in ACTIVATIONS:
@@ -141,7 +141,7 @@ class DeepUnconstrainedFeatures:
 
     @property
     def valid(self) -> Array:
-        """[...] whether sizes and penalties of a lane are what they must be."""
+        """[...] whether the sizes and penalties of a lane are valid."""
         good = jnp.all(is_positive(self.sizes.group_sizes), axis=-1)
         good = good & is_positive(self.lambda_w) & is_positive(self.lambda_h)
         if self.lambda_b is None:
@@ -159,7 +159,7 @@ class DeepUnconstrainedFeatures:
         return {"matrices": matrices, "biases": biases}
 
     def layers(self, parameters: Any) -> TopLayers:
-        """Features in units in which they weigh as much as the weights do."""
+        """Features and weights, scaled so that both have the same penalty per parameter."""
         features, *weights = parameters["matrices"]
         features = features**2 if self.nonnegative else features
         of_features, of_weights = self._units()
@@ -167,7 +167,7 @@ class DeepUnconstrainedFeatures:
         return TopLayers(of_features * features, scaled, parameters["biases"])
 
     def parameters(self, layers: TopLayers) -> dict[str, Any]:
-        """The factors that give these layers."""
+        """The factors that give these layers: an inverse of :meth:`layers`."""
         of_features, of_weights = self._units()
         features = layers.features / of_features
         features = jnp.sqrt(features) if self.nonnegative else features
@@ -175,9 +175,9 @@ class DeepUnconstrainedFeatures:
         return {"matrices": matrices, "biases": layers.biases}
 
     def _units(self) -> tuple[Array, Array]:
-        """Features [S, 1] and weights [] over their parameters."""
+        """Scale factors of features [S, 1] and weights [] relative to their parameters."""
         copies = copies_of(self.sizes, self.samples)
-        # Random starts are to be large: zero attracts wherever m ≥ 2.
+        # Random starts must be large, because zero attracts the descent for m ≥ 2.
         size = jnp.max(copies) ** (0.5 / (self.num_layers + 1))
         ratio = (self.lambda_w / self.lambda_h) ** (0.5 / (self.num_layers + 1))
         return size * ratio**self.num_layers / jnp.sqrt(copies)[:, None], 2 * size / ratio

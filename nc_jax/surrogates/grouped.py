@@ -1,18 +1,18 @@
-"""Programs over groups of equal classes: their symmetric logits.
+"""Programs over groups of equal classes, written in terms of their symmetric logits.
 
-The Layer-Peeled Model and the unconstrained feature model are, for a loss
-convex in the logits and p at least the full dimension, of one form:
+For a loss convex in the logits and p at least the full dimension, the Layer-Peeled
+Model and the unconstrained feature model have the same form:
 
     minimise Σ_k π_k L(Z_k + b, k) + (λ_b/2)‖b‖² + λ‖X‖_*   subject to  ‖X‖_* ≤ τ,
 
-with X = D^½ Z, where the row scale D is 1 in the former (and λ = 0) and the
-class sizes in the latter (and τ no constraint, but a bound that the optimum
-obeys). A convex program keeps an optimum that is invariant under permutations
+with X = D^½ Z. In the former the row scale D is 1 and λ = 0; in the latter D holds the
+class sizes, and τ is not a constraint but a bound that the optimum
+satisfies. A convex program has an optimum that is invariant under permutations
 inside each group. Such X are, for class k of group g and class l of group g',
 
     X_kl = α_g (1[k=l] − 1/K_g) [g = g'] + M_gg' / √(K_g K_g'),
 
-with one number α_g a group and a G×G matrix M. The singular values of X are
+with one number α_g for each group and a G×G matrix M. The singular values of X are
 |α_g|, K_g − 1 times each, and those of M, so that ‖X‖_* = Σ (K_g−1)|α_g| + ‖M‖_*.
 The size of the program does not depend on K. (A group of one class has no α.)
 """
@@ -27,12 +27,12 @@ from jax import Array
 from nc_jax.geometry import ClassSizes
 from nc_jax.losses import CentredSquaredError, Loss, MeanSquaredError, at_classes
 
-# Classes up to which logits and classifiers are written out one by one.
+# Largest number of classes for which logits and classifiers are written out one by one.
 MAX_EXPANDED = 16384
 
 
 class GroupedProgram(Protocol):
-    """What a surrogate offers to be solved over group numbers; batch axes lead."""
+    """What a surrogate must provide to be solved over group numbers; batch axes lead."""
 
     @property
     def sizes(self) -> ClassSizes:
@@ -51,7 +51,7 @@ class GroupedProgram(Protocol):
 
     @property
     def full_dimension(self) -> int:
-        """The least p at which the program is convex, static."""
+        """The smallest p at which the program is convex, static."""
         ...
 
     @property
@@ -61,17 +61,17 @@ class GroupedProgram(Protocol):
 
     @property
     def row_scale(self) -> Array:
-        """D^{−½} [..., G]: rows of Z over rows of X."""
+        """D^{−½} [..., G]: the factor from rows of X to rows of Z."""
         ...
 
     @property
     def penalty(self) -> Array:
-        """[...] λ, the price of ‖X‖_*; zero where it is constrained instead."""
+        """[...] λ, the penalty on ‖X‖_*; zero if ‖X‖_* is constrained instead."""
         ...
 
     @property
     def nuclear_radius(self) -> Array:
-        """[...] τ, a bound on ‖X‖_*: the constraint, or one that the optimum obeys."""
+        """[...] τ, a bound on ‖X‖_*: the constraint, or a bound that the optimum satisfies."""
         ...
 
     @property
@@ -81,7 +81,7 @@ class GroupedProgram(Protocol):
 
     @property
     def classifier_scale(self) -> Array:
-        """[...] W Wᵀ over (XᵀX)^½."""
+        """[...] the factor from (XᵀX)^½ to W Wᵀ."""
         ...
 
     @property
@@ -91,17 +91,17 @@ class GroupedProgram(Protocol):
 
     @property
     def valid(self) -> Array:
-        """[...] whether all numbers of a lane are what they must be."""
+        """[...] whether all numbers of a lane are valid."""
         ...
 
 
 class GroupLogits(NamedTuple):
-    """The group numbers of symmetric logits, or anything in their space.
+    """The group numbers of symmetric logits, or of any matrix with the same symmetry.
 
     Attributes:
         within: α [..., G]; zero for a group of one class.
         between: M [..., G, G].
-        bias: b [..., G], the same for all classes of a group; None without.
+        bias: b [..., G], the same for all classes of a group; None for a model without bias.
     """
 
     within: Array
@@ -188,7 +188,7 @@ def bias_cost(model: GroupedProgram, point: GroupLogits) -> Array:
 
 
 def start_bias(model: GroupedProgram) -> Array | None:
-    """A bias [G] to start from: about the best one at zero logits."""
+    """A bias [G] to start from, close to the best one at zero logits."""
     if model.bias_penalty is None:
         return None
     counts = jnp.asarray(model.sizes.counts, model.sizes.group_sizes.dtype)
@@ -200,17 +200,17 @@ def start_bias(model: GroupedProgram) -> Array | None:
 
 
 def expand(counts: np.ndarray, membership: tuple[int, ...], point: GroupLogits) -> Array:
-    """The [..., K, K] matrix X that group numbers [..., G], [..., G, G] stand for.
+    """The [..., K, K] matrix X that group numbers [..., G], [..., G, G] represent.
 
     Raises:
-        ValueError: K is above MAX_EXPANDED, for which the matrix would fill the memory.
+        ValueError: K is above MAX_EXPANDED, so the matrix would fill the memory.
     """
     member = np.asarray(membership)
     if len(member) > MAX_EXPANDED:
         raise ValueError(
-            f"a matrix of {len(member):,} × {len(member):,} is too large: of more than "
-            f"{MAX_EXPANDED:,} classes read group_factors(), classifier_norms, within_cosines "
-            "and between_cosines, which are by groups"
+            f"a matrix of {len(member):,} × {len(member):,} is too large; for more than "
+            f"{MAX_EXPANDED:,} classes use group_factors(), classifier_norms, within_cosines "
+            "and between_cosines, which are given by groups"
         )
     count = counts[member]
     scale = jnp.asarray(1 / np.sqrt(count[:, None] * count[None, :]), point.between.dtype)

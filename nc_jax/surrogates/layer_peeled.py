@@ -9,10 +9,10 @@ the convex program
 
 so that only the proportions of the classes and the budget E = √(E_W E_H)
 matter for the logits. (Features of one class coincide at the optimum of a
-convex loss, which is why class means suffice.) In factored form any loss, several
-free features a class, an ℓ_q norm in the features' constraint, and any number of
-dimensions are allowed. Fewer dimensions than the convex program needs constrain the
-rank of Z; its optimum is then a lower bound.
+convex loss, so class means are sufficient.) The factored form allows any loss, several
+free features per class, an ℓ_q norm in the constraint on the features, and any number of
+dimensions. With fewer dimensions than the convex program needs, the rank of Z is
+constrained, and the optimum of the convex program is a lower bound.
 """
 
 import math
@@ -58,8 +58,8 @@ class LayerPeeled:
         dimension: p ≥ 1, static. Below :attr:`full_dimension`, which is K − 1 (K for a loss
             that is not shift-invariant), the rank of the logits is constrained, and the
             program is not convex.
-        samples: s_k, free features of each class, static.
-        feature_power: q > 1 [...], where the features' constraint is
+        samples: s_k, the number of free features of each class, static.
+        feature_power: q > 1 [...], if the constraint on the features is
             (1/K) Σ (1/n_k) Σ ‖h‖_q^q ≤ E_H (Proposition 2); None for q = 2.
     """
 
@@ -94,12 +94,12 @@ class LayerPeeled:
             loss: cross-entropy by default.
             dimension: p; K by default.
             samples: a count of free features for every class, or K counts.
-            feature_power: q > 1 of the features' norm; the Euclidean norm by default.
+            feature_power: exponent q > 1 of the norm of the features; Euclidean by default.
             class_weights: ω > 0 [..., K] or :class:`nc_jax.ClassNumbers`, not normalised:
                 the objective becomes Σ_k ω_k (n_k/N) L (:class:`nc_jax.ClassWeights`).
 
         Raises:
-            TypeError, ValueError: naming the argument that is wrong.
+            TypeError, ValueError: naming the invalid argument.
         """
         raw = sizes.group_sizes if isinstance(sizes, ClassSizes) else sizes
         sizes, loss = sizes_and_loss(sizes, loss, class_weights)
@@ -128,12 +128,12 @@ class LayerPeeled:
 
     @property
     def num_outputs(self) -> int:
-        """How many logits there are: K, or with soft targets their number of columns."""
+        """Number of logits: K, or the number of columns of soft targets."""
         return num_outputs(self.loss, self.num_classes)
 
     @property
     def full_dimension(self) -> int:
-        """The least p at which the program is convex in the logits, if the loss is."""
+        """The smallest p at which the program is convex in the logits, if the loss is."""
         return full_dimension(self.loss, self.num_classes)
 
     @property
@@ -148,7 +148,7 @@ class LayerPeeled:
 
     @property
     def row_scale(self) -> Array:
-        """[..., G] ones: the features of all classes weigh the same."""
+        """[..., G] ones: the features of all classes have the same weight."""
         return jnp.ones_like(self.sizes.group_sizes)
 
     @property
@@ -191,9 +191,9 @@ class LayerPeeled:
         return jnp.sum(self.sizes.class_weights * losses)
 
     def start(self, key: Array) -> dict[str, Any]:
-        """Random factors well inside both balls, so that no loss is saturated.
+        """Random factors in the interior of both balls, so that no loss is saturated.
 
-        Where the dimensions are too few for the convex form, half of the starts are antipodal.
+        If there are too few dimensions for the convex form, half of the starts are antipodal.
         """
         shapes = [(len(labels_of(self.samples)), self.dimension)]
         if not isinstance(self.loss, SupervisedContrastive):
@@ -201,7 +201,7 @@ class LayerPeeled:
         matrices = random_matrices(key, shapes, self.sizes.group_sizes.dtype)
         if self.dimension < self.full_dimension and set(self.samples) == {1}:
             matrices = maybe_mirrored(jax.random.fold_in(key, 1), matrices)
-        # The slack starts so that the logits come out of order one.
+        # The initial slack makes the logits of order one.
         own = [jnp.linalg.norm(matrix) for matrix in matrices]
         largest = self.budget
         if isinstance(self.loss, SupervisedContrastive):
@@ -217,7 +217,7 @@ class LayerPeeled:
         labels = labels_of(self.samples)
         share = jnp.asarray(1 / np.asarray(self.samples)[labels], features.dtype)
         if self.feature_power is None:
-            # Every class has the same share of the energy, whatever its samples.
+            # Every class has the same share of the energy, whatever its number of samples.
             scaled = into_ball(
                 features, slacks[0], jnp.sqrt(self.num_classes * self.feature_energy)
             )

@@ -1,8 +1,8 @@
-"""The layers themselves: features, weights and biases, and what they cost.
+"""Features, weights and biases of the top layers, and their mean loss.
 
-A surrogate in factored form optimises these directly. Its S = Σ s_k free
-features stand for all N samples: each of the s_k of class k for n_k/s_k of them,
-so that whether a class's features coincide is an outcome.
+A surrogate in factored form optimises these directly. Its S = Σ s_k free features
+represent all N samples: each of the s_k features of class k represents n_k/s_k of them.
+Whether the features of a class coincide is therefore a result, not an assumption.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -20,12 +20,12 @@ ACTIVATIONS = {"relu": jax.nn.relu, "identity": lambda x: x}
 
 
 class TopLayers(NamedTuple):
-    """A network from its free features on.
+    """The layers of a network from its free features to its logits.
 
     Attributes:
         features: [S, p], samples of class 0 first.
         weights: W_1 [d_1, p] … W_m [K, d_{m−1}]; empty for a loss on features.
-        biases: one [d_l] a layer, or empty.
+        biases: one [d_l] for each layer, or empty.
     """
 
     features: Array
@@ -34,7 +34,7 @@ class TopLayers(NamedTuple):
 
 
 class FactoredProgram(Protocol):
-    """What a surrogate offers to be solved over its layers."""
+    """What a surrogate must provide to be solved over its layers."""
 
     @property
     def sizes(self) -> ClassSizes:
@@ -53,7 +53,7 @@ class FactoredProgram(Protocol):
 
     @property
     def activation(self) -> str:
-        """Between the layers; 'identity' where there is one layer."""
+        """The activation between the layers; 'identity' if there is only one layer."""
         ...
 
     @property
@@ -63,7 +63,7 @@ class FactoredProgram(Protocol):
 
     @property
     def valid(self) -> Array:
-        """[...] whether all numbers of a lane are what they must be."""
+        """[...] whether all numbers of a lane are valid."""
         ...
 
     def start(self, key: Array) -> Any:
@@ -71,7 +71,7 @@ class FactoredProgram(Protocol):
         ...
 
     def layers(self, parameters: Any) -> TopLayers:
-        """Layers that satisfy every constraint, whatever the parameters."""
+        """Layers that satisfy every constraint for any parameters."""
         ...
 
     def parameters(self, layers: TopLayers) -> Any:
@@ -101,14 +101,14 @@ def labels_of(samples: tuple[int, ...]) -> np.ndarray:
 
 
 def copies_of(sizes: ClassSizes, samples: tuple[int, ...]) -> Array:
-    """How many samples each free feature stands for, n_k/s_k [S]."""
+    """How many samples each free feature represents, n_k/s_k [S]."""
     labels = labels_of(samples)
     counts = jnp.asarray(np.asarray(samples)[labels], sizes.group_sizes.dtype)
     return sizes.class_sizes[labels] / counts
 
 
 def logits_of(layers: TopLayers, activation: str) -> Array:
-    """The last layer's output [..., S, K] (without weights: the features)."""
+    """The output of the last layer [..., S, K] (or the features, if there are no weights)."""
     out = layers.features
     for place, weight in enumerate(layers.weights):
         if place:
@@ -120,7 +120,7 @@ def logits_of(layers: TopLayers, activation: str) -> Array:
 
 
 def mean_loss(model: FactoredProgram, layers: TopLayers) -> Array:
-    """(1/N) Σ_k Σ_i L over all samples that the free features stand for."""
+    """(1/N) Σ_k Σ_i L over all samples that the free features represent."""
     labels = labels_of(model.samples)
     if isinstance(model.loss, SupervisedContrastive):
         copies = copies_of(model.sizes, model.samples)
@@ -132,7 +132,7 @@ def mean_loss(model: FactoredProgram, layers: TopLayers) -> Array:
 
 
 def into_ball(value: Array, slack: Array, radius: Array) -> Array:
-    """A point of the ball of ‖value‖ ≤ radius: the shadow of a sphere one dimension up."""
+    """A point of the ball ‖x‖ ≤ radius: the projection of a sphere with one more dimension."""
     return value * (radius / jnp.sqrt(jnp.sum(value**2) + slack**2))
 
 
@@ -143,11 +143,11 @@ def from_ball(inside: Array, radius: Array) -> tuple[Array, Array]:
 
 
 def maybe_mirrored(key: Array, matrices: tuple[Array, ...]) -> tuple[Array, ...]:
-    """With probability one half, the second half of all rows is minus the first.
+    """With probability one half, replaces the second half of the rows by minus the first.
 
-    Where classes are many and dimensions few, plain random starts mostly end in local
-    minima, while the best codes known are often antipodal (24-cell, 600-cell, E8 roots). An
-    odd number of rows leaves the last one as it is.
+    With many classes and few dimensions, plain random starts mostly end in local minima,
+    while the best known codes are often antipodal (24-cell, 600-cell, E8 roots). With an
+    odd number of rows the last one is kept.
     """
 
     def mirrored(matrix: Array) -> Array:
@@ -159,7 +159,7 @@ def maybe_mirrored(key: Array, matrices: tuple[Array, ...]) -> tuple[Array, ...]
 
 
 def random_matrices(key: Array, shapes: list[tuple[int, int]], dtype: Any) -> tuple[Array, ...]:
-    """Standard normal matrices, each divided by the root of its width."""
+    """Standard normal matrices, each divided by the square root of its width."""
     keys = jax.random.split(key, len(shapes))
     return tuple(
         jax.random.normal(k, shape, dtype) / shape[1] ** 0.5

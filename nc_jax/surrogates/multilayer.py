@@ -1,18 +1,18 @@
 """The multilayer unconstrained feature model: features that move away from the data.
 
-Layer 0 are the data X, H^1 … H^L free features of one width; minimise over W and H^l
+Layer 0 is the data X; H^1 … H^L are free features of the same width. Minimise over W and H^l
 
     (1/N) Σ_i L(W h_i^L, y_i) + (λ_W/2)‖W‖² + (1/2N) Σ_l c_l ‖H^l − H^{l−1}‖²
 
-(Wang, Gai, Zhang 2024; L their ½‖W h − e_y‖² by default). With c_l = λ_H L, our
-choice, the last term is the kinetic energy of the path (Benamou and Brenier),
-whatever L. For a fixed H^L the best layers between lie on the straight line from
-X, and the model is its reduced form (their Theorem 3 and Eq. 13)
+(Wang, Gai, Zhang 2024; L is their ½‖W h − e_y‖² by default). With c_l = λ_H L, our
+choice, the last term is the kinetic energy of the path (Benamou and Brenier)
+for any number of layers L. For a fixed H^L the best intermediate layers lie on the straight
+line from X, and the model reduces to (their Theorem 3 and Eq. 13)
 
     (1/N) Σ_i L(W h_i, y_i) + (λ_W/2)‖W‖² + (λ_H/2N)‖H − X‖²,
 
 for general c_l with λ_H = 1/Σ(1/c_l), like springs in series. At X = 0 it is
-:class:`UnconstrainedFeatures` with λ_H/N for its λ_H.
+:class:`UnconstrainedFeatures` with λ_H/N in place of its λ_H.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ from nc_jax.surrogates.arguments import require_labels
 
 @immutable()
 class LayerInputs:
-    """The data X: their moments, and the samples themselves where they are at hand.
+    """The data X: their moments, and the samples themselves if they are available.
 
     Attributes:
         moments: sample-weighted moments of N samples in K classes.
@@ -57,10 +57,10 @@ class MultilayerUnconstrainedFeatures:
     """A multilayer unconstrained feature model, or a batch of them on the same data.
 
     Attributes:
-        data: X and its labels, or their moments alone. Shared by a batch.
+        data: X and its labels, or only their moments. Shared by all models of a batch.
         lambda_w: λ_W > 0 [...], weight decay of the classifiers.
-        lambda_h: λ_H > 0 [...], the price of moving, of the reduced form.
-        layer_scales: [L] c_l/λ_H; L each by default. Shared by a batch.
+        lambda_h: λ_H > 0 [...], the penalty on moving features in the reduced form.
+        layer_scales: [L] c_l/λ_H; by default all equal to L. Shared by all models of a batch.
         loss: a loss of logits and label; squared error by default.
         num_layers: L, static.
     """
@@ -91,17 +91,17 @@ class MultilayerUnconstrainedFeatures:
             lambda_w: λ_W, a number or an array; leading axes make a batch.
             lambda_h: λ_H, a number or an array.
             num_layers: L ≥ 1.
-            loss: ½‖z − e_k‖² by default; not a loss on features.
+            loss: ½‖z − e_k‖² by default; losses of features are not accepted.
             num_classes: K ≥ 2; by default the largest label plus one.
-            layer_scales: [L] positive numbers, c_l over a common unit; they are
+            layer_scales: [L] positive numbers proportional to c_l; they are
                 scaled so that the reduced form keeps λ_H.
 
         Raises:
-            TypeError, ValueError: naming the argument that is wrong.
+            TypeError, ValueError: naming the invalid argument.
         """
         if num_classes is None:
             if not is_concrete(labels):
-                raise ValueError("num_classes must be given where labels are traced")
+                raise ValueError("num_classes must be given if labels are traced")
             integers = np.asarray(labels)
             if integers.dtype.kind not in "iu" or not integers.size:
                 raise ValueError(f"labels must be [N] integers, got {integers.dtype} {labels!r}")
@@ -122,17 +122,17 @@ class MultilayerUnconstrainedFeatures:
         num_layers: int = 1,
         layer_scales: Any = None,
     ) -> "MultilayerUnconstrainedFeatures":
-        """A model under squared error that knows its data by their moments alone.
+        """A model under squared error that is given only the moments of its data.
 
         Args:
-            moments: sample-weighted, of :func:`nc_jax.metrics.accumulate_moments`.
+            moments: sample-weighted, from :func:`nc_jax.metrics.accumulate_moments`.
             lambda_w: λ_W, a number or an array.
             lambda_h: λ_H, a number or an array.
             num_layers: L ≥ 1.
             layer_scales: see the constructor.
 
         Raises:
-            TypeError, ValueError: naming the argument that is wrong.
+            TypeError, ValueError: naming the invalid argument.
         """
         if not isinstance(moments, ClassMoments):
             raise TypeError(f"moments must be ClassMoments, got {type(moments).__name__}")
@@ -142,7 +142,7 @@ class MultilayerUnconstrainedFeatures:
         return model
 
     def with_data(self, data: LayerInputs) -> "MultilayerUnconstrainedFeatures":
-        """The same model on other data, or on the moments of the same data alone."""
+        """The same model with other data, or with only the moments of the same data."""
         model = object.__new__(type(self))
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         set_fields(model, **(fields | {"data": data}))
@@ -176,7 +176,7 @@ class MultilayerUnconstrainedFeatures:
         scales = float_array("layer_scales", scales, dtype)
         require_positive("layer_scales", scales)
         if scales.shape != (num_layers,):
-            raise ValueError(f"layer_scales must be [{num_layers}], got shape {scales.shape}")
+            raise ValueError(f"layer_scales must have shape [{num_layers}], got {scales.shape}")
         scales = scales * jnp.sum(1 / scales)
         moments = ClassMoments(
             data.moments.counts,
@@ -201,7 +201,7 @@ class MultilayerUnconstrainedFeatures:
 
     @property
     def num_samples(self) -> Array:
-        """N [], in the models' dtype."""
+        """N [], in the dtype of the model."""
         return jnp.sum(self.data.moments.counts.astype(self.lambda_w.dtype))
 
     @property
@@ -218,14 +218,14 @@ class MultilayerUnconstrainedFeatures:
 
     @property
     def input_samples(self) -> tuple[Array, Array]:
-        """X [N, d] and its labels [N]; ValueError where only the moments are known."""
+        """X [N, d] and its labels [N]; ValueError if only the moments are known."""
         if self.data.features is None:
-            raise ValueError("model must hold its inputs for this; it was made from moments")
+            raise ValueError("model must hold its input samples for this; it was made from moments")
         return jnp.asarray(self.data.features, self.lambda_w.dtype), jnp.asarray(self.data.labels)
 
     @property
     def positions(self) -> Array:
-        """Where layers 0 … L of the best path stand on the line from X to H^L, [L + 1]."""
+        """Positions of layers 0 … L of the best path on the line from X to H^L, [L + 1]."""
         steps = 1 / self.layer_scales
         return jnp.concatenate([jnp.zeros(1, steps.dtype), jnp.cumsum(steps) / jnp.sum(steps)])
 
@@ -236,7 +236,7 @@ class MultilayerUnconstrainedFeatures:
         return jnp.mean(self.loss(logits, labels))
 
     def cost(self, weights: Array, layers: Array) -> Array:
-        """The objective of a single model, of W [K, d] and all layers [L, N, d]."""
+        """The objective of a single model at W [K, d] and all layers [L, N, d]."""
         inputs = self.input_samples[0]
         steps = jnp.diff(layers, axis=0, prepend=inputs[None])
         squares = jnp.sum(steps**2, axis=(1, 2))
@@ -245,17 +245,17 @@ class MultilayerUnconstrainedFeatures:
         return self.mean_loss(weights, layers[-1]) + 0.5 * (decay + moving)
 
     def reduced_cost(self, weights: Array, features: Array) -> Array:
-        """The reduced form (13) of a single model, of W [K, d] and the last layer H [N, d]."""
+        """The reduced form (13) of a single model at W [K, d] and the last layer H [N, d]."""
         inputs = self.input_samples[0]
         moving = self.lambda_h * jnp.sum((features - inputs) ** 2) / inputs.shape[0]
         decay = self.lambda_w * jnp.sum(weights**2)
         return self.mean_loss(weights, features) + 0.5 * (decay + moving)
 
     def eliminated_cost(self, weights: Array) -> Array:
-        """Squared error: min over H of the reduced form, from the moments alone.
+        """Squared error: minimum over H of the reduced form, computed from the moments.
 
         ½ tr[(I + W Wᵀ/λ_H)⁻¹ S] + (λ_W/2)‖W‖² with
-        S = (1/N)(Y − W X)(Y − W X)ᵀ, a single model's; W is [K, d].
+        S = (1/N)(Y − W X)(Y − W X)ᵀ, for a single model; W is [K, d].
         """
         moments, size = self.data.moments, self.num_classes
         share = moments.counts.astype(weights.dtype) / self.num_samples

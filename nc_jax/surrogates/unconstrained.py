@@ -4,22 +4,22 @@ Minimise over classifiers w_k, features h_{k,i} and (optionally) a bias b
 
     (1/N) Σ_k Σ_i L(W h_{k,i} + b, k) + (λ_W/2)‖W‖² + (λ_H/2) Σ_{k,i} ‖h_{k,i}‖² (+ (λ_b/2)‖b‖²)
 
-(Zhu et al., NeurIPS 2021; Hong and Ling, arXiv 2309.09725, with λ‖·‖² for our
+(Zhu et al., NeurIPS 2021; Hong and Ling, arXiv 2309.09725, who write λ‖·‖² for our
 (λ/2)‖·‖²). For a loss convex in the logits and p ≥ K − 1 dimensions (p ≥ K for a loss that is not
-shift-invariant) features of one class coincide and this is the convex program
+shift-invariant) features of one class coincide, and the problem is the convex program
 
     minimise Σ_k π_k L(Z_k + b, k) + λ_Z ‖D^½ Z‖_* (+ (λ_b/2)‖b‖²),
 
-λ_Z = √(λ_W λ_H), D = diag(n_k). Class sizes are absolute here: a class of n_k
-samples pays for n_k features, where the Layer-Peeled Model averages over classes. With
+λ_Z = √(λ_W λ_H), D = diag(n_k). Class sizes are absolute here: the penalty of a class is the
+sum over its n_k features, whereas the Layer-Peeled Model averages over them. With
 fewer dimensions the rank of Z is constrained and the convex optimum is a lower bound.
 
-Features that leave a ReLU are not negative. With h ≥ 0 the nuclear norm becomes
-the gauge Ω of the products of a nonnegative and a free vector, which is convex too:
+The output of a ReLU is nonnegative. With h ≥ 0 the nuclear norm is replaced by
+the gauge Ω of the products of a nonnegative and a free vector, which is also convex:
 
     Ω(X) = min Σ_j ‖a_j‖ ‖b_j‖ over X = Σ_j a_j b_jᵀ, a_j ≥ 0;  ‖X‖_* ≤ Ω(X) ≤ Σ_k ‖X_k‖.
 
-The right end is reached by an orthogonal frame of features, a direction for every
+The upper bound is attained by an orthogonal frame of features, with one direction for each
 class (Dang et al., arXiv 2401.02058, find it optimal for bias-free cross-entropy).
 """
 
@@ -60,13 +60,13 @@ class UnconstrainedFeatures:
         lambda_w: λ_W > 0 [...], weight decay of the classifiers.
         lambda_h: λ_H > 0 [...], weight decay of every sample's features.
         lambda_b: λ_b ≥ 0 [...], weight decay of the bias; None for no bias.
-        loss: a loss of logits and label, or :class:`SupervisedContrastive`, which
-            has no classifier to decay.
+        loss: a loss of logits and label, or :class:`SupervisedContrastive`, for which
+            there are no classifiers and no λ_W.
         dimension: p ≥ 1, static. Below :attr:`full_dimension`, which is K − 1 (K for a loss
             that is not shift-invariant), the rank of the logits is constrained, and the
             program is not convex.
-        samples: s_k, free features of each class, static.
-        nonnegative: whether no feature may be negative, as behind a ReLU, static.
+        samples: s_k, the number of free features of each class, static.
+        nonnegative: whether features are constrained to be nonnegative (ReLU), static.
     """
 
     sizes: ClassSizes
@@ -103,12 +103,12 @@ class UnconstrainedFeatures:
             loss: cross-entropy by default.
             dimension: p; K by default, 2K for nonnegative features.
             samples: a count of free features for every class, or K counts.
-            nonnegative: whether features are held at zero or above.
+            nonnegative: whether features are constrained to be nonnegative.
             class_weights: ω > 0 [..., K] or :class:`nc_jax.ClassNumbers`, not normalised:
                 the mean loss becomes Σ_k ω_k (n_k/N) L (:class:`nc_jax.ClassWeights`).
 
         Raises:
-            TypeError, ValueError: naming the argument that is wrong.
+            TypeError, ValueError: naming the invalid argument.
         """
         raw = sizes.group_sizes if isinstance(sizes, ClassSizes) else sizes
         sizes, loss = sizes_and_loss(sizes, loss, class_weights)
@@ -124,8 +124,8 @@ class UnconstrainedFeatures:
             )
         require_broadcast(sizes, numbers, loss_shapes(loss))
         if nonnegative and isinstance(loss, SupervisedContrastive):
-            raise ValueError("nonnegative must be False for a loss on features")
-        # Room for classes to leave a direction that they share with another.
+            raise ValueError("nonnegative must be False for a loss of features")
+        # Twice as many dimensions, so that classes can leave a direction they share.
         usual = sizes.num_classes * (2 if nonnegative else 1)
         dimension = usual if dimension is None else dimension
         dimension = require_count("dimension", dimension, 1)
@@ -142,12 +142,12 @@ class UnconstrainedFeatures:
 
     @property
     def num_outputs(self) -> int:
-        """How many logits there are: K, or with soft targets their number of columns."""
+        """Number of logits: K, or the number of columns of soft targets."""
         return num_outputs(self.loss, self.num_classes)
 
     @property
     def full_dimension(self) -> int:
-        """The least p at which the program is convex in the logits, if the loss is."""
+        """The smallest p at which the program is convex in the logits, if the loss is."""
         return full_dimension(self.loss, self.num_classes)
 
     @property
@@ -164,7 +164,7 @@ class UnconstrainedFeatures:
 
     @property
     def row_scale(self) -> Array:
-        """[..., G] 1/√n_k: rows of Z over rows of X = D^½ Z."""
+        """[..., G] 1/√n_k: the factor from rows of X = D^½ Z to rows of Z."""
         return 1 / jnp.sqrt(self.sizes.group_sizes)
 
     @property
@@ -183,7 +183,7 @@ class UnconstrainedFeatures:
         if isinstance(self.loss, SoftTargets):
             return jnp.log(jnp.asarray(self.num_outputs, self.lambda_w.dtype))
         if not class_numbers_of(self.loss):
-            # All classes lose the same.
+            # At zero logits all classes have the same loss.
             others = jnp.asarray([1, self.num_classes - 1], self.lambda_w.dtype)
             return self.loss(jnp.zeros(2, self.lambda_w.dtype), 0, others)
         sizes = self.sizes
@@ -203,7 +203,7 @@ class UnconstrainedFeatures:
 
     @property
     def valid(self) -> Array:
-        """[...] whether sizes and penalties of a lane are what they must be."""
+        """[...] whether the sizes and penalties of a lane are valid."""
         good = jnp.all(is_positive(self.sizes.group_sizes), axis=-1)
         good = good & is_positive(self.lambda_w) & is_positive(self.lambda_h)
         if self.lambda_b is None:
@@ -211,12 +211,12 @@ class UnconstrainedFeatures:
         return good & jnp.isfinite(self.lambda_b) & (self.lambda_b >= 0)
 
     def objective(self, logits: Array, bias: Array | None = None) -> Array:
-        """The convex form of a single model, for W H [K, K] and a bias [K].
+        """The convex form of a single model, at logits W H [K, K] and a bias [K].
 
-        Of features of any sign; nonnegative ones cost at least as much.
+        For features of any sign; with nonnegative features the cost is at least this.
 
         Args:
-            logits: [K, K] row k are w_j·h_k, without the bias.
+            logits: [K, K], row k holds w_j·h_k, without the bias.
             bias: [K]; zero by default.
         """
         sizes = self.sizes
@@ -231,9 +231,9 @@ class UnconstrainedFeatures:
         return jnp.sum(sizes.class_weights * losses) + cost
 
     def start(self, key: Array) -> dict[str, Any]:
-        """Random classifiers and features (these in units of their √(n_k/s_k)); zero bias.
+        """Random classifiers and features, in units of √(n_k/s_k) for the features; zero bias.
 
-        Where the dimensions are too few for the convex form, half of the starts are antipodal.
+        If there are too few dimensions for the convex form, half of the starts are antipodal.
         """
         shapes = [(sum(self.samples), self.dimension)]
         if not isinstance(self.loss, SupervisedContrastive):
@@ -241,14 +241,14 @@ class UnconstrainedFeatures:
         dtype = self.sizes.group_sizes.dtype
         matrices = random_matrices(key, shapes, dtype)
         short = self.dimension < self.full_dimension and set(self.samples) == {1}
-        # Nonnegative features are squares, which do not see the sign.
+        # Nonnegative features are squares, in which a sign is lost.
         if short and not self.nonnegative:
             matrices = maybe_mirrored(jax.random.fold_in(key, 1), matrices)
         bias = () if self.lambda_b is None else (jnp.zeros(self.num_outputs, dtype),)
         return {"matrices": matrices, "biases": bias}
 
     def layers(self, parameters: Any) -> TopLayers:
-        """Both factors weigh the same in the parameters, which evens out the curvature."""
+        """Features and weights, scaled so that both have the same penalty per parameter."""
         features, *weights = parameters["matrices"]
         features = features**2 if self.nonnegative else features
         of_features, of_weights = self._units()
@@ -256,7 +256,7 @@ class UnconstrainedFeatures:
         return TopLayers(of_features * features, scaled, parameters["biases"])
 
     def parameters(self, layers: TopLayers) -> dict[str, Any]:
-        """The factors that give these layers."""
+        """The factors that give these layers: an inverse of :meth:`layers`."""
         of_features, of_weights = self._units()
         features = layers.features / of_features
         features = jnp.sqrt(features) if self.nonnegative else features
@@ -264,9 +264,9 @@ class UnconstrainedFeatures:
         return {"matrices": matrices, "biases": layers.biases}
 
     def _units(self) -> tuple[Array, Array]:
-        """Features [S, 1] and weights [] over their parameters."""
+        """Scale factors of features [S, 1] and weights [] relative to their parameters."""
         copies = copies_of(self.sizes, self.samples)
-        # Random parameters of order one are to give logits of order one.
+        # Random parameters of order one should give logits of order one.
         size = jnp.sqrt(jnp.sqrt(jnp.max(copies)))
         ratio = jnp.sqrt(jnp.sqrt(self.lambda_w / self.lambda_h))
         return size * ratio / jnp.sqrt(copies)[:, None], size / ratio

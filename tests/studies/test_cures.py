@@ -62,4 +62,4 @@ def test_the_summary_says_how_far_behind_the_designed_strength_is():
     ]
     summary = summarise(pd.DataFrame(runs))
     assert summary["best strength"].tolist() == [1.0]
-    assert summary["points behind the best"].tolist() == ["5.0"]
+    assert summary["percentage points below the best"].tolist() == ["5.0"]

@@ -50,7 +50,7 @@ def test_loss_comparison_finds_the_exact_threshold_of_cross_entropy(tmp_path):
     assert table["loss"].nunique() == 7
     summary = pd.read_csv(tmp_path / "table.csv")
     row = summary[summary["loss"] == "cross-entropy"].iloc[0]
-    assert float(row["separated up to R"]) < float(row["exact R0"]) < float(row["lost from R"])
+    assert float(row["separated up to R"]) < float(row["exact R0"]) < float(row["collapsed from R"])
     assert (table.loc[table["phase"] == "vanished", "minority_cosine"].isna()).all()
 
 
@@ -63,8 +63,9 @@ def test_deep_layer_peeled_shows_rank_and_spread(tmp_path):
     }
     assert (table["worst_restart"] >= table["objective"] * (1 - 1e-12)).all()
     summary = pd.read_csv(tmp_path / "table.csv")
-    assert list(summary["rank"])[0] == 3
-    assert {"spread", "at best", "minority lost at R"} <= set(summary.columns)
+    assert list(summary["rank of logits"])[0] == 3
+    heads = {"spread of restarts", "restarts at the best", "minority collapses at R"}
+    assert heads <= set(summary.columns)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_runs_that_broke_down_are_drawn_and_summed_up():
         for ratio, rate, cure in ((1, 1, "none"), (6, 1, "none"), (6, 3, "oversampling"))
     ]
     ends = oversampling.predict(pd.DataFrame(rows))
-    assert oversampling.summarise(ends)["cosine, plain"].tolist() == ["nan"]
+    assert oversampling.summarise(ends)["minority cosine, w_r = 1"].tolist() == ["nan"]
     oversampling.draw_networks(ends).canvas.draw()
     names = {name: np.nan for name in weight_decay.MEASURED}
     own = about | names | {"head": "bias", "nc2_etf": np.nan}

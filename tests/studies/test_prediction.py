@@ -81,7 +81,7 @@ def test_states_are_foretold_by_the_side_of_a_line():
     line = {"model": "linear", "layers": 2, "line": "equality", "majority": 5, "num_classes": 10}
     lines = pd.DataFrame([line | {"weight_decay": decay, "ratio": 10.0} for decay in (0.05, 0.2)])
     found = foretold(ends_of_runs(pd.DataFrame(runs)), lines)
-    assert found["runs"].tolist() == [2] and found["foretold right"].tolist() == ["1.00"]
+    assert found["runs"].tolist() == [2] and found["share predicted correctly"].tolist() == ["1.00"]
 
 
 @pytest.mark.parametrize(

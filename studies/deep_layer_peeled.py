@@ -5,7 +5,7 @@ Balanced classes: is the geometry of the last layer still a simplex ETF, what is
 the logits, and do the hidden layers collapse? Imbalanced classes: the cosine of the minority
 classifiers against R at each depth, and the ratio from which on they
 coincide. The problems are not convex: every number is the best of several
-restarts, shown with the spread of the restarts. About a minute on two cores.
+restarts, shown with the spread of the restarts.
 
     python studies/deep_layer_peeled.py
     python studies/deep_layer_peeled.py --depths 1 2 4 --restarts 32

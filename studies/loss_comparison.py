@@ -5,7 +5,7 @@ classifiers (for the contrastive loss, which has no classifiers, of the class me
 and phase against the imbalance ratio R, and the ratio at which the minority classes
 collapse under each loss. Solutions for cross-entropy and squared error are certified by
 a duality gap; for the other losses the best of several restarts is shown, with the spread
-of the restarts. The run takes about 30 s on two cores.
+of the restarts.
 
     python studies/loss_comparison.py
     python studies/loss_comparison.py --num-classes 10 --majority 5 --restarts 16

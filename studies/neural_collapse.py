@@ -5,14 +5,14 @@ lists how far the solution's features and classifiers are from collapse (NC1–N
 objective compared with the theoretical optimum, and how many random restarts reached
 it. Rows where Theorem 4's condition on the budget holds are marked. A second table
 treats Proposition 2: with an ℓ_q norm in the constraint on the features there is a better
-solution than the best simplex ETF, and the table shows by how much. The run takes about a
-minute on two cores, mostly for compilation; the preset "wide" adds three more shapes.
+solution than the best simplex ETF, and the table shows by how much. The preset
+"wide" adds three more shapes.
 
     python studies/neural_collapse.py
     python studies/neural_collapse.py --preset wide
     python studies/neural_collapse.py --shapes 10 12 3 --restarts 8
 
-Time on two CPU cores: 1 minute; with --preset wide 150 s.
+Time on two CPU cores: 1 minute; nearly all of it is compilation. With --preset wide 150 s.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@ Reproduces Fig. 3 of Fang, He, Long, Su (PNAS 2021) with higher accuracy: the co
 the minority and of the majority classifiers against the imbalance ratio R; the
 exact ratios R0, at which the minority classifiers coincide, and R1, at which they
 vanish; and a map of the phases over R and the budget E. Every number comes
-with a duality gap. The run takes about 15 s on two cores.
+with a duality gap.
 
     python studies/phase_transition.py
     python studies/phase_transition.py --num-classes 20 --majority 5 10 15

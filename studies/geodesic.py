@@ -101,6 +101,9 @@ def inputs_of(config: Config) -> np.ndarray | None:
     if config.data == "gaussian":
         return None
     images = load_images(config.data, data_dir=config.data_dir)
+    sizes = np.bincount(images.labels)
+    report.require_numbers(config, "num_classes", most=len(sizes))
+    report.require_numbers(config, "per_class", most=int(sizes[: config.num_classes].min()))
     return balanced_features(images, config.num_classes, config.per_class, config.seed)[0]
 
 

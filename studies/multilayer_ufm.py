@@ -109,6 +109,9 @@ def inputs_of(config: Config) -> tuple[np.ndarray, np.ndarray]:
         size = (config.num_classes, config.per_class, config.dimension)
         return gaussian_classes(*size, config.sigma, config.seed)
     images = load_images(config.data, data_dir=config.data_dir)
+    sizes = np.bincount(images.labels)
+    report.require_numbers(config, "num_classes", most=len(sizes))
+    report.require_numbers(config, "per_class", most=int(sizes[: config.num_classes].min()))
     return balanced_features(images, config.num_classes, config.per_class, config.seed)
 
 

@@ -259,7 +259,9 @@ def plot(spec: Spec, store: Store, options: Options) -> int:
     over = options.over or spec.axes[-2:]
     unknown = [name for name in over if name not in spec.axes]
     if unknown or len(over) not in (1, 2):
-        raise ValueError(f"--over must be one or two of {', '.join(spec.axes)}, got {over}")
+        raise ValueError(
+            f"--over must be one or two of {', '.join(spec.axes)}, got {report.shown(tuple(over))}"
+        )
     rest = [name for name in spec.axes if name not in over]
     table = store.to_pandas([*spec.axes, output])
     if options.to is not None and options.to.suffix != ".png":
@@ -275,6 +277,7 @@ def plot(spec: Spec, store: Store, options: Options) -> int:
 
 def main(options: Options) -> int:
     """Runs one command and returns the exit code."""
+    report.require_numbers(options, "cpus", "gpus", least=0)
     example = EXAMPLES / options.spec
     spec = read_spec(example if example.exists() and not options.spec.exists() else options.spec)
     store = Store(options.store or spec.store)
@@ -299,6 +302,6 @@ if __name__ == "__main__":
     )
     try:
         sys.exit(main(chosen))
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"error: {str(error).strip()}", file=sys.stderr)
         sys.exit(2)

@@ -24,8 +24,8 @@ def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], 
         study: what to run.
         doc: the study's docstring, shown by ``--help``.
 
-    Exits with 2 and one line on standard error for bad input or a file that
-    cannot be written, with 130 on Ctrl-C.
+    Exits with 2 and one line on standard error for bad input, a file that cannot
+    be written or too little memory, with 130 on Ctrl-C.
     """
     arguments = list(sys.argv[1:])
     name = _take_preset(arguments, presets)
@@ -40,8 +40,8 @@ def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], 
     )
     try:
         study(config)
-    except (ValueError, TypeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        print(f"error: {error or 'there is not enough memory'}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

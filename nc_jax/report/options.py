@@ -3,6 +3,9 @@
 import math
 from typing import Any
 
+# Squares of the ends, and the margins of a logarithmic axis, must not overflow.
+LARGEST = 1e100
+
 
 def flag(name: str) -> str:
     """The option that sets a field: ``--num-classes`` for ``num_classes``."""
@@ -31,11 +34,13 @@ def require_numbers(
         ValueError: an option is empty, or a number is NaN, infinite or out of bounds.
     """
     bounds = {"at least": least, "greater than": above, "at most": most, "less than": below}
-    words = [f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None]
+    words = [f"{words} {bound}" for words, bound in bounds.items() if bound is not None]
     for name in names:
         value = getattr(config, name)
         values = value if isinstance(value, tuple) else (value,)
-        if value is None or values and all(_within(number, bounds) for number in values):
+        if not values:
+            raise ValueError(f"{flag(name)} must be one or more numbers, got none")
+        if value is None or all(_within(number, bounds) for number in values):
             continue
         finite = ["finite"] if any(isinstance(number, float) for number in values) else []
         raise ValueError(f"{flag(name)} must be {' and '.join(words + finite)}, got {shown(value)}")
@@ -45,13 +50,14 @@ def require_range(config: Any, *names: str) -> None:
     """Checks options that hold the two ends of an interval of positive numbers.
 
     Raises:
-        ValueError: not 0 < low < high < ∞.
+        ValueError: not 0 < low < high ≤ 1e100.
     """
     for name in names:
         ends = getattr(config, name)
-        if len(ends) != 2 or not 0 < ends[0] < ends[1] < math.inf:
+        if len(ends) != 2 or not 0 < ends[0] < ends[1] <= LARGEST:
             raise ValueError(
-                f"{flag(name)} must be two finite numbers with 0 < low < high, got {shown(ends)}"
+                f"{flag(name)} must be two numbers with 0 < low < high ≤ {LARGEST:g}, "
+                f"got {shown(ends)}"
             )
 
 

@@ -14,8 +14,8 @@ simplex ETF. Reported are balanced and minority test accuracy, cosines, and stat
     python studies/cures.py --cures class-weights:0.5,1,2 logit-adjustment:1,2 --ratios 20 --seeds 3
     python studies/cures.py --preset cpu --data-dir DATA
 
-The default takes about three minutes; 'cpu' an hour and a half on two busy cores, and it resumes
-if it is interrupted; 'paper' is for a GPU.
+Time on two CPU cores: 3 to 9 minutes; with --preset cpu 90 minutes. An interrupted study
+resumes when it is started again. The preset 'paper' is for a GPU.
 """
 
 import dataclasses
@@ -43,7 +43,6 @@ from nc_jax.campaigns import (
     majority_size_of,
     measure_rows,
     pairs_of,
-    require_distinct,
     step_training,
     train_plans,
 )
@@ -181,16 +180,12 @@ def strengths_of(config: Config) -> dict[str, list[float]]:
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
     check_options(config)
-    for name in ("cures", "ratios", "model_ratios"):
-        require_distinct(config, name)
+    report.require_distinct(config, "cures", "ratios", "model_ratios")
     strengths_of(config)
     check_majority(config, (config.majority,), CLASSES)
-    if min(config.ratios) < 1:
-        raise ValueError(f"--ratios must be at least 1, got {config.ratios}")
-    if not all(1 < ratio < np.inf for ratio in config.model_ratios):
-        raise ValueError(f"--model-ratios must be above 1 and finite, got {config.model_ratios}")
-    if not 0 < config.model_energy < np.inf:
-        raise ValueError(f"--model-energy must be positive and finite, got {config.model_energy}")
+    report.require_numbers(config, "ratios", "majority_size", least=1)
+    report.require_numbers(config, "model_ratios", above=1)
+    report.require_numbers(config, "model_energy", above=0)
     for data, network in pairs_of(config):
         if not NETWORKS[network].head.branches or NETWORKS[network].head.layers > 1:
             raise ValueError(f"--networks must be batch-normalised with one last layer: {network}")
@@ -278,7 +273,7 @@ def design_all(config: Config, trainings: list[Training]) -> pd.DataFrame:
 
 def plain_trainings(config: Config, data: str, network: str, labels: np.ndarray) -> list[Training]:
     """One training for every R, λ and seed, without a cure."""
-    size = majority_size_of(config.majority_size, max(config.ratios), data, labels)
+    size = majority_size_of(config.majority_size, "--ratios", max(config.ratios), data, labels)
     axes = (config.ratios, decays_of(config, data), config.seeds)
     made = []
     for ratio, decay, seed in itertools.product(*axes):

@@ -24,6 +24,8 @@ often each token is in the training text (zero if never), perhaps ``names`` [K]:
 It reports lengths and cosines against frequency and which rows have merged or vanished,
 for 50,000 rows in minutes and less than 4 GB; with --feature-energy or --weight-decay
 also what the models predict from the counts.
+
+Time on two CPU cores: 20 s (the example).
 """
 
 import dataclasses

@@ -14,6 +14,8 @@ straight the path is, its transport cost, and the ε-effective depth.
     python studies/feedforward_collapse.py --data mnist --networks dense-resnet --width 0.25
 
 If a study is interrupted, starting it again resumes from the newest checkpoints.
+
+Time on two CPU cores: 90 s; with --preset cpu 20 minutes.
 """
 
 import dataclasses
@@ -123,10 +125,8 @@ def check(config: Config) -> None:
     for network in config.networks:
         if "resnet" not in network:
             raise ValueError(f"--networks must be residual ones, got {network}")
-    if config.per_class is not None and config.per_class < 2:
-        raise ValueError(f"--per-class must be at least 2, got {config.per_class}")
-    if not 0 <= config.tolerance <= 1:
-        raise ValueError(f"--tolerance must be in [0, 1], got {config.tolerance}")
+    report.require_numbers(config, "per_class", least=2)
+    report.require_numbers(config, "tolerance", least=0, most=1)
 
 
 def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan:

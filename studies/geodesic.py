@@ -11,6 +11,8 @@ begins. Every metric is measured on the features themselves and compared with th
     python studies/geodesic.py
     python studies/geodesic.py --within 0.5
     python studies/geodesic.py --data digits --num-classes 10 --num-ends 500
+
+Time on two CPU cores: 10 s.
 """
 
 import dataclasses
@@ -76,21 +78,17 @@ SHOWN = 6
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    for name, least in (
-        ("num_ends", 1),
-        ("num_classes", 2),
-        ("per_class", 1),
-        ("num_positions", 3),
-    ):
-        if getattr(config, name) < least:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}")
+    report.require_numbers(config, "num_ends", "per_class", least=1)
+    report.require_numbers(config, "num_classes", least=2)
+    report.require_numbers(config, "num_positions", least=3)
+    report.require_numbers(config, "sigma", "seed", least=0)
+    report.require_numbers(config, "within", least=0, most=1)
     low, high = config.lengths
     if not 0 < low <= high < np.inf:
         raise ValueError(f"--lengths must be 0 < low ≤ high, got {low} {high}")
-    if not 0 <= config.within <= 1:
-        raise ValueError(f"--within must be in [0, 1], got {config.within}")
-    if config.data == "gaussian" and config.dimension < config.num_classes - 1:
-        raise ValueError("--dimension must be at least --num-classes − 1, to hold a simplex ETF")
+    if config.data == "gaussian":
+        # Their means form a simplex ETF.
+        report.require_numbers(config, "dimension", least=config.num_classes - 1)
 
 
 def positions_of(config: Config) -> np.ndarray:
@@ -103,6 +101,9 @@ def inputs_of(config: Config) -> np.ndarray | None:
     if config.data == "gaussian":
         return None
     images = load_images(config.data, data_dir=config.data_dir)
+    sizes = np.bincount(images.labels)
+    report.require_numbers(config, "num_classes", most=len(sizes))
+    report.require_numbers(config, "per_class", most=int(sizes[: config.num_classes].min()))
     return balanced_features(images, config.num_classes, config.per_class, config.seed)[0]
 
 

@@ -15,9 +15,9 @@ have no prediction from weight decay, because AdamW's decay is not a penalty in 
     python studies/language.py --vocabulary 1000 --weight-decays sgd:0.002 adamw:0.1 --heads untied
     python studies/language.py --preset cpu
 
-The default takes about three minutes on two cores, 'cpu' an hour or two; both resume
-if they are interrupted. 'paper' is for a GPU. Texts differ between versions of Python:
-provenance.json holds a digest of the text that was used.
+Time on two CPU cores: 3 to 5 minutes; with --preset cpu an hour or two. An interrupted
+study resumes when it is started again. The preset 'paper' is for a GPU. Texts differ between
+versions of Python: provenance.json holds a digest of the text that was used.
 """
 
 import dataclasses
@@ -173,36 +173,23 @@ def decays_of(config: Config) -> list[tuple[str, float]]:
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    for name in ("heads", "weight_decays", "seeds", "surrogates"):
-        values = getattr(config, name)
-        if not values or len(set(values)) < len(values):
-            raise ValueError(f"{_flag(name)} must be distinct values, got {values}")
-    least = {"vocabulary": 3, "rows": 2, "train_tokens": 2, "test_tokens": 2, "context": 2}
+    report.require_distinct(config, "heads", known=HEADS)
+    report.require_distinct(config, "surrogates", known=TOKEN_SURROGATES)
+    report.require_distinct(config, "weight_decays", "seeds")
+    report.require_numbers(config, "vocabulary", least=3)
+    report.require_numbers(config, "rows", least=2, most=config.vocabulary)
     counts = ["width", "attention_heads", "blocks", "steps", "batch", "measures", "places", "bins"]
-    for name in [*least, *counts, "groups", "iterations"]:
-        if getattr(config, name) < least.get(name, 1):
-            raise ValueError(f"{_flag(name)} must be at least {least.get(name, 1)}")
-    for name in ("sgd_rate", "adamw_rate"):
-        if not 0 < getattr(config, name) < math.inf:
-            raise ValueError(f"{_flag(name)} must be positive and finite")
-    for name in ("rare", "merged"):
-        if not 0 < getattr(config, name) < 1:
-            raise ValueError(f"{_flag(name)} must lie between 0 and 1, got {getattr(config, name)}")
-    if not 0 <= config.momentum < 1:
-        raise ValueError(f"--momentum must be from 0 to below 1, got {config.momentum}")
-    for name, known in (("heads", HEADS), ("surrogates", TOKEN_SURROGATES)):
-        if not set(getattr(config, name)) <= set(known):
-            raise ValueError(f"{_flag(name)} must be of {', '.join(known)}")
+    report.require_numbers(config, *counts, "groups", "iterations", least=1)
+    report.require_numbers(config, "context", least=2)
+    report.require_numbers(config, "train_tokens", "test_tokens", least=config.context + 2)
+    report.require_numbers(config, "sgd_rate", "adamw_rate", above=0)
+    report.require_numbers(config, "rare", "merged", above=0, below=1)
+    report.require_numbers(config, "momentum", least=0, below=1)
+    report.require_numbers(config, "seeds", least=0)
     if config.decayed not in DECAYED:
         raise ValueError(f"--decayed must be one of {', '.join(DECAYED)}, got {config.decayed!r}")
     if config.width % config.attention_heads:
         raise ValueError(f"--width must be a multiple of --attention-heads, got {config.width}")
-    if min(config.train_tokens, config.test_tokens) < config.context + 2:
-        raise ValueError("--train-tokens and --test-tokens must be more than --context + 1")
-    if config.rows > config.vocabulary:
-        raise ValueError(f"--rows must be at most --vocabulary, got {config.rows}")
-    if min(config.seeds) < 0:
-        raise ValueError(f"--seeds must be zero or positive, got {config.seeds}")
     for optimiser, decay in decays_of(config):
         if not any(applies(surrogate, optimiser, decay) for surrogate in config.surrogates):
             raise ValueError(
@@ -214,10 +201,6 @@ def check(config: Config) -> None:
 def applies(surrogate: str, optimiser: str, decay: float) -> bool:
     """Whether the surrogate exists for this run: from weight decay only if that is a penalty."""
     return surrogate.endswith("budgets") or (optimiser == "sgd" and decay > 0)
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def look_at(config: Config, text: Text) -> Looked:

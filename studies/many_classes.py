@@ -25,8 +25,8 @@ classes' classifiers.
     python studies/many_classes.py --dimensions 3 8 --restarts 32 --ratio 1000
     python studies/many_classes.py --preset cpu
 
-The default takes about 140 seconds on two idle cores, nearly all of it compilation: each
-combination of K and p, each exponent and each profile is compiled separately.
+Time on two CPU cores: 140 s; nearly all of it is compilation, because each combination of K
+and p, each exponent and each profile is compiled separately.
 """
 
 import dataclasses
@@ -142,58 +142,34 @@ PRESETS = {
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    for name, values in (("--dimensions", config.dimensions), ("--widths", config.widths)):
-        if not values or len(set(values)) < len(values):
-            raise ValueError(f"{name} must be distinct and at least one, got {values}")
-    if min(config.dimensions) < 2:
-        raise ValueError(f"--dimensions must be at least 2, got {config.dimensions}")
-    if config.most < 2:
-        raise ValueError(f"--most must be at least 2, got {config.most}")
-    if config.model_every < 1:
-        raise ValueError(f"--model-every must be at least 1, got {config.model_every}")
-    if config.num_classes < 3:
-        raise ValueError(f"--num-classes must be at least 3, got {config.num_classes}")
-    if not 1 <= min(config.widths) <= max(config.widths) <= config.num_classes - 1:
-        raise ValueError(f"--widths must be from 1 to num-classes - 1, got {config.widths}")
-    if not 1 <= config.majority < config.num_classes:
-        raise ValueError(f"--majority must be from 1 to num-classes - 1, got {config.majority}")
-    if not 1 < config.ratio < np.inf:
-        raise ValueError(f"--ratio must be above 1 and finite, got {config.ratio}")
-    if not 0 < config.budget < np.inf:
-        raise ValueError(f"--budget must be positive and finite, got {config.budget}")
-    low, high = config.budget_range
-    if not 0 < low < high < np.inf or config.num_budgets < 2:
-        raise ValueError("--budget-range must be 0 < low < high, with --num-budgets at least 2")
+    report.require_distinct(config, "dimensions", "widths")
+    report.require_numbers(config, "dimensions", "most", "num_budgets", least=2)
+    report.require_numbers(config, "model_every", "restarts", least=1)
+    report.require_numbers(config, "num_classes", least=3)
+    report.require_numbers(config, "widths", "majority", least=1, most=config.num_classes - 1)
+    report.require_numbers(config, "ratio", above=1)
+    report.require_numbers(config, "budget", above=0)
+    report.require_range(config, "budget_range")
+    report.require_numbers(config, "seed", least=0)
     check_sizes(config)
-    if config.restarts < 1:
-        raise ValueError(f"--restarts must be at least 1, got {config.restarts}")
 
 
 def check_sizes(config: Config) -> None:
     """The same checks for the parts, vocabularies and profiles."""
-    for name, values, known in (
-        ("--parts", config.parts, PARTS),
-        ("--profiles", config.profiles, PROFILES),
-    ):
-        if not values or len(set(values)) < len(values) or set(values) - set(known):
-            raise ValueError(f"{name} must be distinct, of {', '.join(known)}, got {values}")
-    if config.tokens < 3:
-        raise ValueError(f"--tokens must be at least 3, got {config.tokens}")
-    if not config.tokens <= config.corpus < np.inf:
-        raise ValueError(f"--corpus must be at least --tokens and finite, got {config.corpus}")
-    exponents = config.exponents
-    if len(set(exponents)) < max(2, len(exponents)) or not 0 < min(exponents) <= max(exponents) < 4:
-        raise ValueError(f"--exponents must be two and more from 0 to 4, got {exponents}")
-    for name in ("vocabulary_budgets", "profile_budgets"):
-        low, high = getattr(config, name)
-        if not 0 < low < high < np.inf:
-            raise ValueError(f"--{name.replace('_', '-')} must be 0 < low < high")
-    if config.num_vocabulary_budgets < 2:
-        raise ValueError("--num-vocabulary-budgets must be at least 2")
-    if not config.contours or min(config.contours) < 1:
-        raise ValueError(f"--contours must be at least 1, got {config.contours}")
-    if not 0 <= config.merge_tolerance < 1:
-        raise ValueError(f"--merge-tolerance must be from 0 to 1, got {config.merge_tolerance}")
+    report.require_distinct(config, "parts", known=PARTS)
+    report.require_distinct(config, "profiles", known=PROFILES)
+    report.require_numbers(config, "tokens", least=3)
+    report.require_numbers(config, "corpus", least=config.tokens)
+    report.require_distinct(config, "exponents", "contours")
+    report.require_numbers(config, "exponents", above=0, below=4)
+    if len(config.exponents) < 2:
+        raise ValueError(
+            f"--exponents must be at least two values, got {report.shown(config.exponents)}"
+        )
+    report.require_range(config, "vocabulary_budgets", "profile_budgets")
+    report.require_numbers(config, "num_vocabulary_budgets", least=2)
+    report.require_numbers(config, "contours", least=1)
+    report.require_numbers(config, "merge_tolerance", least=0, below=1)
 
 
 def largest_cosine(classifiers: Any) -> float:

@@ -10,6 +10,8 @@ which on NC1(H) < NC1(X) (their Theorem 4). A third figure shows the intermediat
     python studies/multilayer_ufm.py
     python studies/multilayer_ufm.py --data digits --num-classes 10 --per-class 100
     python studies/multilayer_ufm.py --data mnist --data-dir DATA --num-classes 10
+
+Time on two CPU cores: 25 s; with --preset digits 70 s.
 """
 
 import dataclasses
@@ -93,16 +95,12 @@ LABELS = {
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    low, high = config.lambda_range
-    if not 0 < low < high < np.inf:
-        raise ValueError(f"--lambda-range must be 0 < low < high, got {low} {high}")
-    if config.num_lambdas < 2 or config.num_layers < 1 or config.restarts < 1:
-        raise ValueError("--num-lambdas must be ≥ 2, --num-layers and --restarts ≥ 1")
-    for name in ("lambda_w", "lambda_h", "rate"):
-        if not 0 < getattr(config, name) < np.inf:
-            raise ValueError(f"--{name.replace('_', '-')} must be positive and finite")
-    if config.steps < 1:
-        raise ValueError(f"--steps must be at least 1, got {config.steps}")
+    report.require_range(config, "lambda_range")
+    report.require_numbers(config, "lambda_w", "lambda_h", "rate", above=0)
+    report.require_numbers(config, "num_classes", "num_lambdas", least=2)
+    counts = ("per_class", "dimension", "num_layers", "restarts", "steps")
+    report.require_numbers(config, *counts, least=1)
+    report.require_numbers(config, "sigma", "seed", least=0)
 
 
 def inputs_of(config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -111,6 +109,9 @@ def inputs_of(config: Config) -> tuple[np.ndarray, np.ndarray]:
         size = (config.num_classes, config.per_class, config.dimension)
         return gaussian_classes(*size, config.sigma, config.seed)
     images = load_images(config.data, data_dir=config.data_dir)
+    sizes = np.bincount(images.labels)
+    report.require_numbers(config, "num_classes", most=len(sizes))
+    report.require_numbers(config, "per_class", most=int(sizes[: config.num_classes].min()))
     return balanced_features(images, config.num_classes, config.per_class, config.seed)
 
 

@@ -15,8 +15,10 @@ the end state depends on the path, and no global optimum can predict it.
 
 The seed decides which labels are large. By default weight decay does not act on the layers
 that a batch normalisation follows: there it only changes the size of the steps, not the
-stationary points (--decayed all decays all parameters). The default takes about three minutes;
-'cpu' takes some hours on two cores and resumes if it is interrupted; 'paper' is for a GPU.
+stationary points (--decayed all decays all parameters).
+
+Time on two CPU cores: 150 s; with --preset cpu some hours. An interrupted study resumes when it
+is started again. The preset 'paper' is for a GPU.
 """
 
 import dataclasses
@@ -42,7 +44,6 @@ from nc_jax.campaigns import (
     majority_size_of,
     measure_rows,
     pairs_of,
-    require_distinct,
     step_training,
     train_plans,
 )
@@ -151,16 +152,14 @@ PRESETS = {
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
     check_options(config)
-    for name in ("majority", "ratios", "surrogates"):
-        require_distinct(config, name)
+    report.require_distinct(config, "majority", "ratios")
+    report.require_distinct(config, "surrogates", known=LEAGUE)
+    report.require_numbers(config, "ratios", "majority_size", least=1)
     check_majority(config, config.majority)
-    if min(config.ratios + config.loop) < 1:
-        raise ValueError(f"--ratios and --loop must be at least 1, got {config.ratios}")
-    if list(config.loop) != sorted(set(config.loop)):
-        raise ValueError(f"--loop must be rising ratios, got {config.loop}")
-    for name in config.surrogates:
-        if name not in LEAGUE:
-            raise ValueError(f"--surrogates must be of {', '.join(LEAGUE)}, got {name}")
+    if list(config.loop) != sorted(set(config.loop)) or min(config.loop, default=1) < 1:
+        raise ValueError(f"--loop must be rising ratios from 1 on, got {report.shown(config.loop)}")
+    if config.loop_decays:
+        report.require_numbers(config, "loop_decays", above=0)
     for data in config.data:
         if min(decays_of(config, data)) <= 0:
             raise ValueError("--weight-decays must be positive: without decay nothing is predicted")
@@ -183,7 +182,7 @@ def _training(config: Config, data: ImageData, place: Any, size: int, chosen: An
 def plan_of(config: Config, data: str, network: str, images: ImageData) -> Plan:
     """The runs from scratch and the runs of the loop."""
     most = max(config.ratios + config.loop)
-    size = majority_size_of(config.majority_size, most, data, images.labels)
+    size = majority_size_of(config.majority_size, "--ratios and --loop", most, data, images.labels)
     place, decays = (data, network), decays_of(config, data)
 
     def made(majority: int, ratio: int, decay: float, seed: int, branch: str) -> Training:

@@ -16,6 +16,8 @@ networks trained to a stationary point on orthogonal inputs, where the theory is
     python studies/weight_decay.py --data mnist --networks mlp --per-class 500
 
 If a study is interrupted, starting it again resumes from the newest checkpoints.
+
+Time on two CPU cores: 70 s; with --preset cpu 13 minutes.
 """
 
 import dataclasses
@@ -45,7 +47,6 @@ from nc_jax.campaigns import (
     measure_collapse,
     pairs_of,
     recipe_of,
-    require_distinct,
     train_plans,
 )
 from nc_jax.losses import Loss
@@ -139,13 +140,12 @@ PRESETS = {
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
     check_options(config)
-    require_distinct(config, "heads")
+    report.require_distinct(config, "heads")
     kinds = [name.removesuffix("-bias-free") for name in NETWORKS if name.endswith("-bias-free")]
     for network in config.networks:
         if network.rpartition(":")[2] not in kinds:
             raise ValueError(f"--networks must be of {', '.join(kinds)}, got {network}")
-    if config.per_class is not None and config.per_class < 1:
-        raise ValueError(f"--per-class must be at least 1, got {config.per_class}")
+    report.require_numbers(config, "per_class", least=1)
 
 
 def converged_network(

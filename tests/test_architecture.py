@@ -24,6 +24,7 @@ ROOMS = {
     "sweeps": set(),
     "networks": set(),
     "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
+    "command": set(),
     "specs": {"experiments", "sweeps"},
     "campaigns": {
         "prediction",

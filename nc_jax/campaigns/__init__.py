@@ -10,7 +10,6 @@ from nc_jax.campaigns.options import (
     decays_of,
     pairs_of,
     recipe_of,
-    require_distinct,
 )
 from nc_jax.campaigns.plans import Plan, digests_of, load_splits, train_plans
 from nc_jax.campaigns.predicted import ends_of, predict_minority
@@ -45,7 +44,6 @@ __all__ = [
     "pairs_of",
     "predict_minority",
     "recipe_of",
-    "require_distinct",
     "step_training",
     "train_all",
     "train_chains",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from nc_jax.losses import CrossEntropy, Loss
 from nc_jax.networks import NETWORKS
+from nc_jax.report import flag, require_distinct, require_numbers, shown
 from nc_jax.training import Recipe
 
 Data = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "stl10"]
@@ -58,48 +59,32 @@ def check_options(options: TrainingOptions) -> None:
     Raises:
         ValueError: naming the option that is invalid.
     """
-    for name in ("data", "networks", "weight_decays", "seeds"):
-        require_distinct(options, name)
+    require_distinct(options, "data", "networks", "weight_decays", "seeds")
     for name in ("networks", "weight_decays"):
         for choice in getattr(options, name):
             data = choice.rpartition(":")[0]
             if data and data not in options.data:
-                raise ValueError(f"{_flag(name)} {choice} is on a set that --data does not name")
+                raise ValueError(f"{flag(name)} {choice} is on a set that --data does not name")
         for data in options.data:
             if not chosen_for(data, getattr(options, name)):
-                raise ValueError(f"{_flag(name)} has nothing for {data}")
+                raise ValueError(f"{flag(name)} has nothing for {data}")
     for network in map(_bare, options.networks):
         if network not in NETWORKS:
             raise ValueError(f"--networks must be of {', '.join(NETWORKS)}, got {network}")
-    for name in ("measures", "checkpoint", "epochs", "batch", "test_size"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"{_flag(name)} must be at least 1")
-    for name in ("width", "learning_rate"):
-        if not 0 < getattr(options, name) < math.inf:
-            raise ValueError(f"{_flag(name)} must be positive and finite")
-    if not 0 <= options.momentum < 1:
-        raise ValueError(f"--momentum must be from 0 to below 1, got {options.momentum}")
-    if not all(0 < share < 1 for share in options.lowered or ()):
-        raise ValueError(f"--lowered must be shares between 0 and 1, got {options.lowered}")
+    require_numbers(options, "measures", "checkpoint", "epochs", "batch", "test_size", least=1)
+    require_numbers(options, "width", "learning_rate", above=0)
+    require_numbers(options, "momentum", least=0, below=1)
+    require_numbers(options, "seeds", least=0)
+    if options.lowered:
+        require_numbers(options, "lowered", above=0, below=1)
     try:
         decays = [float(_bare(decay)) for decay in options.weight_decays]
     except ValueError:
         decays = [math.nan]
     if not all(0 <= decay < math.inf for decay in decays):
-        raise ValueError(f"--weight-decays must be zero or positive, got {options.weight_decays}")
-    if min(options.seeds) < 0:
-        raise ValueError(f"--seeds must be zero or positive, got {options.seeds}")
-
-
-def require_distinct(options: TrainingOptions, name: str) -> None:
-    """Raises ValueError unless an option has values and all of them are distinct."""
-    values = getattr(options, name)
-    if not values or len(set(values)) < len(values):
-        raise ValueError(f"{_flag(name)} must be distinct values, got {values}")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+        raise ValueError(
+            f"--weight-decays must be zero or positive, got {shown(options.weight_decays)}"
+        )
 
 
 def _bare(choice: str) -> str:

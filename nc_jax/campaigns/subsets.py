@@ -6,6 +6,7 @@ import numpy as np
 
 from nc_jax.campaigns.campaign import Training
 from nc_jax.campaigns.options import TrainingOptions, recipe_of
+from nc_jax.report import shown
 from nc_jax.training import DATA_SETS, choose_subset, step_sizes
 from nc_jax.training.loop import Recipe, Run
 
@@ -14,14 +15,17 @@ def check_majority(options: TrainingOptions, majority: tuple[int, ...], most: in
     """ValueError unless every K_A leaves two small classes on all data sets (K ≤ ``most``)."""
     classes = min([most, *(DATA_SETS[data].num_classes for data in options.data)])
     if not all(1 <= k <= classes - 2 for k in majority):
-        raise ValueError(f"--majority must be from 1 to {classes - 2}, got {majority}")
+        raise ValueError(f"--majority must be from 1 to {classes - 2}, got {shown(majority)}")
 
 
-def majority_size_of(asked: int | None, ratio: int, data: str, labels: np.ndarray) -> int:
+def majority_size_of(
+    asked: int | None, option: str, ratio: int, data: str, labels: np.ndarray
+) -> int:
     """n_A on one data set.
 
     Args:
         asked: --majority-size; None for all images that every class has.
+        option: the option that sets the ratio.
         ratio: the largest requested ratio, at which no class may be empty.
         data: name of the data set.
         labels: labels of its images.
@@ -31,7 +35,7 @@ def majority_size_of(asked: int | None, ratio: int, data: str, labels: np.ndarra
     """
     size = _size_of("--majority-size", asked, data, labels)
     if ratio > size:
-        raise ValueError(f"a ratio must be at most n_A = {size} on {data}, got {ratio}")
+        raise ValueError(f"{option} must be at most n_A = {size} on {data}, got {ratio}")
     return size
 
 

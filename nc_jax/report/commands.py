@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 try:
@@ -23,29 +24,46 @@ def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], 
         study: the function to run.
         doc: the study's docstring, shown by ``--help``.
 
-    Exits with code 2 and one line on standard error for invalid input or a file that
-    cannot be written, and with code 130 on Ctrl-C.
+    Exits with code 2 and one line on standard error for invalid input, a file that
+    cannot be written or too little memory, and with code 130 on Ctrl-C.
     """
     arguments = list(sys.argv[1:])
     name = _take_preset(arguments, presets)
-    shown = (
-        f"{doc.strip()}\n\nPresets (--preset NAME): {', '.join(presets)}. Options override presets."
-    )
+    listed = f"Presets (--preset NAME): {', '.join(presets)}. Options override presets."
     config = tyro.cli(
         type(presets[name]),
         args=arguments,
         default=presets[name],
-        description=shown,
+        prog=program(),
+        description=f"{as_started(doc.strip())}\n\n{listed}",
         config=(tyro.conf.FlagConversionOff, tyro.conf.OmitSubcommandPrefixes),
     )
     try:
         study(config)
-    except (ValueError, TypeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        print(f"error: {error or 'there is not enough memory'}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def program() -> str:
+    """The command that started this study, without its options.
+
+    ``python studies/NAME.py`` in a checkout, ``nc-jax study NAME`` where the studies are
+    installed with the package, in its folder ``_studies``.
+    """
+    script = Path(sys.argv[0])
+    if script.parent.name == "_studies":
+        return f"nc-jax study {script.stem}"
+    folder = f"{script.parent.name}/" if script.parent.name else ""
+    return f"python {folder}{script.name}"
+
+
+def as_started(doc: str) -> str:
+    """A docstring whose examples start the study in the way in which it was started."""
+    return doc.replace(f"python studies/{Path(sys.argv[0]).name}", program())
 
 
 def _take_preset(arguments: list[str], presets: Mapping[str, Config]) -> str:

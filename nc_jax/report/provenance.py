@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+from nc_jax.report.commands import program
 from nc_jax.report.files import write_atomically
 
 PACKAGES = ("nc-jax", "jax", "jaxlib", "numpy", "optax", "optimistix")
@@ -31,7 +32,7 @@ def write_provenance(
         OSError: the folder cannot be written.
     """
     record = {
-        "command": " ".join(["python", _relative(sys.argv[0]), *sys.argv[1:]]),
+        "command": " ".join([program(), *sys.argv[1:]]),
         "config": dataclasses.asdict(config),
         "versions": {"python": platform.python_version(), **_versions()},
         "device": _device(),
@@ -43,12 +44,6 @@ def write_provenance(
     }
     text = json.dumps(record, indent=2, default=str) + "\n"
     write_atomically(folder / "provenance.json", lambda file: file.write_text(text))
-
-
-def _relative(path: str) -> str:
-    """The path of the script as a user of the repository would write it."""
-    script = Path(path)
-    return f"{script.parent.name}/{script.name}" if script.parent.name else script.name
 
 
 def _versions() -> dict[str, str | None]:

@@ -31,7 +31,7 @@ def share_of(text: str | None, environment: Mapping[str, str] | None = None) -> 
     if text is not None:
         index, slash, count = text.partition("/")
         if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
-            raise ValueError(f"shard must be i/n with 0 ≤ i < n, got {text!r}")
+            raise ValueError(f"--shard must be i/n with 0 ≤ i < n, got {text!r}")
         return int(index), int(count)
     if jax.process_count() > 1:
         return jax.process_index(), jax.process_count()

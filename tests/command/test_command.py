@@ -1,0 +1,132 @@
+"""The console command: what it lists, refuses, runs and imports."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from nc_jax.command import main
+from nc_jax.command.studies import describe_study, find_studies
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = "from nc_jax.command import main; main()"
+
+
+def nc_jax(monkeypatch, *arguments):
+    """Runs the command in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["nc-jax", *arguments])
+    try:
+        main()
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def test_the_list_holds_every_study_with_its_first_line_and_its_time(monkeypatch, capsys):
+    studies = find_studies()
+    assert set(studies) == {path.stem for path in (ROOT / "studies").glob("*.py")}
+    monkeypatch.setenv("COLUMNS", "200")
+    assert nc_jax(monkeypatch, "study") == 0
+    listed = capsys.readouterr().out
+    for name, path in studies.items():
+        question, time = describe_study(path)
+        assert path.read_text().startswith(f'"""{question}\n') and time
+        (line,) = (line for line in listed.splitlines() if line.startswith(f"{name} "))
+        assert question in line and f"  {time}  " in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["swep"], "sweep"),
+        (["study", "phase-transition"], "phase_transition"),
+        (["study", "qqqq"], "'qqqq'"),
+        (["study", "--preset", "quick"], "comes before --preset"),
+    ],
+)
+def test_wrong_names_are_one_line_with_the_closest(monkeypatch, capsys, arguments, named):
+    assert nc_jax(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and named in error and error.count("\n") == 1
+
+
+def test_version_is_that_of_the_distribution(monkeypatch, capsys):
+    assert nc_jax(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.strip() == f"nc-jax {importlib.metadata.version('nc-jax')}"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["study"], ["study", "--help"]])
+def test_help_and_lists_import_neither_jax_nor_an_extra(arguments):
+    code = f"import sys; sys.argv = ['nc-jax', *{arguments}]; {RUN}; print(sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    imported = set(done.stdout.splitlines()[-1].strip("[]").replace("'", "").split(", "))
+    assert "nc_jax.command" in imported
+    assert not imported & {"jax", "numpy", "scipy", "matplotlib", "pandas", "tyro", "rich"}
+
+
+def test_a_study_runs_as_its_script_does(tmp_path):
+    """The options, the messages and the exit code are those of the script."""
+    ended = []
+    for command in (["-c", RUN, "study", "geodesic"], [str(ROOT / "studies" / "geodesic.py")]):
+        done = subprocess.run(
+            [sys.executable, *command, "--preset", "quick", "--within", "2", "--out", tmp_path],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        ended.append((done.returncode, done.stdout, done.stderr))
+    assert ended[0] == ended[1]
+    assert ended[0][0] == 2 and "--within must be at least 0 and at most 1" in ended[0][2]
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert nc_jax(monkeypatch, "study", "phase_transition") == 2
+    error = capsys.readouterr().err
+    assert "pip install 'nc-jax[studies]'" in error and error.count("\n") == 1
+
+
+def serve(monkeypatch, outcome):
+    """Puts a module in the place of the explorer's server."""
+    module = types.ModuleType("nc_jax.explorer.serve")
+    monkeypatch.setattr(module, "main", outcome, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_explore_hands_its_options_on(monkeypatch):
+    seen = []
+    serve(monkeypatch, seen.append)
+    assert nc_jax(monkeypatch, "explore", "--port", "5006") == 0
+    assert seen == [["--port", "5006"]]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (ModuleNotFoundError("No module named 'x'", name="x"), 2, "'nc-jax[explore]'"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_explore_ends_in_one_line(monkeypatch, capsys, raised, code, message):
+    def fail(arguments):
+        raise raised
+
+    serve(monkeypatch, fail)
+    assert nc_jax(monkeypatch, "explore") == code
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_fault_of_the_package_itself_is_not_taken_for_a_missing_extra(monkeypatch):
+    def fail(arguments):
+        raise ModuleNotFoundError("No module named 'nc_jax.none'", name="nc_jax.none")
+
+    serve(monkeypatch, fail)
+    with pytest.raises(ModuleNotFoundError, match="nc_jax.none"):
+        nc_jax(monkeypatch, "explore")

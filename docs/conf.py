@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "mathml",
+    "docstrings",
     "public_names",
     "studies",
     "figures",
@@ -40,9 +41,24 @@ autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 python_maximum_signature_line_length = 80
-# Types of other packages: their addresses would have to be fetched, and a build needs no network.
+# Type variables and aliases, which have no page.
+nitpick_ignore = [
+    ("py:class", name)
+    for name in (
+        "nc_jax.report.commands.Config",
+        "nc_jax.report.progress.Item",
+        "nc_jax.report.progress.Result",
+        "nc_jax.sweeps.store.Scan",
+        "nc_jax.training.loop.Progress",
+    )
+]
+# Types of other packages: checking them would need their inventories from the network.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(jax|jaxlib|numpy|np|pandas|pd|pyarrow|matplotlib|flax|nnx|rich|xarray|polars)\b.*"),
+    (
+        r"py:.*",
+        r"(jax|jaxlib|numpy|np|pandas|pyarrow|matplotlib|flax|nnx|rich|xarray|polars|optax)\b.*",
+    ),
+    (r"py:.*", r"(collections|pathlib|typing|datetime|threading|os|io)\b.*"),
 ]
 
 html_theme = "furo"

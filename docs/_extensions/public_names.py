@@ -1,8 +1,9 @@
-"""The directive ``public-names``: what a module shows in ``__all__``, from its docstrings."""
+"""Directives of the API reference: ``public-names`` of a module, ``modules`` of a room."""
 
 import importlib
 import inspect
-from collections.abc import Iterator
+import pkgutil
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -13,43 +14,78 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 
-def names_of(module: ModuleType, room: str) -> Iterator[tuple[str, Any]]:
-    """Public names and values that are no modules and were made in ``room``."""
+def names_of(module: ModuleType, room: str) -> Iterator[str]:
+    """Names of a module's ``__all__`` that are no modules and whose values were made in ``room``."""
     for name in sorted(module.__all__, key=str.lower):
         value = getattr(module, name)
-        home = getattr(value, "__module__", module.__name__)
-        if not inspect.ismodule(value) and f"{home}.".startswith(f"{room}."):
-            yield name, value
+        home = getattr(value, "__module__", None) or module.__name__
+        if not inspect.ismodule(value) and (not room or f"{home}.".startswith(f"{room}.")):
+            yield name
 
 
 def lines_for(module: str, name: str, value: Any) -> list[str]:
-    """The directives of autodoc that show one name."""
+    """The directive that shows one name."""
     if inspect.isclass(value):
-        return [f".. autoclass:: {module}.{name}", "   :members:", ""]
-    if inspect.isroutine(value):
+        # A named tuple's own docstring has its fields already.
+        fields = ", ".join(getattr(value, "_fields", ()))
+        exclude = [f"   :exclude-members: {fields}"] if fields else []
+        return [f".. autoclass:: {module}.{name}", "   :members:", *exclude, ""]
+    if inspect.isroutine(value) or hasattr(value, "__wrapped__"):
         return [f".. autofunction:: {module}.{name}", ""]
-    if callable(value):  # a transformed function, such as one under jax.jit
-        return [f".. autofunction:: {module}.{name}", ""]
-    return [f".. autodata:: {module}.{name}", "   :no-value:", ""]
+    return [f".. py:data:: {module}.{name}", "", f"   {said_of(value)}", ""]
+
+
+def said_of(value: Any) -> str:
+    """A constant in words: its value, or the names that it holds."""
+    if isinstance(value, Mapping):
+        return "By name: " + ", ".join(f"``{name}``" for name in value) + "."
+    if isinstance(value, tuple):
+        return ", ".join(f"``{item}``" for item in value) + "."
+    return f"``{value}``" if isinstance(value, int | float | str) else "A type of functions."
 
 
 class PublicNames(SphinxDirective):
-    """Documents every name of a module's ``__all__``, of one room where ``:room:`` names it."""
+    """Documents names of a module.
+
+    All of its ``__all__``; those of one room where ``:room:`` names it; or those of ``:names:``.
+    """
 
     required_arguments = 1
-    option_spec = {"room": directives.unchanged}
+    option_spec = {"room": directives.unchanged, "names": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
         """The entries, in alphabetical order; an error if there are none."""
-        module = self.arguments[0]
-        found = list(names_of(importlib.import_module(module), self.options.get("room", "")))
-        if not found:
-            raise self.error(f"{module} shows no name of {self.options.get('room')}")
-        lines = [line for name, value in found for line in lines_for(module, name, value)]
-        return self.parse_text_to_nodes(StringList(lines, source=module))
+        module = importlib.import_module(self.arguments[0])
+        names = self.options.get("names", "").split()
+        names = names or list(names_of(module, self.options.get("room", "")))
+        if not names:
+            raise self.error(f"{module.__name__} shows no name of {self.options.get('room')}")
+        lines = []
+        for name in names:
+            lines += lines_for(module.__name__, name, getattr(module, name))
+        return self.parse_text_to_nodes(StringList(lines, source=module.__name__))
+
+
+class Modules(SphinxDirective):
+    """The docstrings of a room's modules, the room's own first."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """One entry a module."""
+        room = importlib.import_module(self.arguments[0])
+        inside = pkgutil.iter_modules(getattr(room, "__path__", []), f"{room.__name__}.")
+        lines = []
+        for name in [room.__name__, *(module.name for module in inside)]:
+            # Where a module and its function have one name, the name is the function's.
+            public = getattr(room, name.rpartition(".")[2], None)
+            shadowed = public is not None and not inspect.ismodule(public)
+            lines += [f".. automodule:: {name}", *(["   :no-index:"] if shadowed else []), ""]
+        return self.parse_text_to_nodes(StringList(lines, source=room.__name__))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Registers the directive."""
+    """Registers the directives."""
     app.add_directive("public-names", PublicNames)
+    app.add_directive("modules", Modules)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

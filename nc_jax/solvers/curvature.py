@@ -2,7 +2,7 @@
 
 The residual of a solution is zero at saddles too. The Hessian of the objective along all
 directions that keep the constraints tells them apart: budgets that are used up stay used up,
-others are free. It acts on the parameters that :meth:`layers` turns into feasible
+others are free. It acts on the parameters that :meth:`.FactoredProgram.layers` turns into feasible
 layers, with features and weights in units of their balls (or of their penalties), so that
 curvatures of different layers compare. Rotations of feature space change no objective, so
 that the least curvature of a minimum other than zero is zero up to rounding; it is negative at

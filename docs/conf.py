@@ -40,6 +40,7 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_attr_annotations = False
 python_maximum_signature_line_length = 80
 # Type variables and aliases, which have no page.
 nitpick_ignore = [

@@ -24,7 +24,7 @@ def escape(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: l
 def restore(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
     """A property's docstring is prose: napoleon takes what stands before a colon for a type."""
     if what in ("property", "attribute"):
-        lines[:] = app.env.temp_data.pop("docstring")
+        lines[:] = app.env.temp_data.pop("docstring", lines)
 
 
 def resolve(

@@ -9,13 +9,12 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import directives
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 
 def names_of(module: ModuleType, room: str) -> Iterator[str]:
-    """Names of a module's ``__all__`` that are no modules and whose values were made in ``room``."""
+    """Names of a module's ``__all__`` of values that ``room`` made."""
     for name in sorted(module.__all__, key=str.lower):
         value = getattr(module, name)
         home = getattr(value, "__module__", None) or module.__name__
@@ -63,7 +62,7 @@ class PublicNames(SphinxDirective):
         lines = []
         for name in names:
             lines += lines_for(module.__name__, name, getattr(module, name))
-        return self.parse_text_to_nodes(StringList(lines, source=module.__name__))
+        return self.parse_text_to_nodes("\n".join(lines))
 
 
 class Modules(SphinxDirective):
@@ -81,7 +80,7 @@ class Modules(SphinxDirective):
             public = getattr(room, name.rpartition(".")[2], None)
             shadowed = public is not None and not inspect.ismodule(public)
             lines += [f".. automodule:: {name}", *(["   :no-index:"] if shadowed else []), ""]
-        return self.parse_text_to_nodes(StringList(lines, source=room.__name__))
+        return self.parse_text_to_nodes("\n".join(lines))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from docutils import nodes
 from docutils.parsers.rst import directives
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -83,8 +82,7 @@ class Studies(SphinxDirective):
             lines = [line for path in paths for line in section(path)]
         for path in paths:
             self.env.note_dependency(str(path))
-        text = StringList(lines, source="studies")
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

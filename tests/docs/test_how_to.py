@@ -1,13 +1,16 @@
-"""The code of the how-to pages runs, each page as one program."""
+"""The code of the how-to pages and of the README runs, each page as one program."""
 
 import re
 from pathlib import Path
 
+import jax
 import pytest
 
 from nc_jax.networks.build import NETWORKS
 
-PAGES = Path(__file__).resolve().parents[2] / "docs" / "how_to"
+ROOT = Path(__file__).resolve().parents[2]
+HOW_TO = ROOT / "docs" / "how_to"
+PAGES = [ROOT / "README.md", *sorted(set(HOW_TO.glob("*.md")) - {HOW_TO / "index.md"})]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -20,13 +23,12 @@ def networks_kept():
     NETWORKS.update(kept)
 
 
-@pytest.mark.parametrize(
-    "page", sorted(page.stem for page in PAGES.glob("*.md") if page.stem != "index")
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 @pytest.mark.usefixtures("networks_kept")
 def test_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = PAGES / f"{page}.md"
-    blocks = BLOCK.findall(path.read_text(encoding="utf-8"))
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     assert blocks, f"{page} has no code"
-    exec(compile("\n".join(blocks), str(path), "exec"), {"__name__": page})
+    # A reader's JAX promotes dtypes; only the package itself is tested without.
+    with jax.numpy_dtype_promotion("standard"):
+        exec(compile("\n".join(blocks), str(page), "exec"), {"__name__": page.stem})

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nc_jax import theory
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "mathematics").glob("*.md"))
 REFERENCE = re.compile(r"\{(?:func|class|attr|meth|mod)\}`([\w.]+)`")
@@ -61,3 +63,9 @@ def test_each_statement_has_a_source_and_a_test(page):
         title = statement.partition("\n")[0]
         assert re.search(r"^- Sources?: ", statement, re.MULTILINE), title
         assert TEST.search(statement), title
+
+
+def test_every_function_of_theory_is_explained():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    functions = {name for name in theory.__all__ if name.islower()}
+    assert functions <= {name.removeprefix("nc_jax.theory.") for name in REFERENCE.findall(text)}

@@ -40,6 +40,8 @@ def test_distances_of_networks_from_the_model(page):
     assert f"is {runs['difference'].abs().mean():.3f} over all runs" in page
     for _, part in runs.groupby(["data", "weight_decay"]):
         assert f"{part['difference'].abs().mean():.3f}" in page
+    unlearnt = int((runs["train_accuracy_minority"] < 0.05).sum())
+    assert f"{unlearnt} of the {len(runs)} runs have not learnt" in page
 
 
 def test_norm_variations(page):

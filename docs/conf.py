@@ -68,5 +68,6 @@ html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["nc_jax.css"]
 html_copy_source = False
+html_show_copyright = False
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}

@@ -45,7 +45,9 @@ class ResultFigure(SphinxDirective):
         )
         caption = [*self.content, "", f"{{ref}}`{study} <study-{study}>`:", "", "```shell"]
         text = "\n".join([*caption, command, "```"])
-        return [nodes.raw("", picture, format="html"), *self.parse_text_to_nodes(text)]
+        card = nodes.container(classes=["result-card"])
+        card += [nodes.raw("", picture, format="html"), *self.parse_text_to_nodes(text)]
+        return [card]
 
 
 def thumbnail(name: str) -> str:

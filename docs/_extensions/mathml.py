@@ -1,21 +1,28 @@
 """Formulas as MathML, which browsers draw themselves: no script, no fonts, no network."""
 
-import re
 from typing import Any
+from xml.etree import ElementTree
 
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
-
-# Bars that do not grow: by default browsers space them like operators.
-BAR = re.compile(r'<mo(?: fence="false")?(?: stretchy="false")?>(&#x0007C;|&#x02016;)</mo>')
-TIGHT = r'<mo fence="true" stretchy="false" lspace="0" rspace="0">\1</mo>'
+BARS = ("|", "‖")
+# Operators that have what they range over below them, in a formula of its own.
+LIMITS = ("min", "max", "sup", "inf", "lim")
+UNDER = {"msub": "munder", "msubsup": "munderover"}
 
 
 def mathml(formula: str, display: str) -> str:
     """A TeX formula as MathML, 'inline' or 'block'."""
-    return BAR.sub(TIGHT, convert(formula, display=display))
+    root = ElementTree.fromstring(convert(formula, xmlns="", display=display))
+    for element in root.iter():
+        if element.tag == "mo" and element.text in BARS and element.get("stretchy") != "true":
+            # Bars of a fixed size; browsers would space them like a plus.
+            element.attrib.update(fence="true", stretchy="false", lspace="0", rspace="0")
+        if element.tag in UNDER and element[0].text in LIMITS and display == "block":
+            element.tag = UNDER[element.tag]
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def visit_inline(writer: Any, node: nodes.math) -> None:

@@ -1,5 +1,6 @@
 """Directives of the API reference: ``public-names`` of a module, ``modules`` of a room."""
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -25,8 +26,9 @@ def names_of(module: ModuleType, room: str) -> Iterator[str]:
 def lines_for(module: str, name: str, value: Any) -> list[str]:
     """The directive that shows one name."""
     if inspect.isclass(value):
-        # A named tuple's own docstring has its fields already.
-        fields = ", ".join(getattr(value, "_fields", ()))
+        # The class's own docstring has its fields already.
+        own = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+        fields = ", ".join(getattr(value, "_fields", [field.name for field in own]))
         exclude = [f"   :exclude-members: {fields}"] if fields else []
         return [f".. autoclass:: {module}.{name}", "   :members:", *exclude, ""]
     if inspect.isroutine(value) or hasattr(value, "__wrapped__"):

@@ -9,13 +9,15 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 LITERAL = re.compile(r"(``.*?``)")
+# A bar, or a star that opens no emphasis.
+SIGN = re.compile(r"\||(?<![\w*])\*(?=\w)(?![^*]*\w\*)")
 
 
 def escape(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-    """Bars are absolute values, no substitutions."""
+    """Bars are absolute values, and a single star stands for further arguments."""
     for position, line in enumerate(lines):
         parts = LITERAL.split(line)
-        parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+        parts[::2] = [SIGN.sub(r"\\\g<0>", part) for part in parts[::2]]
         lines[position] = "".join(parts)
     if what in ("property", "attribute"):
         app.env.temp_data["docstring"] = list(lines)

@@ -67,7 +67,7 @@ def find_threshold(
     implicit function theorem, from the side on which a direction is missing.
 
     Args:
-        family: from ``(strength, *parameters)`` to a single model over group numbers, such as
+        family: from (strength, *parameters) to a single model over group numbers, such as
             ``lambda r, e: nc.LayerPeeled(nc.two_groups(5, 5, r), e, e)``.
         low: one end of the search; the phases at both ends must differ.
         high: the other end, low < high.

@@ -11,9 +11,9 @@ pytest.importorskip("matplotlib")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = [DOCS / "start.md", *sorted(set((DOCS / "tutorials").glob("*.md")))]
 PAGES.remove(DOCS / "tutorials" / "index.md")
-# Cells of a notebook and the other Python blocks; lines between --- or colons are options.
+# Cells of a notebook and the other Python blocks; lines that begin with a colon are options.
 BLOCK = re.compile(
-    r"^```(?:python|\{code-cell\} ipython3)\n(?::.*\n)*(.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^```(?:python|\{code-cell\} ipython3)\n(?::[^\n]*\n)*(.*?)^```$", re.MULTILINE | re.DOTALL
 )
 
 

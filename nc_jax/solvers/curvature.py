@@ -3,10 +3,10 @@
 The residual of a solution is also zero at saddle points. The Hessian of the objective along all
 directions that keep the constraints distinguishes them: budgets that are used up stay used up,
 other budgets are free to change. The Hessian acts on the parameters that
-:meth:`.FactoredProgram.layers` turns into feasible layers, with features and weights in units of their balls (or of their penalties),
-so that curvatures of different layers can be compared. Rotations of feature space leave the
-objective unchanged, so at a minimum other than zero the smallest curvature is zero up to
-rounding; it is negative at a saddle point.
+:meth:`.FactoredProgram.layers` turns into feasible layers, with features and weights in units of
+their balls (or of their penalties), so that curvatures of different layers can be compared.
+Rotations of feature space leave the objective unchanged, so at a minimum other than zero the
+smallest curvature is zero up to rounding; it is negative at a saddle point.
 """
 
 from typing import Any, NamedTuple

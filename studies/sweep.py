@@ -68,7 +68,7 @@ class Options:
     replace: bool = False
     """If the file has changed, discard the earlier sweep in the store."""
     to: Path | None = None
-    """File to write; export: .csv, .parquet, .md (default table.csv); plot: .png (default: store)."""
+    """File to write; export: .csv, .parquet, .md (default table.csv); plot: .png (in the store)."""
     output: str | None = None
     """Output to plot; by default the first one."""
     over: tuple[str, ...] = ()

@@ -44,9 +44,12 @@ def test_classes_of_one_size():
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda: majority_size_of(13, 1, "digits", LABELS), "--majority-size"),
-        (lambda: majority_size_of(0, 1, "digits", LABELS), "--majority-size"),
-        (lambda: majority_size_of(None, 13, "digits", LABELS), "a ratio"),
+        (lambda: majority_size_of(13, "--ratios", 1, "digits", LABELS), "--majority-size"),
+        (lambda: majority_size_of(0, "--ratios", 1, "digits", LABELS), "--majority-size"),
+        (
+            lambda: majority_size_of(None, "--ratios", 13, "digits", LABELS),
+            "--ratios must be at most n_A",
+        ),
         (lambda: check_majority(OPTIONS, (3, 9)), "--majority"),
         (lambda: check_majority(OPTIONS, (4,), 5), "--majority"),
         (lambda: balanced_training(PLACE, LABELS, 13, recipe_of(OPTIONS, 0), 0, {}), "--per-class"),

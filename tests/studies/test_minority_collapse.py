@@ -99,7 +99,7 @@ def test_options_that_make_no_sense_are_named(choice, named):
 
 def test_bad_options_are_one_line(tmp_path):
     for arguments, named in [
-        (["--ratios", 1, 1000], "ratio must be at most n_A = 100 on digits, got 1000"),
+        (["--ratios", 1, 1000], "--ratios must be at most n_A = 100 on digits, got 1000"),
         (["--data", "mnist", "--data-dir", tmp_path / "nowhere"], "nowhere is not a folder"),
     ]:
         done = run_study("minority_collapse", "--out", tmp_path, *arguments)

@@ -1,8 +1,8 @@
 """Tables, figures and provenance: what a study leaves behind."""
 
+from nc_jax.files import prepare_folder, write_atomically
 from nc_jax.report.commands import run_command
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, plain_ticks, save_figure
-from nc_jax.report.files import prepare_folder, write_atomically
 from nc_jax.report.grids import draw_lines, draw_maps, export_dataset
 from nc_jax.report.head import draw_head, head_tables
 from nc_jax.report.progress import map_with_bar, points_bar

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from nc_jax.report.files import write_atomically
+from nc_jax.files import write_atomically
 
 PACKAGES = ("nc-jax", "jax", "jaxlib", "numpy", "optax", "optimistix")
 

@@ -3,8 +3,7 @@
 PyTorch 2.6 or newer, for ``torch.compiler.set_stance``.
 """
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from nc_jax.bridges.head import LinearCall, find_head
@@ -45,22 +44,20 @@ def from_torch(
             do; an empty loader.
     """
     torch = optional("torch", COMMAND)
-    if not isinstance(module, torch.nn.Module):
-        raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
     module = unwrapped(module)
     if any(torch.nn.parameter.is_lazy(parameter) for parameter in module.parameters()):
         raise ValueError("module has lazy layers without weights; run one batch through it first")
-    with recorded(module) as calls:
-        result = _evaluated(module, first_inputs(loader, unpack))
-        found = find_head(calls, result, layer, "nn.Linear")
+    with Recorder(module) as seen:
+        _evaluate(module, first_inputs(loader, unpack))
+        found = find_head(seen.calls, seen.result, layer, "nn.Linear")
     head = found.layer
 
     def features(inputs: Any) -> Any:
-        with recorded(module, head) as calls:
-            _evaluated(module, inputs)
-        if not calls:
-            raise ValueError(f"the layer {found.path!r} did not run in every batch")
-        return calls[-1].inputs
+        with Recorder(module, head) as seen:
+            _evaluate(module, inputs)
+            if not seen.calls:
+                raise ValueError(f"the layer {found.path!r} did not run in every batch")
+            return seen.calls[-1].inputs
 
     return FeatureStream(
         features,
@@ -75,6 +72,8 @@ def from_torch(
 def unwrapped(module: Any) -> Any:
     """The network in wrappers of data parallelism and of ``torch.compile``."""
     torch = optional("torch", COMMAND)
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
     wrappers = torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel
     while True:
         if isinstance(module, wrappers):
@@ -85,33 +84,55 @@ def unwrapped(module: Any) -> Any:
             return module
 
 
-@contextlib.contextmanager
-def recorded(module: Any, only: Any = None) -> Iterator[list[LinearCall]]:
-    """Calls of the linear layers of a network, or of one of them, while the context lasts."""
-    linear = optional("torch", COMMAND).nn.Linear
-    calls: list[LinearCall] = []
+class Recorder:
+    """The linear layers that a network ran in its last forward pass, caught by hooks.
 
-    def recorder(path: str) -> Callable[..., None]:
+    Attributes:
+        calls: in the order in which they ran.
+        result: what the network returned; kept only if all linear layers are recorded.
+    """
+
+    def __init__(self, module: Any, only: Any = None):
+        """Sets the hooks, on all linear layers or on one."""
+        linear = optional("torch", COMMAND).nn.Linear
+        self.calls: list[LinearCall] = []
+        self.result: Any = None
+        self._handles = [module.register_forward_pre_hook(self._begin)]
+        if only is None:
+            self._handles.append(module.register_forward_hook(self._end))
+        for path, layer in module.named_modules():
+            if isinstance(layer, linear) and (only is None or layer is only):
+                hook = self._recorder(path)
+                self._handles.append(layer.register_forward_hook(hook, with_kwargs=True))
+
+    def close(self) -> None:
+        """Takes the hooks away and forgets what was recorded."""
+        for handle in self._handles:
+            handle.remove()
+        self.calls, self.result = [], None
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _begin(self, *_: Any) -> None:
+        self.calls.clear()
+
+    def _end(self, module: Any, arguments: Any, result: Any) -> None:
+        self.result = result
+
+    def _recorder(self, path: str) -> Callable[..., None]:
         def record(layer: Any, arguments: Any, named: Any, outputs: Any) -> None:
             inputs = arguments[0] if arguments else named["input"]
-            calls.append(LinearCall(path, layer, inputs.detach(), outputs.detach()))
+            self.calls.append(LinearCall(path, layer, inputs.detach(), outputs.detach()))
 
         return record
 
-    handles = [
-        layer.register_forward_hook(recorder(path), with_kwargs=True)
-        for path, layer in module.named_modules()
-        if isinstance(layer, linear) and (only is None or layer is only)
-    ]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
-
-def _evaluated(module: Any, inputs: Any) -> Any:
-    """The output of a network in evaluation mode, eager and without gradients."""
+def _evaluate(module: Any, inputs: Any) -> None:
+    """Runs a network in evaluation mode, eagerly and without gradients."""
     torch = optional("torch", COMMAND)
     modes = [(part, part.training) for part in module.modules()]
     device = next((own.device for own in module.parameters()), None)
@@ -119,7 +140,7 @@ def _evaluated(module: Any, inputs: Any) -> Any:
     try:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             inputs = _moved(inputs, device)
-            return module(**inputs) if isinstance(inputs, Mapping) else module(inputs)
+            _ = module(**inputs) if isinstance(inputs, Mapping) else module(inputs)
     finally:
         for part, mode in modes:
             part.training = mode

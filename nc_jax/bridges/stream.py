@@ -192,15 +192,13 @@ def require_loader(loader: Any) -> Iterable[Any]:
     Raises:
         TypeError: it cannot be iterated, or once only.
     """
-    try:
-        once = iter(loader) is loader
-    except TypeError:
-        raise TypeError(f"loader must be an iterable of batches, got {loader!r}") from None
-    if once:
+    if isinstance(loader, Iterator):
         raise TypeError(
             "loader must be an iterable that starts anew each time, such as a DataLoader or a "
             f"list of batches, got the one-time iterator {loader!r}"
         )
+    if not isinstance(loader, Iterable):
+        raise TypeError(f"loader must be an iterable of batches, got {loader!r}")
     return loader
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from nc_jax import metrics
 from nc_jax.bridges.optional import optional
 from nc_jax.bridges.rows import on_host
-from nc_jax.bridges.running import RunningMoments, fetched, no_moments, with_batch
+from nc_jax.bridges.running import RunningSums, fetched, no_sums, with_batch
 from nc_jax.checks import require_count
 from nc_jax.files import write_atomically
 
@@ -38,16 +38,23 @@ class CollapseLogger:
             E_W of :class:`nc_jax.diagnosis.Measured`), and what :meth:`end_epoch` was given.
     """
 
-    def __init__(self, num_classes: int):
-        """Logs K ≥ 2 classes.
+    def __init__(self, num_classes: int, every: int = 1):
+        """Logs K classes.
+
+        Args:
+            num_classes: K ≥ 2.
+            every: takes in one batch of so many; more than 1 for networks whose step takes only
+                a few milliseconds.
 
         Raises:
-            TypeError, ValueError: ``num_classes`` is no such number.
+            TypeError, ValueError: naming the argument.
         """
         self._num_classes = require_count("num_classes", num_classes, 2)
+        self._every = require_count("every", every, 1)
         self.rows: list[dict[str, float]] = []
-        self._moments: RunningMoments | None = None
-        self._given = 0
+        self._sums: RunningSums | None = None
+        self._centres: np.ndarray | None = None
+        self._batches = self._given = 0
 
     def update(self, features: Any, labels: Any) -> None:
         """Takes in a training batch.
@@ -66,12 +73,15 @@ class CollapseLogger:
                 f"features must be [n, p] or [..., p] and labels of that shape without p, "
                 f"got {shape} and {tuple(labels.shape)}"
             )
-        if self._moments is None:
-            self._moments = no_moments(features, self._num_classes)
-        if self._moments.means.shape[1] != shape[-1]:
-            width = self._moments.means.shape[1]
+        self._batches += 1
+        if (self._batches - 1) % self._every:
+            return
+        if self._sums is None:
+            self._sums = no_sums(features, self._num_classes, self._centres)
+        if self._sums.sums.shape[1] != shape[-1]:
+            width = self._sums.sums.shape[1]
             raise ValueError(f"features must have {width} columns as before, got {shape}")
-        self._moments = with_batch(self._moments, features, labels)
+        self._sums = with_batch(self._sums, features, labels)
         self._given += int(np.prod(shape[:-1]))
 
     def end_epoch(self, classifiers: Any = None, **columns: float) -> dict[str, float]:
@@ -87,9 +97,9 @@ class CollapseLogger:
         Raises:
             ValueError: no batch since the last epoch; classifiers of another shape.
         """
-        if self._moments is None:
+        if self._sums is None:
             raise ValueError("end_epoch needs at least one update before it")
-        counts, means, variances = fetched(self._moments)
+        counts, means, variances = fetched(self._sums)
         matrix = np.full(means.shape, np.nan) if classifiers is None else on_host(classifiers)
         if matrix.shape != means.shape:
             raise ValueError(f"classifiers must have the shape {means.shape}, got {matrix.shape}")
@@ -101,7 +111,9 @@ class CollapseLogger:
         }
         row |= _measures(means - means.mean(axis=0), variances, matrix.astype(np.float64))
         self.rows.append(row | columns)
-        self._moments, self._given = None, 0
+        if row["classes"] == self._num_classes:
+            self._centres = means.astype(np.float32)
+        self._sums, self._batches, self._given = None, 0, 0
         return self.rows[-1]
 
     def table(self) -> Any:

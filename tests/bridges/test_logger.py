@@ -65,6 +65,15 @@ def test_what_is_missing_is_said():
     assert np.isfinite(row["nc2_etf"])
 
 
+def test_every_second_batch():
+    one, other = bridges.CollapseLogger(3, every=2), bridges.CollapseLogger(3)
+    for first in range(0, 40, 10):
+        for logger in (one,) if first % 20 else (one, other):
+            logger.update(FEATURES[first : first + 10], LABELS[first : first + 10])
+    assert one.end_epoch(CLASSIFIERS) == other.end_epoch(CLASSIFIERS)
+    assert one.rows[0]["samples"] == 20
+
+
 def test_tokens_are_samples():
     one, other = bridges.CollapseLogger(3), bridges.CollapseLogger(3)
     one.update(FEATURES[:40].reshape(4, 10, 6), LABELS[:40].reshape(4, 10))
@@ -88,6 +97,8 @@ def test_table_and_csv(tmp_path):
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="num_classes must be at least 2"):
         bridges.CollapseLogger(1)
+    with pytest.raises(ValueError, match="every must be at least 1"):
+        bridges.CollapseLogger(3, every=0)
     logger = bridges.CollapseLogger(3)
     with pytest.raises(ValueError, match="end_epoch needs at least one update"):
         logger.end_epoch()

@@ -1,8 +1,9 @@
 """From other people's networks to a diagnosis: features streamed from PyTorch and Flax.
 
 ``from_torch``, ``from_nnx``, ``from_linen`` and ``from_callable`` give a
-:class:`FeatureStream`, which is saved, measured or diagnosed. ``CollapseLogger`` measures
-neural collapse during a training. Neither PyTorch nor Flax is imported before it is needed.
+:class:`nc_jax.bridges.FeatureStream`, which is saved, measured or diagnosed.
+``CollapseLogger`` measures neural collapse during a training. Neither PyTorch nor Flax is
+imported before it is needed.
 """
 
 from nc_jax.bridges.fitted import fit_head

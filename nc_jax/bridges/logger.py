@@ -25,8 +25,9 @@ class CollapseLogger:
     that a row mixes the features of all weights of the epoch. Beside frozen weights the means
     lag by about half an epoch and the movement counts as variance within classes: NC1 is
     larger, most so early and at a large learning rate. The difference vanishes as the weights
-    settle. :meth:`FeatureStream.measure` measures frozen weights; it also gives NC1 'pinv'
-    and NC4, which need scatter matrices or a second pass and are left out here.
+    settle. :meth:`nc_jax.bridges.FeatureStream.measure` measures frozen weights; it also
+    gives NC1 'pinv' and NC4, which need scatter matrices or a second pass and are left out
+    here.
 
     PyTorch tensors are summed up by PyTorch and JAX arrays by JAX, on their device, in float32
     and without waiting for it. The cost of a batch is O(n p K).

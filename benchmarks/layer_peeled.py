@@ -26,7 +26,7 @@ import pandas as pd
 import nc_jax as nc
 from benchmarks import peers
 from nc_jax import report
-from nc_jax.report.files import write_atomically
+from nc_jax.files import write_atomically
 
 MAJORITY, MINORITY, FEATURE_ENERGY = 5, 5, 5.0
 

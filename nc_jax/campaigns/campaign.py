@@ -22,7 +22,7 @@ import pandas as pd
 
 from nc_jax import report
 from nc_jax.campaigns.together import fastest_trainer
-from nc_jax.report.files import write_atomically
+from nc_jax.files import write_atomically
 from nc_jax.training.images import Images
 from nc_jax.training.loop import Progress, Run, Trainer, train
 from nc_jax.training.measures import measure

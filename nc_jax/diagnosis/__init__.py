@@ -2,6 +2,7 @@
 
 from nc_jax.diagnosis.archive import FeatureArchive
 from nc_jax.diagnosis.arrays import ArrayFile
+from nc_jax.diagnosis.diagnosed import Diagnosis, diagnose
 from nc_jax.diagnosis.feedforward import LayerPath, PriceFit, fit_price, layer_path
 from nc_jax.diagnosis.head import VANISHED, HeadArchive, HeadBins, HeadMeasured, measure_head
 from nc_jax.diagnosis.head_findings import NO_PREDICTION, head_findings, prediction_findings
@@ -10,7 +11,7 @@ from nc_jax.diagnosis.head_predicted import (
     predict_head_at_budgets,
     predict_head_at_decay,
 )
-from nc_jax.diagnosis.measured import Measured, measure_archive
+from nc_jax.diagnosis.measured import FeatureSource, Measured, measure_archive
 from nc_jax.diagnosis.predicted import MERGED, Predicted, clusters, predict_collapse
 from nc_jax.diagnosis.recommended import Recommended, recommend_cures
 from nc_jax.diagnosis.settled import Settled, predict_settled
@@ -29,7 +30,9 @@ __all__ = [
     "VANISHED",
     "ArrayFile",
     "PROFILES",
+    "Diagnosis",
     "FeatureArchive",
+    "FeatureSource",
     "HeadArchive",
     "HeadBins",
     "HeadMeasured",
@@ -43,6 +46,7 @@ __all__ = [
     "Settled",
     "budget_rows",
     "clusters",
+    "diagnose",
     "fit_price",
     "head_findings",
     "layer_path",

@@ -1,14 +1,36 @@
-"""What is measured of features and classifiers, in three passes over the file."""
+"""What is measured of features and classifiers, in three passes over the samples."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
 import numpy as np
 
 from nc_jax import metrics
-from nc_jax.diagnosis.archive import FeatureArchive
 from nc_jax.geometry import cosines, gram
+
+
+class FeatureSource(Protocol):
+    """Where features come from: a file, or a network that is run on its data."""
+
+    @property
+    def names(self) -> np.ndarray:
+        """Labels of the classes [K] as their owner writes them."""
+        ...
+
+    @property
+    def classifiers(self) -> np.ndarray | None:
+        """W [K, p]; None where it is not known."""
+        ...
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        """Of the last layer [K]; None without."""
+        ...
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Features [n, p], float32, and labels [n], 0…K−1: the same samples at each call."""
+        ...
 
 
 class Measured(NamedTuple):
@@ -40,7 +62,7 @@ class Measured(NamedTuple):
 
 
 def measure_archive(
-    archive: FeatureArchive, watch: Callable[[int], None] = lambda rows: None
+    archive: FeatureSource, watch: Callable[[int], None] = lambda rows: None
 ) -> Measured:
     """Neural collapse and the Layer-Peeled Model's budgets, in O(K p + p²) memory.
 
@@ -79,7 +101,7 @@ def measure_archive(
     given = jnp.asarray(vectors, moments.means.dtype)
     found = metrics.metrics_of_moments(moments, given)._asdict()
     collapse = {name: float(value) for name, value in found.items()}
-    collapse["nc4"] = differ / len(archive.labels)
+    collapse["nc4"] = float(differ / counts.sum())
     if not known:
         needed = ("nc2_etf_classifiers", "nc3_product", "nc3_difference", "nc4")
         collapse |= dict.fromkeys(needed, float("nan"))

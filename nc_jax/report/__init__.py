@@ -1,8 +1,8 @@
 """The output of a study: tables, figures and provenance."""
 
+from nc_jax.files import prepare_folder, write_atomically
 from nc_jax.report.commands import as_started, program, run_command
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, plain_ticks, save_figure
-from nc_jax.report.files import prepare_folder, write_atomically
 from nc_jax.report.grids import draw_lines, draw_maps, export_dataset
 from nc_jax.report.head import draw_head, head_tables
 from nc_jax.report.options import flag, require_distinct, require_numbers, require_range, shown

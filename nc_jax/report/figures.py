@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from nc_jax.report.files import write_atomically
+from nc_jax.files import write_atomically
 
 try:
     import matplotlib

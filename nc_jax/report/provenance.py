@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 
+from nc_jax.files import write_atomically
 from nc_jax.report.commands import program
-from nc_jax.report.files import write_atomically
 
 PACKAGES = ("nc-jax", "jax", "jaxlib", "numpy", "optax", "optimistix")
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from nc_jax.report.files import write_atomically
+from nc_jax.files import write_atomically
 
 try:
     import pandas as pd

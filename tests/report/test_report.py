@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from nc_jax import report
-from nc_jax.report.files import write_atomically
+from nc_jax.files import write_atomically
 from nc_jax.report.tables import markdown
 
 TABLE = pd.DataFrame({"R": [1.0, np.inf], "phase": ["separated", "collapsed"], "n": [1, 2]})

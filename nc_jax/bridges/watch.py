@@ -1,0 +1,81 @@
+"""The last linear layer of a PyTorch network, watched while it is trained."""
+
+from typing import Any
+
+import numpy as np
+
+from nc_jax.bridges.head import find_head
+from nc_jax.bridges.pytorch import Recorder, unwrapped
+from nc_jax.bridges.rows import on_host
+
+
+class TorchWatch:
+    """Features and classifiers of a network in training, without a forward pass of its own.
+
+    A hook keeps the input of the last ``nn.Linear`` of the latest forward pass; the layer is
+    found at the first use of :attr:`features`. Close the watch, or use it as a context, to
+    take the hook away. In ``DistributedDataParallel`` every process sees its own samples.
+    """
+
+    def __init__(self, module: Any, layer: str | None = None):
+        """Sets hooks and runs nothing.
+
+        Args:
+            module: an ``nn.Module``.
+            layer: the path of the last linear layer; found by default.
+
+        Raises:
+            ImportError: PyTorch is not installed.
+            TypeError, ValueError: ``module`` is none, or runs where hooks do not see it: it
+                is compiled, or in ``DataParallel`` on several devices.
+        """
+        self._module, self._layer = unwrapped(module), layer
+        if hasattr(module, "_orig_mod") or len(getattr(module, "device_ids", None) or ()) > 1:
+            raise ValueError(
+                "module must run eagerly in one process a device, got a compiled module or "
+                "DataParallel; let it return its features and give these to the logger"
+            )
+        self._head: Any = None
+        self._recorder = Recorder(self._module)
+
+    @property
+    def features(self) -> Any:
+        """The last layer's inputs [..., p] in the latest forward pass, without gradients.
+
+        Raises:
+            ValueError: no forward pass was run; or the last layer was not found, and what to
+                do.
+        """
+        calls = self._recorder.calls
+        if self._head is None:
+            if self._recorder.result is None:
+                raise ValueError("run a batch through the module before its features are asked")
+            found = find_head(calls, self._recorder.result, self._layer, "nn.Linear")
+            self._recorder.close()
+            self._head, calls = found.layer, [found]
+            self._recorder = Recorder(self._module, self._head)
+            self._recorder.calls.append(found)
+        if not calls:
+            raise ValueError("the last linear layer did not run in the latest forward pass")
+        return calls[-1].inputs
+
+    @property
+    def classifiers(self) -> np.ndarray:
+        """W [K, p] float32 of this moment.
+
+        Raises:
+            ValueError: the layer is not known before the first :attr:`features`.
+        """
+        if self._head is None:
+            raise ValueError("ask for features once before the classifiers: they find the layer")
+        return on_host(self._head.weight)
+
+    def close(self) -> None:
+        """Takes the hooks away."""
+        self._recorder.close()
+
+    def __enter__(self) -> "TorchWatch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

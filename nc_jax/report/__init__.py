@@ -4,7 +4,7 @@ from nc_jax.report.commands import run_command
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, plain_ticks, save_figure
 from nc_jax.report.files import prepare_folder, write_atomically
 from nc_jax.report.grids import draw_lines, draw_maps, export_dataset
-from nc_jax.report.head import draw_head, head_tables
+from nc_jax.report.page import Words
 from nc_jax.report.progress import map_with_bar, points_bar
 from nc_jax.report.provenance import write_provenance
 from nc_jax.report.tables import (
@@ -15,14 +15,14 @@ from nc_jax.report.tables import (
     write_summary,
     write_table,
 )
+from nc_jax.report.written import write_diagnosis, write_head_diagnosis
 
 __all__ = [
     "PALETTE",
-    "draw_head",
+    "Words",
     "draw_lines",
     "draw_maps",
     "export_dataset",
-    "head_tables",
     "legend_outside",
     "map_with_bar",
     "markdown",
@@ -35,6 +35,8 @@ __all__ = [
     "run_command",
     "save_figure",
     "write_atomically",
+    "write_diagnosis",
+    "write_head_diagnosis",
     "write_provenance",
     "write_report",
     "write_summary",

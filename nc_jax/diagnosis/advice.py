@@ -10,13 +10,12 @@ TITLES = {
 }
 HOW = {
     "class-weights": (
-        "Multiply the loss of every training sample by the weight of its class, which is "
-        "n^−s for a class of n samples, relative to the largest class."
+        "Multiply the loss of every training sample by the weight of its class: the size of the "
+        "largest class over its own, to the power s."
     ),
     "logit-adjustment": (
-        "Add an offset for each class to the logits while training, and leave it out "
-        "when predicting: τ times the logarithm of the share of the class, relative to the "
-        "largest class."
+        "Add an offset for each class to the logits while training, and leave it out when "
+        "predicting: τ times the logarithm of its size over that of the largest class."
     ),
 }
 VECTORS = {"class-weights": "class weights", "logit-adjustment": "logit offsets"}
@@ -67,9 +66,14 @@ def advice_findings(diagnosis: Diagnosis) -> list[Finding]:
     model = diagnosis.model
     if model is not None and not (troubled or model.merged or model.vanished):
         lines.append("Nothing has to be done to keep the classes apart.")
-    for place, advice in enumerate(cure_advice(diagnosis)):
+    for place, cure in enumerate(diagnosis.cures):
         first = "Recommended" if place == 0 else "Alternative"
-        lines.append(f"{first}: {advice.title[:1].lower()}{advice.title[1:]}. {advice.text}")
+        title, symbol = TITLES[cure.cure], SYMBOLS[cure.cure]
+        then = "all classes are apart" if cure.parts else "classes still merge"
+        lines.append(
+            f"{first}: {title[:1].lower()}{title[1:]}, with {symbol} = {cure.strength:.3g}. In the "
+            f"model {then} with it."
+        )
     if model is not None and model.oversampling.max() > 1:
         lines.append(
             "Or repeat samples: showing those of the smallest class "

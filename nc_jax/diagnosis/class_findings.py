@@ -23,7 +23,7 @@ def class_findings(diagnosis: Diagnosis) -> list[Finding]:
                 "bad",
                 f"Merged: the {what} of {named_classes(names, group)} point in almost the same "
                 f"direction (cosines above {MERGED}). The network can hardly tell these classes "
-                "from one another.",
+                "from one another, because it gives them nearly the same score.",
             )
         )
     gone = diagnosis.in_state("vanished")

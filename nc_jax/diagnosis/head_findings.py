@@ -148,9 +148,9 @@ def _advice(archive: HeadArchive, seen: HeadMeasured) -> list[Finding]:
         if unseen < 1:
             median = np.median(archive.counts[merged][archive.counts[merged] > 0])
             lines.append(
-                f"The merged tokens that do occur have a median count of {median:,.0f}. More text with "
-                "them, or a smaller vocabulary that splits them into frequent pieces, gives "
-                "them more to learn from."
+                f"The merged tokens that do occur have a median count of {median:,.0f}. More "
+                "text with them, or a smaller vocabulary that splits them into frequent pieces, "
+                "gives them more to learn from."
             )
     else:
         lines.append("Nothing has to be done to keep the rows apart.")

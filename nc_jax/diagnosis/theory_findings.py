@@ -9,6 +9,8 @@ from nc_jax.diagnosis.settled import Settled
 
 # Mean difference of cosines up to which seen and predicted agree closely, or roughly.
 CLOSELY, ROUGHLY = 0.1, 0.25
+# Share by which equal sizes of similar classes may change the imbalance without a word.
+DISTORTED = 0.02
 # How much closer than predicted the two smallest classes are to count as in another state.
 DIFFERENT = 0.2
 
@@ -38,6 +40,13 @@ def _model_findings(diagnosis: Diagnosis, model: Predicted) -> list[Finding]:
             "these lengths alone.",
         )
     ]
+    whole = diagnosis.seen.counts.max() / diagnosis.seen.counts.min()
+    if abs(model.ratio / whole - 1) > DISTORTED:
+        text = (
+            f"To keep the model small, classes of similar size were given the same size, which "
+            f"turns the imbalance ratio of {whole:.4g} into {model.ratio:.4g}."
+        )
+        lines.append(Finding("theory", "note", text))
     ratio = "with all classes equally large"
     if model.ratio > 1:
         ratio = f"the largest class has {model.ratio:.4g} times the samples of the smallest"
@@ -78,7 +87,7 @@ def _threshold(model: Predicted) -> Finding:
 
 def _agreement(diagnosis: Diagnosis, model: Predicted) -> list[Finding]:
     """How well the model describes what is seen, in numbers and by the classes that merged."""
-    lines, mean = [], diagnosis.residual
+    lines, mean, names = [], diagnosis.residual, diagnosis.names
     if np.isfinite(mean):
         how, level = "closely", "good"
         if mean > CLOSELY:
@@ -98,9 +107,15 @@ def _agreement(diagnosis: Diagnosis, model: Predicted) -> list[Finding]:
     elif found:
         others = sorted(found - expected)
         text = (
-            f"Class sizes do not explain why {named_classes(diagnosis.names, others)} merged or "
+            f"Class sizes do not explain why {named_classes(names, others)} merged or "
             "vanished: the model keeps them apart. Look for other causes, such as classes with "
             "much the same content, wrong labels, or a training that is not finished."
+        )
+        lines.append(Finding("theory", "warning", text))
+    if expected - found:
+        text = (
+            f"The model also merges {named_classes(names, sorted(expected - found))}, which "
+            "in the network has not happened. It may follow as training goes on."
         )
         lines.append(Finding("theory", "warning", text))
     return lines

@@ -58,7 +58,7 @@ def _heat(diagnosis: Any) -> HeatMap:
         f"0 for a right angle. Classes that the network keeps equally far apart all have "
         f"{-1 / (len(counts) - 1):.2g}. Blocks near 1 away from the diagonal are merged classes.",
         [str(name) for name in diagnosis.names],
-        [f"{count:,} sample{'s' * (count != 1)}" for count in counts],
+        [f"{count:,} sample{'' if count == 1 else 's'}" for count in counts],
         counts,
         cosine_panels(diagnosis),
     )

@@ -146,7 +146,8 @@ def with_nearest(table: pd.DataFrame, archive: Any) -> pd.DataFrame:
     """Rows of :func:`tokens_table` with the name of the token nearest to each."""
     found = nearest_rows(archive.classifiers, table.index.to_numpy())
     names = np.where(found < 0, "none", _names(archive, found))
-    return table.assign(**{"nearest token": names})[[column.name for column in TOKEN_COLUMNS]]
+    columns = [column.name for column in TOKEN_COLUMNS]
+    return table.assign(**{"nearest token": names}).reindex(columns=columns)
 
 
 def _names(archive: Any, rows: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def _heat(bins: Any) -> HeatMap:
         "Rows are grouped by how often their tokens occur. Each cell is the mean cosine between "
         "the rows of two groups; on the diagonal, between the rows of one group.",
         [f"count {name}" for name in names],
-        [f"{number:,} token{'s' * (number != 1)}" for number in bins.tokens],
+        [f"{number:,} token{'' if number == 1 else 's'}" for number in bins.tokens],
         bins.least,
         {"measured": bins.between},
     )

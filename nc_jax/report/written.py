@@ -89,16 +89,21 @@ def _write_texts(
 ) -> None:
     """``report.md``, and all rows in ``classes.csv``."""
     lines = {heading: [one.text for one in found] for heading, found in words.parts.items()}
-    for advice in words.advice:
-        if len(advice.values) <= SHOWN:
-            vector = ", ".join(f"{value:.4g}" for value in advice.values)
-            text = f"The {advice.vector}, in the order of the labels: [{vector}]"
-        else:
-            text = f"The {advice.vector} of all classes are in classes.csv and on the page."
-        lines["Numbers to use"] = [*lines.get("Numbers to use", []), text]
+    if words.advice:
+        lines["How to use a cure"] = [
+            f"{advice.title}, {advice.strength}. {advice.text} {_numbers(advice)}"
+            for advice in words.advice
+        ]
     write_report(folder, words.title, words.verdict.text, lines, picture, tables)
     csv = rows.to_csv(index=False, lineterminator="\n", float_format="%.6g")
     write_atomically(folder / "classes.csv", lambda file: file.write_text(csv, encoding="utf-8"))
+
+
+def _numbers(advice: Any) -> str:
+    if len(advice.values) > SHOWN:
+        return f"The {advice.vector} of all classes are in classes.csv and on the page."
+    vector = ", ".join(f"{value:.4g}" for value in advice.values)
+    return f"The {advice.vector}, in the order of the labels: [{vector}]"
 
 
 def measures_table(measures: list[Any]) -> pd.DataFrame:

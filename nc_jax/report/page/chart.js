@@ -124,12 +124,15 @@ function chart(figure, { x_label, y_label, series, marks, log_y }) {
     draw();
   }
 
-  svg.addEventListener("pointermove", (event) => {
-    const share = (event.clientX - size.left - MARGIN.left) / (size.width - MARGIN.left - MARGIN.right);
+  function point(event) {
+    const share = (event.clientX - svg.getBoundingClientRect().left - MARGIN.left) / (size.width - MARGIN.left - MARGIN.right);
     const at = low * (high / low) ** share;
     const far = stops.map((stop) => Math.abs(Math.log(stop / at)));
     read(far.indexOf(Math.min(...far)));
-  });
+  }
+
+  svg.addEventListener("pointermove", point);
+  svg.addEventListener("pointerdown", point);
   svg.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (step === undefined) return;

@@ -1,6 +1,7 @@
 // Heat maps of cosines on canvas; one cursor for all, read out below with names.
 const LABELLED = 40;
 const NONE = -32768;
+const FONT = "12px system-ui, sans-serif";
 
 function decoded(text, size) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -95,8 +96,11 @@ function heatMap({ rows, notes, orders, panels }) {
   function layout(canvas) {
     const width = canvas.clientWidth;
     const size = order().starts.length;
-    const names = size <= LABELLED && width / size > 8;
-    const margin = names ? Math.min(96, width * 0.24) : 0;
+    const names = size <= LABELLED && width / size > 11;
+    const context = canvas.getContext("2d");
+    context.font = FONT;
+    const widest = Math.max(...order().starts.map((_, cell) => context.measureText(rows[members(cell)[0]]).width));
+    const margin = names ? Math.min(widest + 8, width * 0.24) : 0;
     return { width, size, names, margin, cell: (width - margin) / size };
   }
 
@@ -121,7 +125,7 @@ function heatMap({ rows, notes, orders, panels }) {
 
   function writeNames(context, size, margin, cell) {
     context.fillStyle = color("--ink");
-    context.font = `${Math.min(13, Math.max(8, cell * 0.8))}px system-ui, sans-serif`;
+    context.font = FONT;
     context.textBaseline = "middle";
     for (let place = 0; place < size; place += 1) {
       const name = shortened(context, rows[members(place)[0]], margin - 6);
@@ -148,11 +152,13 @@ function heatMap({ rows, notes, orders, panels }) {
   }
 
   for (const { canvas } of drawn) {
-    canvas.addEventListener("pointermove", (event) => {
+    const point = (event) => {
       const { margin, cell } = layout(canvas);
       const [column, row] = [event.offsetX, event.offsetY].map((at) => Math.floor((at - margin) / cell));
       if (row >= 0 && column >= 0) read(row, column);
-    });
+    };
+    canvas.addEventListener("pointermove", point);
+    canvas.addEventListener("pointerdown", point);
     canvas.addEventListener("keydown", (event) => {
       const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
       if (!step) return;

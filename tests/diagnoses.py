@@ -22,7 +22,7 @@ NAMES = ["dog", "cat, or 'kitten'", "<script>alert(1)</script>", "a|b*c*", "Ã©tÃ
 def made_diagnosis(names=NAMES, **changes):
     """Classes 2 and 3 have merged, class 4 is close to them."""
     cosines = np.full((5, 5), -0.25)
-    cosines[2:, 2:] = 0.8765
+    cosines[2:, 2:] = 0.876
     cosines[2, 3] = cosines[3, 2] = 0.9725
     np.fill_diagonal(cosines, 1)
     predicted = np.where(cosines > 0.5, 1.0, -0.2)
@@ -44,7 +44,7 @@ def made_diagnosis(names=NAMES, **changes):
         True,
         seen,
         np.array([1, 0, 3, 2, 2]),
-        np.array([-0.25, -0.25, 0.9725, 0.9725, 0.8765]),
+        np.array([-0.25, -0.25, 0.9725, 0.9725, 0.876]),
         np.array(["apart", "apart", "merged", "merged", "close"]),
         [[2, 3]],
         model,

@@ -1,20 +1,25 @@
 """What the models say of somebody's features and classifiers."""
 
+from nc_jax.diagnosis.advice import cure_advice
 from nc_jax.diagnosis.archive import FeatureArchive
 from nc_jax.diagnosis.arrays import ArrayFile
 from nc_jax.diagnosis.diagnosed import Diagnosis, diagnose
 from nc_jax.diagnosis.feedforward import LayerPath, PriceFit, fit_price, layer_path
+from nc_jax.diagnosis.findings import Advice, Finding, Verdict, by_part
 from nc_jax.diagnosis.head import VANISHED, HeadArchive, HeadBins, HeadMeasured, measure_head
-from nc_jax.diagnosis.head_findings import NO_PREDICTION, head_findings, prediction_findings
+from nc_jax.diagnosis.head_findings import head_findings, head_verdict
 from nc_jax.diagnosis.head_predicted import (
     HeadPredicted,
     predict_head_at_budgets,
     predict_head_at_decay,
 )
 from nc_jax.diagnosis.measured import FeatureSource, Measured, measure_archive
+from nc_jax.diagnosis.measures import Measure, head_measures, measures
+from nc_jax.diagnosis.names import read_class_names
 from nc_jax.diagnosis.predicted import MERGED, Predicted, clusters, predict_collapse
 from nc_jax.diagnosis.recommended import Recommended, recommend_cures
 from nc_jax.diagnosis.settled import Settled, predict_settled
+from nc_jax.diagnosis.summary import findings, verdict
 from nc_jax.diagnosis.vocabulary import (
     PROFILES,
     Profile,
@@ -25,8 +30,21 @@ from nc_jax.diagnosis.vocabulary import (
 )
 
 __all__ = [
+    "Advice",
+    "Diagnosis",
+    "Finding",
+    "Verdict",
+    "by_part",
+    "cure_advice",
+    "Measure",
+    "diagnose",
+    "findings",
+    "head_measures",
+    "measures",
+    "head_verdict",
+    "read_class_names",
+    "verdict",
     "MERGED",
-    "NO_PREDICTION",
     "VANISHED",
     "ArrayFile",
     "PROFILES",
@@ -57,7 +75,6 @@ __all__ = [
     "predict_head_at_budgets",
     "predict_head_at_decay",
     "predict_settled",
-    "prediction_findings",
     "recommend_cures",
     "vocabulary_rows",
     "zipf_counts",

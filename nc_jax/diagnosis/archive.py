@@ -11,6 +11,7 @@ from typing import IO
 import numpy as np
 
 from nc_jax.diagnosis.arrays import ArrayFile
+from nc_jax.diagnosis.names import OPTION, checked_names
 
 # Bytes of the rows that are in memory at a time.
 BATCH = 2**26
@@ -22,18 +23,21 @@ class FeatureArchive(ArrayFile):
     Attributes:
         path: of the file.
         labels: [N] integers 0…K−1.
-        names: [K] the labels as they stand in the file, in order.
+        names: [K] of the classes, in the order of the labels: given ones, or those of the
+            file, or else the labels as they stand in the file.
         shape: (N, p).
         classifiers: [K, p] float32, or None.
         bias: [K] float32, or None.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, class_names: list[str] | None = None):
         """Reads all but the features.
 
         Args:
             path: of a file by ``numpy.savez`` with ``features``, ``labels`` and perhaps
-                ``classifiers`` (also ``weight``) and ``bias``.
+                ``classifiers`` (also ``weight``), ``bias`` and ``names``.
+            class_names: one for each class, in the order of the labels, in place of those of
+                the file.
 
         Raises:
             OSError, ValueError: naming the file and what is wrong with it.
@@ -45,7 +49,8 @@ class FeatureArchive(ArrayFile):
         if len(shape) != 2 or 0 in shape or dtype.kind not in "fiu":
             raise ValueError(f"features must be numbers [N, p], got {dtype} of shape {shape}")
         self.shape: tuple[int, int] = shape[0], shape[1]
-        self.names, self.labels = self._read_labels()
+        found, self.labels = self._read_labels()
+        self.names = self._class_names(found, class_names)
         name = "classifiers" if "classifiers" in self.arrays else "weight"
         self.classifiers = self._small(name, (len(self.names), shape[1]))
         self.bias = self._small("bias", (len(self.names),))
@@ -87,6 +92,16 @@ class FeatureArchive(ArrayFile):
         if len(names) < 2:
             raise ValueError(f"labels must name at least two classes, got {names.tolist()}")
         return names, numbers.reshape(-1).astype(np.int32)
+
+    def _class_names(self, found: np.ndarray, given: list[str] | None) -> np.ndarray:
+        if given is not None:
+            return checked_names(given, len(found), OPTION)
+        if "names" not in self.arrays:
+            return found
+        names = self.texts("names", self.whole("names"))
+        return checked_names(
+            [str(name) for name in names.reshape(-1)], len(found), f"names of {self.path}"
+        )
 
     def _small(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
         if name not in self.arrays:

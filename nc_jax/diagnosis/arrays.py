@@ -79,6 +79,18 @@ class ArrayFile:
             raw = self.take(file, math.prod(shape) * dtype.itemsize, name)
         return np.frombuffer(raw, dtype).reshape(shape) if raw else np.empty(shape, dtype)
 
+    def texts(self, name: str, values: np.ndarray) -> np.ndarray:
+        """The same texts or integers; bytes as UTF-8.
+
+        Raises:
+            ValueError: something else than texts or integers.
+        """
+        if values.dtype.kind not in "USiu":
+            raise ValueError(f"{name} must be texts or integers, got {values.dtype}")
+        if values.dtype.kind == "S":
+            return np.array([value.decode("utf-8", "replace") for value in values.tolist()])
+        return values
+
     def finite(self, name: str, values: np.ndarray) -> np.ndarray:
         """The same numbers, float32; ValueError if one is NaN or infinite, also as float32."""
         with np.errstate(over="ignore", invalid="ignore"):

@@ -1,56 +1,131 @@
-"""The whole diagnosis of one last layer: measured, predicted, recommended."""
+"""The whole diagnosis of features and labels: measures, the state of each class, predictions."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
+from nc_jax.diagnosis.head import VANISHED
 from nc_jax.diagnosis.measured import FeatureSource, Measured, measure_archive
-from nc_jax.diagnosis.predicted import Predicted, predict_collapse
+from nc_jax.diagnosis.predicted import MERGED, Predicted, clusters, predict_collapse
 from nc_jax.diagnosis.recommended import Recommended, recommend_cures
 from nc_jax.diagnosis.settled import Settled, predict_settled
 
+# Cosine to the nearest class from which on a class is close to merging.
+NEAR = 0.8
+
 
 class Diagnosis(NamedTuple):
-    """What is seen, what the models say of it, and what to do.
+    """What is known of a last layer.
 
     Attributes:
-        measured: the numbers of the features and classifiers.
-        predicted: by the Layer-Peeled Model at the measured budgets; None where the
-            classifiers are not known.
-        settled: by class sizes and weight decay alone; None without a weight decay.
-        recommended: cures for the imbalance, the best first; empty where all classes are
-            equally large or nothing was predicted.
+        names: [K] of the classes.
+        width: p, dimensions of the features.
+        has_classifiers: whether cosines and norms are those of classifiers, or else of the
+            centred class means.
+        seen: measures.
+        nearest: [K] the other class of the largest cosine; −1 of a classifier of zero.
+        nearest_cosines: [K] its cosine; NaN where there is none.
+        states: [K] 'merged', 'vanished', 'close' or 'apart'.
+        merged: groups of classes that have merged.
+        model: the Layer-Peeled Model's prediction, or None without budgets.
+        settled: the prediction by weight decay, or None where none was given.
+        cures: cures against the imbalance, the recommended one first; none without it.
     """
 
-    measured: Measured
-    predicted: Predicted | None
+    names: np.ndarray
+    width: int
+    has_classifiers: bool
+    seen: Measured
+    nearest: np.ndarray
+    nearest_cosines: np.ndarray
+    states: np.ndarray
+    merged: list[list[int]]
+    model: Predicted | None
     settled: Settled | None
-    recommended: list[Recommended]
+    cures: list[Recommended]
+
+    def in_state(self, state: str) -> list[int]:
+        """The classes in a state, the smallest first."""
+        order = np.argsort(self.seen.counts, kind="stable")
+        return order[self.states[order] == state].tolist()
+
+    @property
+    def residual(self) -> float:
+        """Mean |measured − predicted cosine| over pairs of classes; NaN without a prediction."""
+        if self.model is None:
+            return float("nan")
+        off = ~np.eye(len(self.names), dtype=bool)
+        difference = np.abs(self.model.cosines - self.seen.cosines)[off]
+        known = difference[np.isfinite(difference)]
+        return float(known.mean()) if len(known) else float("nan")
 
 
 def diagnose(
-    source: FeatureSource, weight_decay: float | None = None, branches: int = 1
+    source: FeatureSource,
+    weight_energy: float | None = None,
+    weight_decay: float | None = None,
+    branches: int = 1,
+    watch: Callable[[int], None] = lambda rows: None,
 ) -> Diagnosis:
-    """Measures in three passes over the samples, then asks the models, in float64.
+    """Measures in three passes over the samples, then predicts and recommends in float64.
 
     Args:
-        source: features, labels, and perhaps classifiers.
-        weight_decay: λ > 0 of the training, on all parameters; None leaves out what is
-            predicted by it alone.
+        source: features and labels, and perhaps classifiers.
+        weight_energy: E_W > 0 where the source has no classifiers; without it nothing is
+            predicted there.
+        weight_decay: λ > 0 of the training; predicts by it too, and cures are then those of
+            that model.
         branches: c ≥ 1, normalised outputs whose sum the features are.
+        watch: called with the rows of each batch; there are three passes.
 
     Raises:
-        ValueError: naming the argument, or what is wrong with the features.
+        ValueError: features that are not finite, or a damaged file; a number that is not
+            positive.
     """
-    seen = measure_archive(source)
-    budgets = seen.weight_energy, seen.feature_energy
-    predicted, settled, recommended = None, None, []
+    seen = measure_archive(source, watch)
+    has_classifiers = source.classifiers is not None
+    energy = seen.weight_energy if has_classifiers else weight_energy
+    model, settled, cures = None, None, []
     with jax.enable_x64(True):
+        if energy is not None and energy > 0 and seen.feature_energy > 0:
+            model = predict_collapse(seen.counts, energy, seen.feature_energy)
+            if model.ratio > 1:
+                budgets = energy, seen.feature_energy
+                cures = recommend_cures(seen.counts, *budgets, weight_decay, branches)
         if weight_decay is not None:
-            biased = source.classifiers is None or source.bias is not None
+            biased = not has_classifiers or source.bias is not None
             settled = predict_settled(seen.counts, weight_decay, seen.least >= 0, branches, biased)
-        if source.classifiers is not None and min(budgets) > 0:
-            predicted = predict_collapse(seen.counts, *budgets)
-        if predicted is not None and predicted.ratio > 1:
-            recommended = recommend_cures(seen.counts, *budgets, weight_decay, branches)
-    return Diagnosis(seen, predicted, settled, recommended)
+    nearest, cosines = _nearest(seen.cosines)
+    merged = clusters(seen.cosines, MERGED)
+    states = _states(seen, cosines, merged)
+    predictions = (model, settled, cures)
+    return Diagnosis(
+        source.names,
+        seen.width,
+        has_classifiers,
+        seen,
+        nearest,
+        cosines,
+        states,
+        merged,
+        *predictions,
+    )
+
+
+def _nearest(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest other class [K] and its cosine; −1 and NaN of a row of zero."""
+    others = np.nan_to_num(cosines, nan=-np.inf)
+    np.fill_diagonal(others, -np.inf)
+    best = others.max(axis=1)
+    known = np.isfinite(best)
+    return np.where(known, others.argmax(axis=1), -1), np.where(known, best, np.nan)
+
+
+def _states(seen: Measured, cosines: np.ndarray, merged: list[list[int]]) -> np.ndarray:
+    states = np.where(np.nan_to_num(cosines, nan=-1) > NEAR, "close", "apart").astype("<U8")
+    for group in merged:
+        states[group] = "merged"
+    states[seen.norms < VANISHED] = "vanished"
+    return states

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nc_jax.diagnosis.arrays import ArrayFile
+from nc_jax.diagnosis.names import OPTION, checked_names
 from nc_jax.diagnosis.predicted import MERGED
 from nc_jax.metrics.similar import similar_rows, unit_rows
 from nc_jax.metrics.tokens import binned_rows, frequency_bins
@@ -32,13 +33,14 @@ class HeadArchive(ArrayFile):
         names: [K] of the tokens; their numbers where the file has none.
     """
 
-    def __init__(self, path: Path, centered: bool = False):
+    def __init__(self, path: Path, centered: bool = False, class_names: list[str] | None = None):
         """Reads the file.
 
         Args:
             path: of a file by ``numpy.savez`` with ``classifiers`` (also ``weight``),
                 ``counts`` and perhaps ``names``. A ``bias`` is checked and not used.
             centered: whether to subtract the mean row, which a softmax does not see.
+            class_names: [K] in place of the names of the file.
 
         Raises:
             OSError, ValueError: naming the file, the array and what is wrong with it.
@@ -58,7 +60,7 @@ class HeadArchive(ArrayFile):
         self.offset, self.centered = rows.mean(axis=0, dtype=np.float64), centered
         self.classifiers = rows - self.offset.astype(np.float32) if centered else rows
         self.counts = self._read_counts()
-        self.names = self._read_names()
+        self.names = self._read_names(class_names)
         if "bias" in self.arrays:
             self.finite("bias", self._vector("bias", "fiu"))
 
@@ -70,13 +72,12 @@ class HeadArchive(ArrayFile):
             raise ValueError("counts must be positive for at least two classes")
         return counts
 
-    def _read_names(self) -> np.ndarray:
+    def _read_names(self, given: list[str] | None) -> np.ndarray:
+        if given is not None:
+            return checked_names(given, len(self.classifiers), OPTION)
         if "names" not in self.arrays:
             return np.arange(len(self.classifiers))
-        names = self._vector("names", "USiu")
-        if names.dtype.kind == "S":
-            return np.array([name.decode("utf-8", "replace") for name in names.tolist()])
-        return names
+        return self.texts("names", self._vector("names", "USiu"))
 
     def _vector(self, name: str, kinds: str) -> np.ndarray:
         """An array with one entry for each row."""
@@ -103,6 +104,7 @@ class HeadBins(NamedTuple):
         nearest: [B] mean of each row's cosine to the nearest other of the whole head.
         merged: [B] share of rows that are merged with others.
         vanished: [B] share of rows that have vanished.
+        between: [B, B] mean cosine between the rows of two bins; NaN where there is no pair.
     """
 
     tokens: np.ndarray
@@ -114,6 +116,7 @@ class HeadBins(NamedTuple):
     nearest: np.ndarray
     merged: np.ndarray
     vanished: np.ndarray
+    between: np.ndarray
 
 
 class HeadMeasured(NamedTuple):
@@ -205,7 +208,19 @@ def _bins(
         _means(place, nearest),
         binned.merged,
         np.bincount(place, vanished) / tokens,
+        _between(place, units, binned.cosines),
     )
+
+
+def _between(place: np.ndarray, units: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """Mean cosines [B, B] of rows of two bins, from the sums of their unit rows."""
+    sums = np.zeros((len(within), units.shape[1]))
+    np.add.at(sums, place, units)
+    directed = np.bincount(place, units.any(axis=1))
+    means = sums / np.where(directed > 0, directed, np.nan)[:, None]
+    cosines = means @ means.T
+    np.fill_diagonal(cosines, within)
+    return cosines
 
 
 def _means(place: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""What a reader should know of a head of many rows, one sentence each."""
+"""What a reader should know of a head of many rows, in sentences."""
 
 import numpy as np
 
+from nc_jax.diagnosis.findings import Finding, Verdict, sentence
 from nc_jax.diagnosis.head import VANISHED, HeadArchive, HeadMeasured
 from nc_jax.diagnosis.head_predicted import HeadPredicted
 from nc_jax.diagnosis.predicted import MERGED
@@ -12,67 +13,109 @@ SHOWN, NAMED = 5, 8
 OFFSET = 0.1
 # Share of the objective up to which a gap says that the geometry is the model's.
 UNSURE = 0.1
+NO_PREDICTION = (
+    "No prediction: a head has no features, so E_H is not known. --feature-energy gives it "
+    "for the Layer-Peeled Model; --weight-decay predicts by the training's weight decay instead."
+)
 
 
-def head_findings(archive: HeadArchive, seen: HeadMeasured) -> list[str]:
+def head_verdict(archive: HeadArchive, seen: HeadMeasured) -> Verdict:
+    """The report in one sentence."""
+    rows = f"{len(archive.counts):,} rows"
+    said = []
+    if seen.clusters:
+        said.append(f"{sum(map(len, seen.clusters)):,} of {rows} have merged with others")
+    if len(seen.vanished):
+        have = "has" if len(seen.vanished) == 1 else "have"
+        said.append(f"{len(seen.vanished):,} of {rows} {have} vanished")
+    if said:
+        return Verdict("bad", sentence(" and ".join(said)) + ".")
+    return Verdict("good", f"All {rows} are apart: none has merged or vanished.")
+
+
+def head_findings(
+    archive: HeadArchive, seen: HeadMeasured, model: HeadPredicted | None = None, by: str = ""
+) -> list[Finding]:
+    """What a reader should know, part by part.
+
+    Args:
+        archive: classifiers, counts and names.
+        seen: what was measured of them.
+        model: what a model says of the same counts, or None.
+        by: the model's name.
+    """
+    lines = _measured_findings(archive, seen)
+    if model is not None:
+        lines += _prediction_findings(archive, model, by)
+    return [*lines, *_advice(archive, seen), *_unknown_findings(model)]
+
+
+def _measured_findings(archive: HeadArchive, seen: HeadMeasured) -> list[Finding]:
     """What was measured."""
     rows, width = archive.classifiers.shape
     unseen = int(np.sum(archive.counts == 0))
-    lines = [
-        f"The head has {rows:,} rows of {width} dimensions; the counts add up to "
-        f"{archive.counts.sum():,.0f}."
+    lines = _merged_findings(archive, seen)
+    if len(seen.vanished):
+        text = (
+            f"Vanished: {_rows(len(seen.vanished))} shorter than {VANISHED:.0%} of the longest "
+            f"({_counts(archive.counts[seen.vanished])}): {_listed(archive, seen.vanished)}."
+        )
+        lines.append(Finding("found", "bad", text))
+    if not lines:
+        lines.append(Finding("found", "good", "No two rows have merged and none has vanished."))
+    notes = [
+        f"The head has {rows:,} rows, one for each token, of {width} dimensions; the counts add "
+        f"up to {archive.counts.sum():,.0f}."
     ]
     if unseen:
-        lines.append(
+        notes.append(
             f"Tokens never seen (count zero): {unseen:,}. They have no size in the models and "
             "are left out of predictions; their rows are measured."
         )
     if archive.centered:
-        lines.append(
+        notes.append(
             f"The mean row was subtracted; it held {seen.offset_share:.1%} of the rows' mean "
             "squared length."
         )
     elif seen.offset_share > OFFSET:
-        lines.append(
+        notes.append(
             f"The mean row holds {seen.offset_share:.1%} of the rows' mean squared length and "
             "raises all cosines. A softmax does not see it: --centered True subtracts it."
         )
-    lines += _merged_findings(archive, seen)
-    if len(seen.vanished):
-        lines.append(
-            f"Vanished: {_rows(len(seen.vanished))} shorter than {VANISHED:.0%} of the longest "
-            f"({_counts(archive.counts[seen.vanished])}): {_listed(archive, seen.vanished)}."
-        )
-    if not seen.clusters and not len(seen.vanished):
-        lines.append("No two rows have merged and none has vanished.")
+    notes.append(_rarest(seen))
+    return [*lines, *(Finding("found", "note", note) for note in notes)]
+
+
+def _rarest(seen: HeadMeasured) -> str:
     bins = seen.bins
     low = int(np.argmax(bins.least > 0))
     among = ""
     if np.isfinite(bins.cosines[low]):
         among = f" and a mean cosine of {bins.cosines[low]:.3f} among themselves"
     times = bins.lengths[low] / max(bins.lengths[-1], 1e-30)
-    lines.append(
+    return (
         f"The rows of the rarest tokens that were seen (counts {bins.least[low]:,.0f} to "
         f"{bins.most[low]:,.0f}) have {times:.3g} times the length of those of the most "
         f"frequent{among}."
     )
-    return lines
 
 
-def _merged_findings(archive: HeadArchive, seen: HeadMeasured) -> list[str]:
+def _merged_findings(archive: HeadArchive, seen: HeadMeasured) -> list[Finding]:
     if not seen.clusters:
         return []
     merged = sum(map(len, seen.clusters))
     lines = [
         f"Merged: {merged:,} of {len(archive.counts):,} rows are in {len(seen.clusters):,} "
-        f"cluster{'s' * (len(seen.clusters) > 1)} of cosines above {MERGED}."
+        f"cluster{'s' * (len(seen.clusters) > 1)} of cosines above {MERGED}. Rows of one cluster "
+        "point in almost the same direction, so the model gives their tokens nearly the same "
+        "score in every context."
     ]
     for cluster in seen.clusters[:SHOWN]:
         lines.append(
             f"A cluster of {len(cluster):,} rows ({_counts(archive.counts[cluster])}): "
             f"{_listed(archive, cluster)}."
         )
-    return lines
+    return [Finding("found", "bad", line) for line in lines]
 
 
 def _rows(number: int) -> str:
@@ -87,20 +130,43 @@ def _listed(archive: HeadArchive, rows: np.ndarray) -> str:
     """The rarest of some rows by name."""
     order = rows[np.argsort(archive.counts[rows], kind="stable")]
     names = (archive.names[row].item() for row in order[:NAMED])
-    # Tokens may hold what Markdown or HTML would take for markup.
-    shown = ", ".join(f"`{name!r}`" if isinstance(name, str) else str(name) for name in names)
+    # In quotes, so that spaces and line ends in tokens show.
+    shown = ", ".join(repr(name) if isinstance(name, str) else str(name) for name in names)
     return shown + (f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else "")
 
 
-NO_PREDICTION = (
-    "No prediction: a head has no features, so E_H is not known. --feature-energy gives it "
-    "for the Layer-Peeled Model; --weight-decay predicts by the training's weight decay instead."
-)
+def _advice(archive: HeadArchive, seen: HeadMeasured) -> list[Finding]:
+    lines = []
+    if seen.clusters:
+        merged = np.concatenate(seen.clusters)
+        unseen = float(np.mean(archive.counts[merged] == 0))
+        if unseen:
+            lines.append(
+                f"{unseen:.0%} of the merged rows belong to tokens that never occur in the text. "
+                "Take such tokens out of the vocabulary, or train on text in which they occur."
+            )
+        if unseen < 1:
+            median = np.median(archive.counts[merged][archive.counts[merged] > 0])
+            lines.append(
+                f"The merged tokens that do occur have a median count of {median:,.0f}. More "
+                "text with them, or a smaller vocabulary that splits them into frequent pieces, "
+                "gives them more to learn from."
+            )
+    else:
+        lines.append("Nothing has to be done to keep the rows apart.")
+    return [Finding("advice", "note", line) for line in lines]
 
 
-def prediction_findings(
-    archive: HeadArchive, seen: HeadMeasured, model: HeadPredicted, by: str
-) -> list[str]:
+def _unknown_findings(model: HeadPredicted | None) -> list[Finding]:
+    lines = [] if model is not None else [NO_PREDICTION]
+    lines.append(
+        "The rows alone do not say how well rare tokens are predicted: measure the loss on new "
+        "text, separately for rare and for frequent tokens."
+    )
+    return [Finding("unknown", "note", line) for line in lines]
+
+
+def _prediction_findings(archive: HeadArchive, model: HeadPredicted, by: str) -> list[Finding]:
     """What a model says of the same counts, and how well it was solved."""
     rows, width = archive.classifiers.shape
     tokens = int(model.tokens.sum())
@@ -134,4 +200,4 @@ def prediction_findings(
         lines.append(f"The model {' and '.join(said)}.")
     else:
         lines.append("The model merges no tokens of equal counts and makes none vanish.")
-    return lines
+    return [Finding("theory", "note", line) for line in lines]

@@ -48,7 +48,9 @@ class Measured(NamedTuple):
             nearest class mean, get right.
         cosines: [K, K] of the classifiers, or else of the centred class means.
         norms: [K] lengths of the same, over the longest.
+        mean_norms: [K] lengths of the centred class means, over the longest.
         least: the smallest number in the features; zero behind a ReLU.
+        width: p, dimensions of the features.
     """
 
     counts: np.ndarray
@@ -58,7 +60,9 @@ class Measured(NamedTuple):
     accuracy: np.ndarray
     cosines: np.ndarray
     norms: np.ndarray
+    mean_norms: np.ndarray
     least: float
+    width: int
 
 
 def measure_archive(
@@ -86,7 +90,8 @@ def measure_archive(
         moments.variances, np.float64
     )
     known = archive.classifiers is not None
-    vectors = archive.classifiers if known else means - means.mean(axis=0)
+    centred = means - means.mean(axis=0)
+    vectors = archive.classifiers if known else centred
     right, differ, least = np.zeros(size), 0.0, np.inf
     for rows, labels in batches():
         least = min(least, float(rows.min()))
@@ -113,6 +118,13 @@ def measure_archive(
         float(np.mean(lengths**2)) if known else float("nan"),
         right / counts,
         np.asarray(cosines(gram(given))),
-        lengths / max(lengths.max(), np.finfo(float).tiny),
+        _relative(lengths),
+        _relative(np.linalg.norm(centred, axis=1)),
         least,
+        means.shape[1],
     )
+
+
+def _relative(lengths: np.ndarray) -> np.ndarray:
+    """Lengths [K] over the longest; zeros where all are zero."""
+    return lengths / max(lengths.max(), np.finfo(float).tiny)

@@ -48,6 +48,7 @@ class Predicted(NamedTuple):
             from balance to ten times beyond the data and R0.
         oversampling: [K] how often to repeat a class's samples so that no direction is
             lost: the least imbalance taken off, ones where none is.
+        gap: bound on the distance of the model's objective to its optimum.
     """
 
     sizes: np.ndarray
@@ -59,6 +60,7 @@ class Predicted(NamedTuple):
     collapse_ratio: float
     path: np.ndarray
     oversampling: np.ndarray
+    gap: float
 
 
 def predict_collapse(counts: np.ndarray, weight_energy: float, feature_energy: float) -> Predicted:
@@ -91,6 +93,7 @@ def predict_collapse(counts: np.ndarray, weight_energy: float, feature_energy: f
         float(ratio**exponent) if np.isfinite(exponent) else np.inf,
         path,
         (grouped.max() / grouped) ** (1 - target),
+        float(solution.gap),
     )
 
 

@@ -99,9 +99,15 @@ def nearest_rows(rows: np.ndarray, which: np.ndarray) -> np.ndarray:
     −1 if the row or all other rows are zero.
     """
     units = unit_rows(rows)
-    cosines = units[which] @ units.T
-    cosines[:, ~units.any(axis=1)] = -np.inf
-    cosines[np.arange(len(which)), which] = -np.inf
-    found = cosines.argmax(axis=1)
-    known = np.isfinite(cosines.max(axis=1)) & units[which].any(axis=1)
-    return np.where(known, found, -1)
+    empty = np.logical_not(units.any(axis=1))
+    found = np.full(len(which), -1)
+    # A block of few rows against all: it holds as many cosines as one of similar_rows.
+    step = max(1, BLOCK * BLOCK // len(rows))
+    for first in range(0, len(which), step):
+        own = which[first : first + step]
+        cosines = units[own] @ units.T
+        cosines[:, empty] = -np.inf
+        cosines[np.arange(len(own)), own] = -np.inf
+        known = np.isfinite(cosines.max(axis=1)) & ~empty[own]
+        found[first : first + step] = np.where(known, cosines.argmax(axis=1), -1)
+    return found

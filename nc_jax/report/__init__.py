@@ -4,8 +4,8 @@ from nc_jax.files import prepare_folder, write_atomically
 from nc_jax.report.commands import as_started, program, run_command
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, plain_ticks, save_figure
 from nc_jax.report.grids import draw_lines, draw_maps, export_dataset
-from nc_jax.report.head import draw_head, head_tables
 from nc_jax.report.options import flag, require_distinct, require_numbers, require_range, shown
+from nc_jax.report.page import Words
 from nc_jax.report.progress import map_with_bar, points_bar
 from nc_jax.report.provenance import write_provenance
 from nc_jax.report.tables import (
@@ -16,16 +16,16 @@ from nc_jax.report.tables import (
     write_summary,
     write_table,
 )
+from nc_jax.report.written import write_diagnosis, write_head_diagnosis
 
 __all__ = [
     "PALETTE",
+    "Words",
     "as_started",
-    "draw_head",
     "draw_lines",
     "draw_maps",
     "export_dataset",
     "flag",
-    "head_tables",
     "legend_outside",
     "map_with_bar",
     "markdown",
@@ -43,6 +43,8 @@ __all__ = [
     "save_figure",
     "shown",
     "write_atomically",
+    "write_diagnosis",
+    "write_head_diagnosis",
     "write_provenance",
     "write_report",
     "write_summary",

@@ -7,10 +7,25 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nc_jax.metrics.similar import nearest_rows
+from nc_jax.report.columns import Column
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, plain_ticks
 
 # Share of the longest row below which points are drawn at the panel's lower edge.
 SHORTEST = 1e-3
+# The table of tokens with the nearest of each.
+TOKEN_COLUMNS = [
+    Column("token", "The token in quotes, or its number where the file has no names.", "text"),
+    Column("count", "How often it occurs in the text.", "count"),
+    Column("length", "Length of its row, relative to the longest.", "fixed"),
+    Column("nearest token", "The token whose row points in the most similar direction.", "text"),
+    Column(
+        "nearest cosine",
+        "Cosine to that row: 1 is the same direction. Above 0.95 the two count as merged.",
+        "fixed",
+    ),
+    Column("state", "merged, vanished (shorter than 1 % of the longest) or apart.", "text"),
+    Column("cluster", "Number of the cluster of merged rows, the largest first.", "text"),
+]
 
 
 def draw_head(counts: np.ndarray, seen: Any, model: Any = None, by: str = "") -> Figure:
@@ -81,26 +96,16 @@ def _keys(panel: Any, unseen: bool, by: str) -> None:
         panel.plot([], [], color=PALETTE[1], label=by)
 
 
-def head_tables(archive: Any, seen: Any, shown: int) -> dict[str, pd.DataFrame]:
-    """Measures, rows by frequency, and the rarest tokens that were seen, by title.
+def bins_table(bins: Any) -> pd.DataFrame:
+    """Rows by frequency, the rarest first, as a reader wants them.
 
     Args:
-        archive: classifiers, counts and names, and
-        seen: what was measured of them, as in :mod:`nc_jax.diagnosis.head`.
-        shown: rows of the table of tokens at most.
+        bins: as in :mod:`nc_jax.diagnosis.head`.
     """
-    bins = seen.bins
-    measures = {
-        "E_W": seen.weight_energy,
-        "E_W of the tokens that were seen": seen.seen_energy,
-        "length of the longest row": seen.longest,
-        "share of E_W in the mean row": seen.offset_share,
-    }
-    numbers = {"measure": list(measures), "value": [f"{v:.5g}" for v in measures.values()]}
     table = {
         "counts from": [f"{count:,.0f}" for count in bins.least],
         "counts to": [f"{count:,.0f}" for count in bins.most],
-        "tokens": bins.tokens,
+        "tokens": [f"{number:,}" for number in bins.tokens],
         "mean length over longest": _digits(bins.lengths),
         "mean cosine within the bin": _digits(bins.cosines),
         "mean cosine to the mean row": _digits(bins.to_mean),
@@ -108,21 +113,41 @@ def head_tables(archive: Any, seen: Any, shown: int) -> dict[str, pd.DataFrame]:
         "share merged": _digits(bins.merged),
         "share vanished": _digits(bins.vanished),
     }
-    order = np.argsort(archive.counts, kind="stable")
-    rarest = order[archive.counts[order] > 0][:shown]
-    found = nearest_rows(archive.classifiers, rarest)
-    rare = {
-        "token": _names(archive, rarest),
-        "count": [f"{count:,.0f}" for count in archive.counts[rarest]],
-        "length over longest": _digits(seen.lengths[rarest]),
-        "nearest token": np.where(found < 0, "none", _names(archive, found)),
-        "its cosine": _digits(seen.nearest[rarest]),
-    }
-    return {
-        "Measures": pd.DataFrame(numbers),
-        "Rows by frequency": pd.DataFrame(table),
-        f"The rarest tokens that were seen, at most {shown}": pd.DataFrame(rare),
-    }
+    return pd.DataFrame(table)
+
+
+def tokens_table(archive: Any, seen: Any) -> pd.DataFrame:
+    """Raw numbers, one row for each token, the rarest first; those never seen come last.
+
+    Args:
+        archive: classifiers, counts and names, and
+        seen: what was measured of them, as in :mod:`nc_jax.diagnosis.head`.
+    """
+    size = len(archive.counts)
+    states, cluster = np.full(size, "apart", "<U8"), np.zeros(size, int)
+    for number, rows in enumerate(seen.clusters, start=1):
+        states[rows], cluster[rows] = "merged", number
+    states[seen.vanished] = "vanished"
+    table = pd.DataFrame(
+        {
+            "token": _names(archive, np.arange(size)),
+            "count": archive.counts,
+            "length": seen.lengths,
+            "nearest cosine": seen.nearest,
+            "state": states,
+            "cluster": np.where(cluster > 0, cluster.astype(str), ""),
+        }
+    )
+    order = np.lexsort((archive.counts, archive.counts == 0))
+    return table.iloc[order]
+
+
+def with_nearest(table: pd.DataFrame, archive: Any) -> pd.DataFrame:
+    """Rows of :func:`tokens_table` with the name of the token nearest to each."""
+    found = nearest_rows(archive.classifiers, table.index.to_numpy())
+    names = np.where(found < 0, "none", _names(archive, found))
+    columns = [column.name for column in TOKEN_COLUMNS]
+    return table.assign(**{"nearest token": names}).reindex(columns=columns)
 
 
 def _names(archive: Any, rows: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Result tables: every row as Parquet, and a summary for readers as CSV and Markdown."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from nc_jax.files import write_atomically
@@ -19,6 +20,8 @@ except ImportError as error:
 
 # Text that a Markdown reader would take for HTML.
 _TAG = re.compile("<(?=[A-Za-z/!])")
+# What it would take for markup in a sentence; an underscore within a word is none.
+_MARKUP = re.compile(r"[\\`*\[\]<>|#]|(?<!\w)_|_(?!\w)")
 
 
 def write_table(table: pd.DataFrame, folder: Path, name: str = "table") -> None:
@@ -68,18 +71,39 @@ def markdown(summary: pd.DataFrame) -> str:
 
 
 def write_report(
-    folder: Path, title: str, lines: list[str], picture: str, tables: dict[str, pd.DataFrame]
+    folder: Path,
+    title: str,
+    verdict: str,
+    parts: Mapping[str, list[str]],
+    picture: str,
+    tables: Mapping[str, pd.DataFrame],
 ) -> None:
     """Writes ``folder/report.md``: sentences, ``diagnosis.png``, and tables by title.
+
+    Args:
+        folder: where.
+        title: heading.
+        verdict: the report in one sentence, plain text.
+        parts: sentences in plain text, by heading.
+        picture: what ``diagnosis.png`` shows.
+        tables: by heading.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    parts = [f"# {title}", *lines, f"![{picture}](diagnosis.png)"]
-    for name, table in tables.items():
-        parts += [f"## {name}", markdown(table)]
-    text = "\n\n".join(parts)
+    blocks = [f"# {_plain(title)}", f"**{_plain(verdict)}**"]
+    for heading, lines in parts.items():
+        blocks += [f"## {heading}", "\n".join(f"- {_plain(line)}" for line in lines)]
+    blocks.append(f"![{picture}](diagnosis.png)")
+    for heading, table in tables.items():
+        blocks += [f"## {heading}", markdown(table)]
+    text = "\n\n".join(blocks)
     write_atomically(folder / "report.md", lambda file: file.write_text(text))
+
+
+def _plain(text: str) -> str:
+    """Text in Markdown in which nothing is taken for markup."""
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def print_table(summary: pd.DataFrame, title: str) -> None:

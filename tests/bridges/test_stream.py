@@ -96,9 +96,9 @@ def test_a_diagnosis_asks_the_models_at_the_measured_budgets(monkeypatch):
     model("predict_settled", "settled")
     with jax.enable_x64(False):
         found = stream().diagnose(weight_decay=1e-3, branches=2)
-        assert_as_expected(found.measured)
-    energies = found.measured.weight_energy, found.measured.feature_energy
-    assert found.recommended == ["cure"] and found.settled == "settled"
+        assert_as_expected(found.seen)
+    energies = found.seen.weight_energy, found.seen.feature_energy
+    assert found.cures == ["cure"] and found.settled == "settled"
     assert asked["predict_collapse"][1:] == energies
     assert asked["recommend_cures"][1:] == (*energies, 1e-3, 2)
     # Features of both signs or not; a bias in the last layer.
@@ -106,8 +106,8 @@ def test_a_diagnosis_asks_the_models_at_the_measured_budgets(monkeypatch):
     for given in asked.values():
         np.testing.assert_array_equal(given[0], [30, 12, 5])
     bare = bridges.from_callable(same, pairs(), num_classes=3).diagnose()
-    assert bare.predicted is bare.settled is None and not bare.recommended
-    assert np.isnan(bare.measured.weight_energy)
+    assert bare.model is bare.settled is None and not bare.cures
+    assert np.isnan(bare.seen.weight_energy)
 
 
 def test_few_batches_are_alive_at_a_time(monkeypatch):

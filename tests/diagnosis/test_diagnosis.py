@@ -1,6 +1,7 @@
 """Diagnosis: archives read right or refused, numbers those of the metrics, R0 that of theory."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import nc_jax as nc
@@ -80,7 +81,7 @@ def test_a_classifier_of_zero_is_reported(tmp_path):
     done = run_study("diagnose", saved(tmp_path, arrays), "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "Vanished: the classifiers of classes 3" in text and "inf |" not in text
+    assert "Vanished: the last-layer weight vectors of class 3" in text and "inf |" not in text
 
 
 def _changed(**changes):
@@ -208,14 +209,24 @@ def test_the_report_of_a_collapsed_layer(tmp_path):
         "labels": labels + 1,
         "classifiers": np.asarray(solution.classifiers),
     }
-    done = run_study("diagnose", saved(tmp_path, arrays), "--out", tmp_path / "out")
+    path, out = saved(tmp_path, arrays), tmp_path / "out"
+    done = run_study("diagnose", path, "--out", out, "--class-names", "a,b,c,d,<i>")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "out" / "report.md").read_text()
     means = np.asarray(solution.features)
     energy = np.mean(np.sum((means - means.mean(axis=0)) ** 2, axis=1))
     assert f"| E_H | {energy:.5g} |" in text and "| E_W | 1 |" in text
-    assert "Merged: the classifiers of classes 3, 4, 5" in text
-    assert "merges classes 3, 4, 5" in text and "repeat the samples" in text
+    assert "Merged: the last-layer weight vectors of classes “c”, “d” and “<i>”" in text.replace(
+        "\\<i\\>", "<i>"
+    )
+    assert "merges classes “c”, “d” and" in text and "repeat samples" in text
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "“c”, “d” and “&lt;i&gt;”" in page and "<i>" not in page
+    table = pd.read_csv(tmp_path / "out" / "classes.csv")
+    assert table["class"].tolist() == ["c", "d", "<i>", "a", "b"]
+    assert table["predicted cosine"][:3].tolist() == pytest.approx([1, 1, 1], abs=1e-6)
     assert (tmp_path / "out" / "diagnosis.png").stat().st_size > 10_000
-    broken = run_study("diagnose", tmp_path / "none.npz", "--out", tmp_path / "out")
+    wrong = run_study("diagnose", path, "--out", out, "--class-names", "a,b")
+    assert wrong.returncode == 2 and "--class-names must give 5 names" in wrong.stderr
+    broken = run_study("diagnose", tmp_path / "none.npz", "--out", out)
     assert broken.returncode == 2 and "no file" in broken.stderr

@@ -9,7 +9,10 @@ from nc_jax import report
 from nc_jax.diagnosis import (
     MERGED,
     HeadArchive,
+    by_part,
     head_findings,
+    head_measures,
+    head_verdict,
     measure_head,
     predict_head_at_budgets,
     predict_head_at_decay,
@@ -89,6 +92,12 @@ def test_measures_are_those_of_the_dense_matrix(tmp_path, monkeypatch, seed, cen
         towards = units[directed] @ mean / np.linalg.norm(mean)
         np.testing.assert_allclose(bins.to_mean[place], towards.mean(), atol=1e-5)
         np.testing.assert_allclose(bins.nearest[place], nearest[directed].mean(), atol=1e-5)
+        np.testing.assert_allclose(bins.between[place, place], expected, atol=1e-5)
+    common, rare = (
+        np.flatnonzero((counts >= bins.least[b]) & (counts <= bins.most[b]) & (lengths > 0))
+        for b in (-1, 0)
+    )
+    np.testing.assert_allclose(bins.between[-1, 0], cosines[np.ix_(common, rare)].mean(), atol=1e-5)
 
 
 @pytest.mark.parametrize("block", [1, 5, 64])
@@ -131,7 +140,7 @@ def test_integers_texts_and_weight_are_taken(tmp_path):
     names = np.array([f"tok{k}".encode() for k in range(60)])
     archive = HeadArchive(saved(tmp_path, arrays | {"names": names, "bias": np.zeros(60)}))
     assert archive.classifiers.dtype == np.float32 and archive.names[7] == "tok7"
-    lines = head_findings(archive, measure_head(archive))
+    lines = [one.text for one in head_findings(archive, measure_head(archive))]
     assert any("never seen (count zero): 4." in line for line in lines)
     assert any("'tok30'" in line for line in lines if line.startswith("Vanished"))
 
@@ -142,14 +151,16 @@ def test_a_head_of_zeros_and_names_that_look_like_markup(tmp_path):
     archive = HeadArchive(saved(tmp_path, arrays))
     seen = measure_head(archive)
     assert len(seen.vanished) == 4 and not seen.clusters
-    assert any("`'<s>'`" in line for line in head_findings(archive, seen))
-    tables = report.head_tables(archive, seen, 9)
+    found = by_part(head_findings(archive, seen))
+    words = report.Words("Zeros", head_verdict(archive, seen), found, [], head_measures(seen, None))
+    tables = report.write_head_diagnosis(tmp_path, archive, seen, None, "", words)
     for title, table in tables.items():
         report.print_table(table, title)
-    report.write_report(tmp_path, "Zeros", [], "none", tables)
     text = (tmp_path / "report.md").read_text()
     assert r"| 'a\|b' | 1 | 0.000 | none |" in text and r"'\n'" in text
-    report.save_figure(report.draw_head(archive.counts, seen), tmp_path, "diagnosis")
+    assert r"'\<s\>'" in text
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<s>" not in page and r'"\u003cs\u003e' not in page and r"'\u003cs\u003e'" in page
 
 
 def _changed(**changes):
@@ -221,6 +232,8 @@ def test_the_report_of_a_head(tmp_path):
     done = run_study("diagnose", path, "--out", out, "--feature-energy", 4)
     assert done.returncode == 0, done.stderr
     text = (out / "report.md").read_text()
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "A cluster of 120 rows" in page and "What theory expects" in page
     assert "A cluster of 120 rows (counts 4 to 4" in text and "never seen (count zero): 60." in text
     assert "certified to" in text and "| mean cosine to the nearest row |" in text
     assert "Rows by frequency" in done.stdout and "certified to" in done.stdout

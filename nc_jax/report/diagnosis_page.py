@@ -1,0 +1,74 @@
+"""The page of a diagnosis of features and labels."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nc_jax.report.diagnosis import class_columns, cosine_panels, smallest_cosine
+from nc_jax.report.page import Chart, HeatMap, Mark, Page, Rows, Series, Words, heat_map
+
+# Classes in the page's table at most, the smallest; all are in classes.csv.
+MOST = 5000
+
+
+def diagnosis_page(diagnosis: Any, table: pd.DataFrame, words: Words) -> Page:
+    """What the page shows.
+
+    Args:
+        diagnosis: as in :mod:`nc_jax.diagnosis.diagnosed`.
+        table: of :func:`nc_jax.report.diagnosis.classes_table`.
+        words: its sentences.
+    """
+    seen, model = diagnosis.seen, diagnosis.model
+    source = (
+        f"{seen.counts.sum():,} samples of {len(seen.counts):,} classes, features of "
+        f"{diagnosis.width:,} dimensions"
+    )
+    charts = [path_chart(seen, model)] if model is not None and len(model.path) else []
+    return Page(words, source, charts, _heat(diagnosis), class_rows(table), {})
+
+
+def path_chart(seen: Any, model: Any) -> Chart:
+    """The cosine of the two smallest classes against the imbalance ratio."""
+    here = np.array([[model.ratio, smallest_cosine(seen)]])
+    marks = [Mark("your data", model.ratio, 1)]
+    if np.isfinite(model.collapse_ratio):
+        marks.append(
+            Mark(f"R0 = {model.collapse_ratio:.4g}, where merging begins", model.collapse_ratio, 4)
+        )
+    return Chart(
+        "When do the smallest classes merge?",
+        "The curve shows the cosine between the two smallest classes in the model, as the "
+        "imbalance grows from none to beyond your data; where it reaches 1 the two have merged. "
+        "The dot is your network.",
+        "Imbalance ratio: largest over smallest class",
+        "Cosine of the two smallest classes",
+        [Series("model", model.path, "line", 0), Series("measured", here, "dots", 1)],
+        marks,
+    )
+
+
+def _heat(diagnosis: Any) -> HeatMap:
+    what = "weight vectors" if diagnosis.has_classifiers else "mean features"
+    counts = diagnosis.seen.counts
+    return heat_map(
+        "Which classes point the same way?",
+        f"Each cell is the cosine between the {what} of two classes: 1 for the same direction, "
+        f"0 for a right angle. Classes that the network keeps equally far apart all have "
+        f"{-1 / (len(counts) - 1):.2g}. Blocks near 1 away from the diagonal are merged classes.",
+        [str(name) for name in diagnosis.names],
+        [f"{count:,} sample{'' if count == 1 else 's'}" for count in counts],
+        counts,
+        cosine_panels(diagnosis),
+    )
+
+
+def class_rows(table: pd.DataFrame) -> Rows:
+    """The sortable table."""
+    text = "Press a column's name to sort by it."
+    if len(table) > MOST:
+        text += f" The page holds the {MOST:,} smallest classes; classes.csv beside it has all."
+    return Rows(
+        "All classes", text, "classes", class_columns(table), table.head(MOST), "state", len(table)
+    )

@@ -1,9 +1,9 @@
 """What the server answers to the page: maps, points, code and diagnoses."""
 
-import contextlib
 import json
 import logging
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from nc_jax.explorer.code import code_of_point, code_of_sizes
 from nc_jax.explorer.maps import frames
 from nc_jax.explorer.points import describe_point, describe_sizes
 from nc_jax.explorer.programs import Programs
-from nc_jax.explorer.settings import FieldError, map_of, point_of, sizes_of
+from nc_jax.explorer.settings import FieldError, MapSettings, map_of, point_of, sizes_of
 from nc_jax.explorer.uploads import MAX_UPLOAD, diagnose, save, too_large
 
 PAGE = Path(__file__).parent / "page"
@@ -46,11 +46,12 @@ HEADERS = {
 log = logging.getLogger(__name__)
 
 
-def make_app(programs: Programs, max_upload: int = MAX_UPLOAD) -> Starlette:
+def make_app(programs: Programs, folder: Path, max_upload: int = MAX_UPLOAD) -> Starlette:
     """The application.
 
     Args:
         programs: the compiled programs.
+        folder: where a features file lies while it is read.
         max_upload: bytes that a features file may have.
     """
 
@@ -60,7 +61,7 @@ def make_app(programs: Programs, max_upload: int = MAX_UPLOAD) -> Starlette:
     async def answer_map(request: Request) -> Response:
         settings = map_of(await _json(request))
         return StreamingResponse(
-            _closing(frames(programs, settings)), 200, HEADERS, "application/octet-stream"
+            _until_gone(programs, settings), 200, HEADERS, "application/octet-stream"
         )
 
     async def answer_point(request: Request) -> Response:
@@ -80,8 +81,8 @@ def make_app(programs: Programs, max_upload: int = MAX_UPLOAD) -> Starlette:
         if int(request.headers.get("content-length", 0)) > max_upload:
             raise too_large(max_upload)
         name = request.query_params.get("name", "the file")[:100]
-        with tempfile.TemporaryDirectory(prefix="nc-jax-") as folder:
-            path = Path(folder) / "features.npz"
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            path = Path(own) / "features.npz"
             await save(request.stream(), path, max_upload)
             return await _answer(diagnose, path, name)
 
@@ -146,11 +147,14 @@ async def _answer(function: Callable[..., Any], *given: Any) -> Response:
     return JSONResponse(await run_in_threadpool(function, *given), headers=HEADERS)
 
 
-async def _closing(parts: Any) -> AsyncIterator[bytes]:
-    """Parts made in a thread; where the reader goes away, what is not made yet is not made."""
-    with contextlib.closing(parts):
-        async for part in iterate_in_threadpool(parts):
+async def _until_gone(programs: Programs, settings: MapSettings) -> AsyncIterator[bytes]:
+    """Frames made in a thread, until the reader has gone away."""
+    gone = threading.Event()
+    try:
+        async for part in iterate_in_threadpool(frames(programs, settings, gone)):
             yield part
+    finally:
+        gone.set()
 
 
 def _error(sentence: str, field: str, status: int) -> JSONResponse:

@@ -1,6 +1,7 @@
 """Phase maps over R and E (or λ), as frames of raw numbers, coarse ones first."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -29,12 +30,13 @@ def grid(settings: MapSettings, cells: int) -> tuple[np.ndarray, np.ndarray]:
     return np.tile(ratios, cells), np.repeat(strengths, cells)
 
 
-def frames(programs: Programs, settings: MapSettings) -> Iterator[bytes]:
-    """A map as frames; between them the reader may stop, and the rest is not solved.
+def frames(programs: Programs, settings: MapSettings, gone: threading.Event) -> Iterator[bytes]:
+    """A map as frames.
 
     Args:
         programs: the compiled programs.
         settings: the map.
+        gone: once it is set nothing more is solved.
 
     Yields:
         'compiling' first where that takes time, then a 'map' for each resolution: cosines
@@ -53,6 +55,8 @@ def frames(programs: Programs, settings: MapSettings) -> Iterator[bytes]:
     for cells in levels:
         phases, cosines, unresolved = [], [], 0
         for lanes in programs.blocks(settings, *grid(settings, cells)):
+            if gone.is_set():
+                return
             phases.append(lanes.phases)
             cosines.append(lanes.cosines[:, 1])
             solved += len(lanes.phases)

@@ -7,13 +7,13 @@ import numpy as np
 
 import nc_jax as nc
 from nc_jax.explorer.plain import plain_numbers
-from nc_jax.explorer.programs import Programs, make_loss
+from nc_jax.explorer.programs import Programs, is_exact, make_loss
 from nc_jax.explorer.settings import Family, PointSettings, SizesSettings
 from nc_jax.explorer.thresholds import exact_ratios
 from nc_jax.solvers import Solution
 
-# Points of the curve of cosines against R, besides the point itself: fills a block.
-CURVE = 63
+# Points of the curve of cosines against R; with the point itself they are solved as one block.
+EXACT_CURVE, ITERATIVE_CURVE = 401, 63
 
 
 def describe_point(programs: Programs, settings: PointSettings) -> dict[str, Any]:
@@ -27,7 +27,8 @@ def describe_point(programs: Programs, settings: PointSettings) -> dict[str, Any
         Numbers that JSON can hold; those that do not exist are None.
     """
     about = settings.map
-    ratios = np.geomspace(*about.ratios, CURVE)
+    count = EXACT_CURVE if is_exact(about.family) else ITERATIVE_CURVE
+    ratios = np.geomspace(*about.ratios, count)
     given = np.r_[settings.ratio, ratios]
     strengths = np.full(len(given), settings.strength)
     (lanes,) = programs.blocks(about, given, strengths)

@@ -21,8 +21,8 @@ from nc_jax.explorer.settings import Family, MapSettings
 from nc_jax.solvers import Solution, choose_solver
 from nc_jax.surrogates import CountedLayerPeeled, CountedSizes, CountedUnconstrained
 
-# Models solved at a time: half of the fine map, and about a tenth of a second's work.
-EXACT_LANES, ITERATIVE_LANES = 20_000, 64
+# Models solved at a time: few enough for a core's cache, and about a tenth of a second's work.
+EXACT_LANES, ITERATIVE_LANES = 2_500, 64
 
 
 class Lanes(NamedTuple):
@@ -150,7 +150,3 @@ class Programs:
         finally:
             for future in waiting:
                 future.cancel()
-
-    def close(self) -> None:
-        """Drops what has not begun."""
-        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,10 +1,13 @@
 """Starts the explorer on this machine and opens it in a browser."""
 
 import argparse
+import os
 import socket
 import sys
+import tempfile
 import threading
 import webbrowser
+from pathlib import Path
 
 import jax
 
@@ -46,18 +49,20 @@ def main(argv: list[str]) -> None:
     print(f"The explorer is at {address} (Ctrl-C ends it).", flush=True)
     if not options.no_browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    config = uvicorn.Config(
-        make_app(programs),
-        log_level="warning",
-        timeout_graceful_shutdown=1,
-        server_header=False,
-    )
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        programs.close()
+    with tempfile.TemporaryDirectory(prefix="nc-jax-") as folder:
+        config = uvicorn.Config(
+            make_app(programs, Path(folder)),
+            log_level="critical",
+            timeout_graceful_shutdown=1,
+            server_header=False,
+        )
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:
+            pass
+    # A compilation that is going on cannot be stopped otherwise, and nobody waits for it.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def listen(port: int) -> socket.socket:

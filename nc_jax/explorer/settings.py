@@ -91,7 +91,9 @@ def family_of(request: Mapping[str, Any]) -> Family:
     if not isinstance(bias, bool):
         raise FieldError("bias", f"The bias must be true or false, got {_shown(bias)}.")
     if bias and surrogate == "layer-peeled":
-        raise FieldError("bias", "The Layer-Peeled Model has no bias: choose unconstrained features.")
+        raise FieldError(
+            "bias", "The Layer-Peeled Model has no bias: choose unconstrained features."
+        )
     return Family(surrogate, loss, bias)
 
 
@@ -142,7 +144,9 @@ def parse_sizes(text: Any) -> tuple[float, ...]:
         raise FieldError("sizes", f"Class sizes must be a text of numbers, got {_shown(text)}.")
     words = [word for word in re.split(r"[\s,;]+", text) if word]
     if len(words) < 2:
-        raise FieldError("sizes", f"Type at least two class sizes, such as 500, 300, 60; got {len(words)}.")
+        raise FieldError(
+            "sizes", f"Type at least two class sizes, such as 500, 300, 60; got {len(words)}."
+        )
     if len(words) > MAX_CLASSES:
         raise FieldError(
             "sizes",
@@ -182,7 +186,8 @@ def _range(
     high = _number(request, f"{field}_high", f"{what} at the high end of the map", *limits)
     if not low * 1.01 <= high:
         raise FieldError(
-            f"{field}_high", f"{what} at the high end of the map must be above {low:g}, got {high:g}."
+            f"{field}_high",
+            f"{what} at the high end of the map must be above {low:g}, got {high:g}.",
         )
     return low, high
 

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
 import nc_jax as nc
@@ -32,13 +33,8 @@ def describe_point(programs: Programs, settings: PointSettings) -> dict[str, Any
     given = np.r_[settings.ratio, ratios]
     strengths = np.full(len(given), settings.strength)
     (lanes,) = programs.blocks(about, given, strengths)
-    own = {
-        field.name: getattr(lanes.solution, field.name)
-        for field in dataclasses.fields(lanes.solution)
-        if field.name != "model"
-    }
-    own = {name: None if value is None else value[0] for name, value in own.items()}
-    solution = Solution(model=model_of_point(settings), **own)
+    own = jax.tree.map(lambda leaf: leaf[0], lanes.solution)
+    solution = dataclasses.replace(own, model=model_of_point(settings))
     collapse, vanish = exact_ratios(about, settings.strength)
     curve = {
         "ratio": ratios,

@@ -35,8 +35,8 @@ class Lanes(NamedTuple):
     """
 
     solution: Solution
-    phases: np.ndarray
-    cosines: np.ndarray
+    phases: Any
+    cosines: Any
 
 
 def make_loss(name: str) -> nc.Loss:

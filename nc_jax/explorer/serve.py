@@ -75,7 +75,7 @@ def listen(port: int) -> socket.socket:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="nc-jax explore", description=main.__doc__.splitlines()[0])
+    parser = _Parser(prog="nc-jax explore", description=__doc__)
     parser.add_argument(
         "--port", type=_port, default=0, help="port to listen on; 0, the default, takes a free one"
     )

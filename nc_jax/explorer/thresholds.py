@@ -13,6 +13,8 @@ from nc_jax.explorer.settings import MapSettings
 
 # Points of a curve.
 POINTS = 161
+# Ratio up to which R1 of unconstrained features is looked for.
+FARTHEST = 1e12
 
 
 class Curves(NamedTuple):
@@ -75,8 +77,8 @@ def _of_unconstrained(settings: MapSettings, ratios: np.ndarray) -> Curves:
 
 def _unconstrained_vanish_ratio(settings: MapSettings, strength: float) -> float:
     """R1 at one weight decay: where the curve of penalties crosses it, found on finer grids."""
-    low, high = settings.ratios
-    for _ in range(4):
+    low, high = 1.0, FARTHEST
+    for _ in range(5):
         ratios = np.geomspace(low, high, POINTS)
         vanish = _of_unconstrained(settings, ratios).vanish
         if not len(vanish):

@@ -101,20 +101,22 @@ def _sentences(archive: FeatureArchive, seen: Measured, model: Predicted | None)
     if model is None:
         lines.append("There is no prediction, because the file has no classifiers.")
         return lines
+    if model.ratio == 1:
+        lines.append("All classes are equally large, and so no collapse is expected.")
+        return lines
     lines.append(
-        f"The largest class has {model.ratio:.4g} times the samples of the smallest one. "
+        f"The largest class has {model.ratio:.4g} times the samples of the smallest one; the model "
         + (
-            "At these sizes and budgets the model expects no collapse at any imbalance."
-            if not np.isfinite(model.collapse_ratio)
-            else f"At these budgets the model expects collapse from R0 = {model.collapse_ratio:.4g}."
+            f"expects collapse from R0 = {model.collapse_ratio:.4g} on."
+            if np.isfinite(model.collapse_ratio)
+            else "expects no collapse at these budgets."
         )
     )
-    if model.ratio > 1:
-        for cure in recommend_cures(seen.counts, seen.weight_energy, seen.feature_energy)[:1]:
-            lines.append(
-                f"Recommended cure: {cure.cure} of strength {cure.strength:.3g}, at which the "
-                "model is closest to equal angles."
-            )
+    for cure in recommend_cures(seen.counts, seen.weight_energy, seen.feature_energy)[:1]:
+        lines.append(
+            f"Recommended cure: {cure.cure} of strength {cure.strength:.3g}, at which the "
+            "model is closest to equal angles."
+        )
     return lines
 
 

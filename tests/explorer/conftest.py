@@ -1,6 +1,7 @@
 """One server for all tests of a module."""
 
 import pytest
+
 from tests.explorer.serving import serving
 
 

@@ -1,9 +1,7 @@
 """Models of traced numbers of classes solve as those of given classes do."""
 
 import dataclasses
-from functools import partial
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +16,6 @@ def make(kind, counts, sizes, strength):
     counted = CountedSizes(counts, sizes)
     if kind == "layer-peeled":
         return CountedLayerPeeled(counted, strength, nc.CrossEntropy())
-    if kind == "squared-error":
-        return CountedLayerPeeled(counted, strength, nc.MeanSquaredError())
     return CountedUnconstrained(counted, strength, nc.CrossEntropy(), jnp.zeros_like(strength))
 
 
@@ -27,18 +23,16 @@ def plain(kind, counts, sizes, strength):
     given = nc.class_sizes(np.repeat(sizes, counts))
     if kind == "layer-peeled":
         return nc.LayerPeeled(given, strength, strength)
-    if kind == "squared-error":
-        return nc.LayerPeeled(given, strength, strength, nc.MeanSquaredError())
     return nc.UnconstrainedFeatures(given, strength, strength, 0.0)
 
 
-@pytest.mark.parametrize(
-    ("kind", "strength"), [("layer-peeled", 1.3), ("squared-error", 0.3), ("unconstrained", 0.01)]
-)
+@pytest.mark.parametrize(("kind", "strength"), [("layer-peeled", 1.3), ("unconstrained", 0.01)])
 def test_one_compiled_program_solves_every_number_of_classes(kind, strength):
+    traces = []
+
     @jax.jit
-    @partial(chex.assert_max_traces, n=1)
     def solved(counts, sizes, strength):
+        traces.append(kind)
         model = make(kind, counts, sizes, strength)
         solution = choose_solver(model)(model)
         bare = dataclasses.replace(solution, model=None)
@@ -56,3 +50,4 @@ def test_one_compiled_program_solves_every_number_of_classes(kind, strength):
         assert code == nc.phase_codes(expected)
         placed = dataclasses.replace(bare, model=model)
         np.testing.assert_allclose(placed.logits, expected.logits, atol=1e-7)
+    assert len(traces) == 1

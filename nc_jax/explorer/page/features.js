@@ -17,6 +17,12 @@ export function bindFeatures() {
     if (!file) return;
     error.textContent = "";
     place.replaceChildren();
+    status.textContent = "";
+    if (file.size > Number(drop.dataset.limit)) {
+      // The server would refuse it too, but only after some of it has been sent.
+      error.textContent = `The file has ${shown(file.size / 2 ** 20)} MiB, more than the ${shown(drop.dataset.limit / 2 ** 20)} MiB that the page takes; nc-jax diagnose reads files of any size.`;
+      return;
+    }
     status.textContent = `Reading ${file.name} and solving the model at its class sizes …`;
     status.classList.add("busy");
     try {

@@ -202,7 +202,7 @@ def _count(request: Mapping[str, Any], field: str, what: str, least: int, most: 
 def _number(request: Mapping[str, Any], field: str, what: str, least: float, most: float) -> float:
     """A typed number between two ends; both belong to it."""
     value = request.get(field)
-    bounds = f"a number from {least:g} to {most:g}"
+    bounds = f"a number from {least:,.15g} to {most:,.15g}"
     if value is None or value == "":
         raise FieldError(field, f"{what} is missing: type {bounds}.")
     try:

@@ -15,7 +15,6 @@ from nc_jax.diagnosis import (
     clusters,
     measure_archive,
     predict_collapse,
-    recommend_cures,
 )
 from nc_jax.explorer.plain import plain_numbers
 from nc_jax.explorer.settings import FieldError
@@ -112,10 +111,10 @@ def _sentences(archive: FeatureArchive, seen: Measured, model: Predicted | None)
             else "expects no collapse at these budgets."
         )
     )
-    for cure in recommend_cures(seen.counts, seen.weight_energy, seen.feature_energy)[:1]:
+    if model.oversampling.max() > 1:
         lines.append(
-            f"Recommended cure: {cure.cure} of strength {cure.strength:.3g}, at which the "
-            "model is closest to equal angles."
+            "Against it, repeat the samples of the small classes as often as the table says, or "
+            "multiply their losses by these numbers."
         )
     return lines
 

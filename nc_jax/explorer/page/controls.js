@@ -4,8 +4,8 @@ import { html, lowered, shown } from "./plot.js";
 
 // What a surrogate calls its amount of regularisation, and where it starts.
 const STRENGTHS = {
-  "layer-peeled": { symbol: "E", name: "Budget E", label: "Budget E = √(E_{W} E_{H})", hint: "Larger budgets regularise less.", value: "2", low: "0.25", high: "4" },
-  unconstrained: { symbol: "λ", name: "Weight decay λ", label: "Weight decay λ = λ_{W} = λ_{H}", hint: "Larger decays regularise more.", value: "0.003", low: "0.0001", high: "0.1" },
+  "layer-peeled": { symbol: "E", name: "Budget E", word: "budget", label: "Budget E = √(E_{W} E_{H})", hint: "Larger budgets regularise less.", value: "2", low: "0.25", high: "4" },
+  unconstrained: { symbol: "λ", name: "Weight decay λ", word: "weight decay", label: "Weight decay λ = λ_{W} = λ_{H}", hint: "Larger decays regularise more.", value: "0.003", low: "0.0001", high: "0.1" },
 };
 const NAMES = ["surrogate", "loss", "classes", "majority", "largest", "ratio", "strength", "ratio_low", "ratio_high", "strength_low", "strength_high"];
 const STEPS = 400;
@@ -95,6 +95,7 @@ export class Controls {
     document.getElementById("strength-label").replaceChildren(...lowered(about.label, (t) => html("sub", {}, t)));
     document.getElementById("strength-hint").textContent = about.hint;
     this.form.querySelector("[data-of=strength]").setAttribute("aria-label", about.name);
+    document.querySelector(".strength-name").textContent = about.word;
     for (const symbol of this.form.querySelectorAll(".symbol")) symbol.textContent = about.symbol;
     for (const part of this.form.querySelectorAll("[data-only]")) part.hidden = part.dataset.only !== now;
     this.refreshSliders();

@@ -49,7 +49,10 @@ const maps = new Latest(async (request, signal, firstShown) => {
   const { since, ...settings } = request;
   try {
     for await (const { about, planes } of streamMap(settings, signal)) {
-      if (about.kind === "compiling") busy("Compiling the solver for this model; this happens once …");
+      if (about.kind === "compiling") {
+        get("map").classList.toggle("stale", map.frame !== null);
+        busy("Compiling the solver for this model; this happens once …");
+      }
       if (about.kind === "progress") busy(`${shown(about.solved, 6)} programs solved so far …`);
       if (about.kind !== "map") continue;
       hush(form);
@@ -104,7 +107,7 @@ const points = new Latest(async ({ path, request, where }) => {
     if (where === tab()) showPoint(found);
   } catch (error) {
     fail(error);
-    get("point-phase").textContent = "There is no point to show: see the sentence beside the settings.";
+    get("point-phase").textContent = "The numbers below belong to the settings before the error.";
   }
 });
 

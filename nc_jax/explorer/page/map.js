@@ -56,6 +56,14 @@ export class PhaseMap {
     this.canvas.getContext("2d").putImageData(image, 0, 0);
   }
 
+  // What the map is of; the model too where there is room.
+  words() {
+    const { surrogate, loss, bias, majority, classes } = this.settings;
+    const model = surrogate === "layer-peeled" ? "Layer-Peeled Model" : "Unconstrained features";
+    const front = `${model}, ${loss.replaceAll("-", " ")}${bias ? ", bias" : ""}: `;
+    return `${this.place.clientWidth > 520 ? front : ""}${majority} of ${classes} classes are large`;
+  }
+
   // The cosine of equal angles.
   least() {
     return -1 / Math.max(Number(this.settings.classes) - 1, 1);
@@ -81,7 +89,7 @@ export class PhaseMap {
       xTicks: logTicks(...this.x.domain, width < 480 ? 5 : 9), yTicks: logTicks(...this.y.domain, 7),
       xTitle: "imbalance ratio R = n_{A} / n_{B} (no unit)",
       yTitle: peeled ? "budget E = √(E_{W} E_{H}) (no unit)" : "weight decay λ = λ_{W} = λ_{H} (no unit)",
-      title: `${s.majority} of ${s.classes} classes are large`,
+      title: this.words(),
     });
     this.title = frame.lastChild;
     this.curves = node("g", { fill: "none" });
@@ -94,7 +102,7 @@ export class PhaseMap {
 
   drawCurves() {
     if (!this.curves) return;
-    this.title.textContent = `${this.settings.majority} of ${this.settings.classes} classes are large`;
+    this.title.textContent = this.words();
     const parts = [];
     const known = [];
     for (const [name, [, dash]] of Object.entries(CURVES)) {

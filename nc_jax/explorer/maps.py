@@ -68,6 +68,7 @@ def frames(programs: Programs, settings: MapSettings, gone: threading.Event) -> 
         about = {
             "kind": "map",
             "cells": cells,
+            "first": cells == levels[0],
             "last": cells == levels[-1],
             "solved": solved,
             "worst_gap": worst,

@@ -129,15 +129,16 @@ def test_models_without_a_closed_form_come_coarse_first(address, monkeypatch):
 
 
 def test_unconstrained_thresholds_are_where_the_theory_says():
-    settings = map_of(UNCONSTRAINED)
-    collapse, vanish = exact_ratios(settings, 0.007)
-    expected = nc.theory.unconstrained_collapse_ratio(2, 4, 500.0, 0.007)
+    settings = map_of(UNCONSTRAINED | {"classes": "10", "majority": "5"})
+    collapse, vanish = exact_ratios(settings, 0.003)
+    expected = nc.theory.unconstrained_collapse_ratio(5, 5, 500.0, 0.003)
     np.testing.assert_allclose(collapse, expected, rtol=1e-12)
-    at = nc.theory.unconstrained_vanish_penalty(2, 4, 500.0, 500.0 / vanish)
-    np.testing.assert_allclose(at, 0.007, rtol=1e-6)
+    at = nc.theory.unconstrained_vanish_penalty(5, 5, 500.0, 500.0 / vanish)
+    np.testing.assert_allclose(at, 0.003, rtol=1e-6)
     curve = exact_curves(settings).collapse
-    ratio = np.interp(-0.007, -curve[:, 1], curve[:, 0])
+    ratio = np.interp(-0.003, -curve[:, 1], curve[:, 0])
     np.testing.assert_allclose(ratio, collapse, rtol=1e-2)
+    assert exact_ratios(map_of(UNCONSTRAINED), 0.003)[1] == np.inf
 
 
 def test_no_exact_threshold_is_claimed_for_other_losses():

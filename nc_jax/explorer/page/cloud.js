@@ -39,7 +39,6 @@ export class Cloud {
 
   show(point) {
     this.point = point;
-    this.legend.replaceChildren(...groupLegend(point));
     const share = point.shares.reduce((a, b) => a + b, 0);
     const rank = Math.max(point.gram.length - 1, 1);
     this.reading.textContent = `First three principal directions${rank > 3 ? ` of at most ${point.gram.length}` : ""}; they hold ${shown(100 * share, 3)} % of the squared lengths.`;
@@ -49,6 +48,7 @@ export class Cloud {
   draw() {
     const width = this.place.clientWidth;
     if (!this.point || !width) return;
+    this.legend.replaceChildren(...groupLegend(this.point));
     const height = Math.min(width, 420);
     const radius = Math.min(width, height) / 2 - 22;
     const [cx, cy] = [width / 2, height / 2];

@@ -23,8 +23,8 @@ export class Controls {
       if (name === "surrogate") this.switchSurrogate();
       if (name === "classes" || name === "majority") this.keepCounts(event.target);
       if (name?.startsWith("ratio_") || name?.startsWith("strength_")) this.refreshSliders();
-      if (["ratio", "strength", "sizes"].includes(name)) onPoint();
-      else onMap();
+      if (["ratio", "strength", "sizes"].includes(name)) onPoint(event);
+      else onMap(event);
     });
     this.switchSurrogate();
     this.refreshSliders();

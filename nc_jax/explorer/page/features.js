@@ -4,9 +4,19 @@ import { upload } from "./api.js";
 import { html, shown } from "./plot.js";
 
 const MEASURES = {
-  separation: "How far apart the class means are",
-  E_W: "Mean squared length of the classifiers",
-  E_H: "Mean squared length of the features about their mean",
+  nc1_pinv: "scatter within classes over scatter between them, by the pseudo-inverse",
+  nc1_quotient: "scatter within classes over scatter between them, as a quotient of traces",
+  nc1_cdnv: "scatter of two classes over their squared distance, mean over pairs",
+  separation: "data separation: K times the first measure",
+  nc2_etf: "distance of the class means from a simplex ETF",
+  nc2_equinorm: "spread of the lengths of the class means",
+  nc2_equiangularity: "spread of their angles",
+  nc2_etf_classifiers: "distance of the classifiers from a simplex ETF",
+  nc3_product: "distance of classifiers times class means from their limit",
+  nc3_difference: "distance of the classifiers from the class means, both normalised",
+  nc4: "share of samples that classifiers and nearest class mean decide differently",
+  E_W: "mean squared length of the classifiers",
+  E_H: "mean squared length of the features about their mean",
 };
 
 export function bindFeatures() {

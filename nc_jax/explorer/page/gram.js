@@ -64,7 +64,7 @@ export class GramMap {
     frame.append(node("rect", { x: left, y: top, width: side, height: side, fill: "none", stroke: "currentColor" }));
     for (const [k, group] of this.point.membership.entries()) {
       if (k === 0 || group === this.point.membership[k - 1]) continue;
-      frame.append(node("path", { d: `M${left} ${top + k * cell}h${side}M${left + k * cell} ${top}v${side}`, fill: "none", "stroke-width": 0.8 }));
+      frame.append(node("path", { d: `M${left} ${top + k * cell}h${side}M${left + k * cell} ${top}v${side}`, fill: "none", style: "stroke:#444;stroke-width:0.8" }));
     }
     const every = Math.ceil(size / 10);
     for (let k = 0; k < size; k += every) {

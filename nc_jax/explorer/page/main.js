@@ -31,13 +31,14 @@ for (const place of document.querySelectorAll("[data-export]")) {
   addExports(place, pictures[name], { map: "phase-map", gram: "gram-matrix", cloud: "classifiers-3d", curve: "cosines" }[name], get(`${name}-legend`));
 }
 
-const controls = new Controls(form, () => onSettings(true), () => onSettings(false));
+const controls = new Controls(form, (event) => onSettings(event, true), (event) => onSettings(event, false));
 const tab = () => view.dataset.tab;
 let movedAt = null;
 
-function onSettings(map) {
+function onSettings(event, map) {
   movedAt = performance.now();
   if (tab() === "map") (map ? askMap : askPoint)();
+  else if (event.target.name !== "sizes") askSizes();
 }
 
 function fail(error) {
@@ -60,8 +61,8 @@ const maps = new Latest(async (request, signal, firstShown) => {
       map.show({ about, planes }, settings);
       painted(about, since);
       firstShown();
+      if (about.first) askPoint();
     }
-    askPoint();
   } catch (error) {
     status.classList.remove("busy");
     get("map").classList.add("stale");
@@ -122,6 +123,8 @@ function sizesRequest() {
   return { ...controls.values(), sizes: get("sizes").value };
 }
 
+const askSizes = () => points.ask({ path: "/api/sizes", request: sizesRequest(), where: "sizes" });
+
 function showPoint(found) {
   gram.show(found);
   cloud.show(found);
@@ -173,7 +176,7 @@ get("code-details").addEventListener("toggle", () => {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (tab() === "sizes") points.ask({ path: "/api/sizes", request: sizesRequest(), where: "sizes" });
+  if (tab() === "sizes") askSizes();
   else askMap();
 });
 
@@ -189,7 +192,11 @@ function open(name) {
   hush(form);
   if (shownPoints[name]) showPoint(shownPoints[name]);
   else if (name === "sizes") form.requestSubmit();
-  if (name === "map" && map.frame) map.draw();
+  if (name === "map" && map.frame) {
+    map.draw();
+    // The model may have been changed beside the class sizes.
+    if (JSON.stringify(map.settings) !== JSON.stringify(controls.values())) askMap();
+  }
 }
 for (const [i, name] of tabs.entries()) {
   get(`tab-${name}`).addEventListener("click", () => open(name));

@@ -3,6 +3,10 @@
 import { PHASES, PHASE_COLOURS, cellColours, css, sequential } from "./colours.js";
 import { axes, html, logScale, logTicks, node, ranged, shown, whenResized } from "./plot.js";
 
+const LOSSES = {
+  "cross-entropy": "cross-entropy", "squared-error": "squared error",
+  "centred-squared-error": "squared error, centred targets", "label-smoothing": "label smoothing",
+};
 const CURVES = { collapse: ["R₀, collapse (exact)", ""], vanish: ["R₁, vanishing (exact)", "7 4"] };
 
 export class PhaseMap {
@@ -60,7 +64,7 @@ export class PhaseMap {
   words() {
     const { surrogate, loss, bias, majority, classes } = this.settings;
     const model = surrogate === "layer-peeled" ? "Layer-Peeled Model" : "Unconstrained features";
-    const front = `${model}, ${loss.replaceAll("-", " ")}${bias ? ", bias" : ""}: `;
+    const front = `${model}, ${LOSSES[loss]}${bias ? ", bias" : ""}: `;
     return `${this.place.clientWidth > 520 ? front : ""}${majority} of ${classes} classes are large`;
   }
 

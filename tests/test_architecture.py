@@ -41,6 +41,8 @@ ROOMS = {
         "geometry",
     },
     "design": BASE | {"solvers", "surrogates", "losses", "geometry"},
+    "explorer": BASE
+    | {"diagnosis", "solvers", "surrogates", "theory", "metrics", "losses", "geometry"},
     "diagnosis": BASE | {"design", "solvers", "surrogates", "losses", "metrics", "geometry"},
     "bridges": BASE | {"files", "diagnosis", "metrics", "geometry"},
     "prediction": BASE
@@ -118,6 +120,7 @@ def test_importing_the_package_changes_no_jax_setting():
 
 def test_importing_the_package_needs_no_extra():
     heavy = ["flax", "pandas", "pyarrow", "matplotlib", "cvxpy", "rich", "tyro", "chex", "torch"]
+    heavy += ["starlette", "uvicorn"]
     code = f"import sys, nc_jax; print(sorted(set({heavy}) & set(sys.modules)))"
     # optax itself imports chex in some versions; nothing else is excused.
     assert set(ast.literal_eval(run_python(code))) <= {"chex"}

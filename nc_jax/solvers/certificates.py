@@ -47,14 +47,14 @@ class Certificate(NamedTuple):
     nuclear_norm: Array
 
 
-def within_slopes(counts: np.ndarray, gradient: GroupLogits) -> Array:
+def within_slopes(counts: np.ndarray | Array, gradient: GroupLogits) -> Array:
     """Singular value [G] of the gradient in each within-group block."""
-    multiplicity, _ = block_sizes(np.maximum(counts, 2), gradient.within.dtype)
+    multiplicity, _ = block_sizes(jnp.maximum(counts, 2), gradient.within.dtype)
     slopes = jnp.abs(gradient.within) / multiplicity
     return jnp.where(jnp.asarray(counts > 1), slopes, 0)
 
 
-def nuclear_norm(counts: np.ndarray, point: GroupLogits) -> Array:
+def nuclear_norm(counts: np.ndarray | Array, point: GroupLogits) -> Array:
     """‖X‖_* of the matrix that the group numbers represent."""
     multiplicity, _ = block_sizes(counts, point.within.dtype)
     singular = jnp.linalg.svd(point.between, compute_uv=False)

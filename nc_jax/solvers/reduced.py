@@ -115,12 +115,13 @@ def _start(model: GroupedProgram) -> PathPoint:
     _, gradient = value_and_gradient(model, zero)
     slope = _operator_norm(counts, gradient)
     several = jnp.asarray(counts > 1)
-    multiplicity, _ = block_sizes(np.maximum(counts, 2), dtype)
+    multiplicity, _ = block_sizes(jnp.maximum(counts, 2), dtype)
     towards = jnp.where(several, -gradient.within / multiplicity**2, 0), -gradient.between
+    degree = barrier_degree(counts, dtype)
 
     def at(multiplier: Array) -> PathPoint:
         excess = multiplier - model.penalty
-        unit = model.nuclear_radius / (barrier_degree(counts) - 1 + multiplier / excess)
+        unit = model.nuclear_radius / (degree - 1 + multiplier / excess)
         factor = 2 * unit / multiplier
         point = GroupLogits(factor * towards[0], factor * towards[1], zero.bias)
         return PathPoint(point, excess, multiplier * unit)
@@ -132,7 +133,7 @@ def _start(model: GroupedProgram) -> PathPoint:
     return at(multiplier * jnp.maximum(jnp.max(model.row_scale * largest) / 10, 1))
 
 
-def _operator_norm(counts: np.ndarray, gradient: GroupLogits) -> Array:
+def _operator_norm(counts: np.ndarray | Array, gradient: GroupLogits) -> Array:
     between = jnp.linalg.svd(gradient.between, compute_uv=False)
     return jnp.maximum(jnp.max(within_slopes(counts, gradient)), jnp.max(between))
 

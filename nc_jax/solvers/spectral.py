@@ -15,7 +15,7 @@ basis of M, by pairs (i, j), on the symmetric and the antisymmetric part. At a
 point of the path the duality gap is (2 #blocks + 1) ε.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -63,9 +63,9 @@ class PathSystem(NamedTuple):
     pull: Array
 
 
-def barrier_degree(counts: np.ndarray) -> int:
+def barrier_degree(counts: np.ndarray | Array, dtype: Any) -> Array:
     """Duality gap of a point of the path, in units of ε."""
-    return 2 * (len(counts) + int(np.sum(counts > 1))) + 1
+    return 2 * (len(counts) + jnp.sum(counts > 1, dtype=dtype)) + 1
 
 
 def path_system(model: GroupedProgram, gradient: GroupLogits, point: PathPoint) -> PathSystem:

@@ -1,5 +1,6 @@
 """Surrogate models of a network's top layers, as immutable pytrees."""
 
+from nc_jax.surrogates.counted import CountedLayerPeeled, CountedSizes, CountedUnconstrained
 from nc_jax.surrogates.deep import DeepLayerPeeled
 from nc_jax.surrogates.deep_unconstrained import DeepUnconstrainedFeatures
 from nc_jax.surrogates.layer_peeled import LayerPeeled
@@ -7,6 +8,9 @@ from nc_jax.surrogates.multilayer import LayerInputs, MultilayerUnconstrainedFea
 from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
 
 __all__ = [
+    "CountedLayerPeeled",
+    "CountedSizes",
+    "CountedUnconstrained",
     "DeepLayerPeeled",
     "DeepUnconstrainedFeatures",
     "LayerInputs",

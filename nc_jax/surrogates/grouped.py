@@ -109,9 +109,9 @@ class GroupLogits(NamedTuple):
     bias: Array | None = None
 
 
-def block_sizes(counts: np.ndarray, dtype: Any) -> tuple[Array, Array]:
+def block_sizes(counts: np.ndarray | Array, dtype: Any) -> tuple[Array, Array]:
     """Multiplicities K_g − 1 of the within-group numbers [G], and √K_g [G]."""
-    return jnp.asarray(counts - 1, dtype), jnp.asarray(np.sqrt(counts), dtype)
+    return jnp.asarray(counts - 1, dtype), jnp.sqrt(jnp.asarray(counts, dtype))
 
 
 def group_loss(model: GroupedProgram, group: Array, logits: Array) -> Array:

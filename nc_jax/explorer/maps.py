@@ -1,0 +1,92 @@
+"""Phase maps over R and E (or λ), as frames of raw numbers, coarse ones first."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import nc_jax as nc
+from nc_jax.explorer.programs import Programs, is_exact
+from nc_jax.explorer.settings import MapSettings, centres
+from nc_jax.explorer.thresholds import exact_curves
+
+# Cells along each axis: the one map of the exact solver, the finer and finer ones of others.
+EXACT_CELLS = (200,)
+ITERATIVE_CELLS = (16, 32, 64)
+
+
+def cells_of(settings: MapSettings) -> tuple[int, ...]:
+    """Cells along each axis of the maps that are sent one after another."""
+    return EXACT_CELLS if is_exact(settings.family) else ITERATIVE_CELLS
+
+
+def grid(settings: MapSettings, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ratios and strengths [cells², each] of the middles of all cells, lowest strength first."""
+    ratios = centres(*settings.ratios, cells)
+    strengths = centres(*settings.strengths, cells)
+    return np.tile(ratios, cells), np.repeat(strengths, cells)
+
+
+def frames(programs: Programs, settings: MapSettings, gone: threading.Event) -> Iterator[bytes]:
+    """A map as frames.
+
+    Args:
+        programs: the compiled programs.
+        settings: the map.
+        gone: once it is set nothing more is solved.
+
+    Yields:
+        'compiling' first where that takes time, then a 'map' for each resolution: cosines
+        of minority classifiers and codes of phases, both [cells, cells] float32.
+    """
+    if not programs.of(settings.family).ready:
+        yield frame({"kind": "compiling"})
+        programs.of(settings.family).compile()
+    # What every frame of this map tells again.
+    curves = {
+        name: np.round(np.log10(points), 6).tolist()
+        for name, points in exact_curves(settings)._asdict().items()
+    }
+    start, solved, worst, unresolved = time.perf_counter(), 0, 0.0, 0
+    levels = cells_of(settings)
+    for cells in levels:
+        phases, cosines, unresolved = [], [], 0
+        for lanes in programs.blocks(settings, *grid(settings, cells)):
+            if gone.is_set():
+                return
+            phases.append(lanes.phases)
+            cosines.append(lanes.cosines[:, 1])
+            solved += len(lanes.phases)
+            worst = max(worst, float(np.max(lanes.solution.gap)))
+            if cells != levels[0]:
+                yield frame({"kind": "progress", "solved": solved})
+        codes = np.concatenate(phases)
+        unresolved = int(np.sum(codes == nc.Phase.UNRESOLVED))
+        about = {
+            "kind": "map",
+            "cells": cells,
+            "first": cells == levels[0],
+            "last": cells == levels[-1],
+            "solved": solved,
+            "worst_gap": worst,
+            "unresolved": unresolved,
+            "seconds": time.perf_counter() - start,
+            "curves": curves,
+        }
+        yield frame(about, np.concatenate(cosines), codes)
+
+
+def frame(about: dict[str, Any], *planes: np.ndarray) -> bytes:
+    """Lengths of both parts (uint32, little-endian), JSON, and float32 numbers.
+
+    The JSON is filled up with spaces to a multiple of four bytes, so that the numbers can
+    be read in place.
+    """
+    text = json.dumps(about).encode()
+    text += b" " * (-len(text) % 4)
+    numbers = b"".join(np.asarray(plane, "<f4").tobytes() for plane in planes)
+    lengths = np.asarray([len(text), len(numbers)], "<u4").tobytes()
+    return lengths + text + numbers

@@ -1,0 +1,206 @@
+"""Maps, points, code and diagnoses are those of nc_jax itself."""
+
+import io
+import json
+import math
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import nc_jax as nc
+from nc_jax.explorer import maps
+from nc_jax.explorer.maps import EXACT_CELLS
+from nc_jax.explorer.points import principal
+from nc_jax.explorer.serve import main
+from nc_jax.explorer.settings import centres, map_of, parse_sizes
+from nc_jax.explorer.thresholds import exact_curves, exact_ratios
+from tests.explorer.serving import VIEW, ask, fetch, frames_of
+
+CELLS = EXACT_CELLS[-1]
+UNCONSTRAINED = VIEW | {
+    "surrogate": "unconstrained",
+    "strength_low": "1e-4",
+    "strength_high": "0.1",
+    "strength": "0.003",
+}
+
+
+@pytest.fixture(scope="module")
+def solved_map(address):
+    """JSON, cosines and codes of the map of VIEW."""
+    status, body = fetch(f"{address}/api/map", json.dumps(VIEW).encode())
+    assert status == 200
+    frames = frames_of(body)
+    assert {about["kind"] for about, _ in frames[:-1]} <= {"compiling"}
+    about, planes = frames[-1]
+    return about, *planes.reshape(2, CELLS, CELLS)
+
+
+def test_every_program_of_a_map_is_certified(solved_map):
+    about, _, codes = solved_map
+    assert about["solved"] == CELLS**2
+    assert about["worst_gap"] < 1e-9
+    assert about["unresolved"] == np.sum(codes == nc.Phase.UNRESOLVED) == 0
+
+
+def test_a_map_agrees_with_solve_at_random_cells(solved_map):
+    _, cosines, codes = solved_map
+    ratios, budgets = centres(1, 1e4, CELLS), centres(0.25, 4, CELLS)
+    for row, column in np.random.default_rng(0).integers(0, CELLS, (8, 2)):
+        model = nc.LayerPeeled(nc.two_groups(2, 4, ratios[column]), budgets[row], budgets[row])
+        solution = nc.solve(model)
+        assert codes[row, column] == nc.phase_codes(solution)
+        np.testing.assert_allclose(
+            cosines[row, column], float(solution.within_cosines[1]), rtol=1e-6
+        )
+
+
+def test_the_curves_of_a_map_part_its_phases(solved_map):
+    about, _, codes = solved_map
+    ratios, budgets = centres(1, 1e4, CELLS), centres(0.25, 4, CELLS)
+    collapse = np.asarray(about["curves"]["collapse"])
+    order = np.argsort(collapse[:, 1])
+    edges = np.interp(np.log10(budgets), collapse[order, 1], collapse[order, 0])
+    for row in range(0, CELLS, 7):
+        away = np.abs(np.log10(ratios) - edges[row]) > 0.05
+        separated = np.log10(ratios) < edges[row]
+        np.testing.assert_array_equal((codes[row] == 0)[away], separated[away])
+
+
+def test_a_point_is_the_solution_of_solve(address):
+    status, found = ask(address, "/api/point", VIEW)
+    solution = nc.solve(nc.LayerPeeled(nc.two_groups(2, 4, 30.0), 2.0, 2.0))
+    assert status == 200
+    np.testing.assert_allclose(found["objective"], float(solution.objective), rtol=1e-12)
+    np.testing.assert_allclose(found["gram"], solution.classifier_gram, atol=1e-12)
+    assert found["phase"] == nc.phase(solution)
+    assert found["membership"] == [0, 0, 1, 1, 1, 1]
+    np.testing.assert_allclose(
+        found["curve"]["collapse"], nc.theory.collapse_ratio(2, 4, 2.0), rtol=1e-12
+    )
+
+
+def test_numbers_that_do_not_exist_are_no_numbers(address):
+    _, found = ask(address, "/api/point", VIEW | {"strength": "0.25", "ratio": "1e4"})
+    assert found["phase"] == "vanished"
+    assert found["groups"][1]["cosine"] is None
+    assert found["curve"]["small"][-1] is None
+    assert ask(address, "/api/point", VIEW)[1]["curve"]["vanish"] == "infinite"
+
+
+def test_the_code_gives_the_numbers_of_the_view(address, solved_map, capsys):
+    _, answer = ask(address, "/api/code", VIEW)
+    names = {}
+    exec(answer["code"], names)
+    _, cosines, codes = solved_map
+    phases = np.asarray([phase.name.lower() for phase in nc.Phase])[codes.astype(int)]
+    np.testing.assert_array_equal(names["phases"], phases)
+    np.testing.assert_allclose(names["minority_cosines"], cosines, rtol=1e-6)
+    _, point = ask(address, "/api/point", VIEW)
+    np.testing.assert_allclose(float(names["solution"].objective), point["objective"], rtol=1e-12)
+    assert point["phase"] in capsys.readouterr().out
+
+
+def test_class_sizes_are_solved_as_typed_and_so_is_their_code(address, capsys):
+    view = VIEW | {"sizes": "500, 500\t120;\n 5 5,"}
+    status, found = ask(address, "/api/sizes", view)
+    solution = nc.solve(nc.LayerPeeled([500, 500, 120, 5, 5], 2.0, 2.0))
+    assert status == 200
+    np.testing.assert_allclose(found["objective"], float(solution.objective), rtol=1e-12)
+    np.testing.assert_allclose(found["gram"], solution.classifier_gram, atol=1e-12)
+    names = {}
+    exec(ask(address, "/api/code", view)[1]["code"], names)
+    np.testing.assert_array_equal(names["solution"].objective, solution.objective)
+
+
+def test_models_without_a_closed_form_come_coarse_first(address, monkeypatch):
+    monkeypatch.setattr(maps, "ITERATIVE_CELLS", (4, 8, 16))
+    status, body = fetch(f"{address}/api/map", json.dumps(UNCONSTRAINED).encode())
+    seen = [about for about, _ in frames_of(body) if about["kind"] == "map"]
+    assert status == 200
+    assert [about["cells"] for about in seen] == [4, 8, 16]
+    assert [about["last"] for about in seen] == [False, False, True]
+    assert seen[-1]["solved"] == 4**2 + 8**2 + 16**2
+    assert seen[-1]["worst_gap"] < 1e-8
+
+
+def test_unconstrained_thresholds_are_where_the_theory_says():
+    settings = map_of(UNCONSTRAINED | {"classes": "10", "majority": "5"})
+    collapse, vanish = exact_ratios(settings, 0.003)
+    expected = nc.theory.unconstrained_collapse_ratio(5, 5, 500.0, 0.003)
+    np.testing.assert_allclose(collapse, expected, rtol=1e-12)
+    at = nc.theory.unconstrained_vanish_penalty(5, 5, 500.0, 500.0 / vanish)
+    np.testing.assert_allclose(at, 0.003, rtol=1e-6)
+    curve = exact_curves(settings).collapse
+    ratio = np.interp(-0.003, -curve[:, 1], curve[:, 0])
+    np.testing.assert_allclose(ratio, collapse, rtol=1e-2)
+    assert exact_ratios(map_of(UNCONSTRAINED), 0.003)[1] == np.inf
+
+
+def test_no_exact_threshold_is_claimed_for_other_losses():
+    settings = map_of(VIEW | {"loss": "squared-error"})
+    assert not len(exact_curves(settings).collapse)
+    assert all(math.isnan(ratio) for ratio in exact_ratios(settings, 2.0))
+
+
+def test_sizes_are_read_with_any_separators():
+    assert parse_sizes("500, 300 120;60\n5") == (500, 300, 120, 60, 5)
+
+
+def test_principal_coordinates_keep_the_lengths_of_few_classes():
+    rows = np.random.default_rng(0).normal(size=(3, 7))
+    coordinates, shares = principal(rows @ rows.T)
+    np.testing.assert_allclose(coordinates @ coordinates.T, rows @ rows.T, atol=1e-12)
+    np.testing.assert_allclose(shares.sum(), 1)
+
+
+def test_a_features_file_is_diagnosed(address, tmp_path_factory):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([3, 5, 7], 30)
+    classifiers = 2 * np.asarray(nc.simplex_etf(3, 4))
+    features = classifiers[np.searchsorted([3, 5, 7], labels)] + 0.1 * rng.normal(size=(90, 4))
+    file = io.BytesIO()
+    np.savez(file, features=features, labels=labels, classifiers=classifiers)
+    status, answer = fetch(f"{address}/api/diagnosis?name=mine.npz", file.getvalue())
+    found = json.loads(answer)
+    assert status == 200
+    assert [row["class"] for row in found["classes"]] == ["3", "5", "7"]
+    assert [row["samples"] for row in found["classes"]] == [30, 30, 30]
+    assert "no collapse is expected" in " ".join(found["sentences"])
+    np.testing.assert_allclose(dict(found["measures"])["E_W"], 4.0, rtol=1e-6)
+    assert not list(tmp_path_factory.getbasetemp().glob("uploads*/*"))
+
+
+def test_the_page_is_whole_and_asks_nobody_else(address):
+    status, page = fetch(address)
+    assert status == 200
+    assert b"http://" not in page and b"https://" not in page
+    for name in ("main.js", "style.css", "theme.js", "icon.svg"):
+        assert fetch(f"{address}/page/{name}")[0] == 200
+
+
+def test_the_command_serves_this_machine_alone_and_ends_quietly():
+    command = [sys.executable, "-m", "nc_jax.explorer", "--no-browser"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout
+        line = process.stdout.readline()
+        port = int(line.split("127.0.0.1:")[1].split("/")[0])
+        assert fetch(f"http://127.0.0.1:{port}/")[0] == 200
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert errors == ""
+
+
+def test_a_port_in_use_gets_one_line(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(SystemExit) as ended:
+            main(["--port", port, "--no-browser"])
+    assert ended.value.code == 2
+    assert port in capsys.readouterr().err

@@ -92,9 +92,10 @@ def _heat(bins: Any) -> HeatMap:
     ]
     return heat_map(
         "Which frequencies point the same way?",
-        "Rows are grouped by how often their tokens occur. Each cell is the mean cosine between "
-        "the rows of two groups; on the diagonal, between the rows of one group.",
-        [f"count {name}" for name in names],
+        "Rows are grouped by how often their tokens occur in the text (the counts at the axes). "
+        "Each cell is the mean cosine between the rows of two groups; on the diagonal, between "
+        "the rows of one group.",
+        names,
         [f"{number:,} token{'' if number == 1 else 's'}" for number in bins.tokens],
         bins.least,
         {"measured": bins.between},

@@ -67,7 +67,7 @@ def test_cells_of_the_heat_map_are_read_by_pointer_and_keys(page):
     canvas.hover(position={"x": box["width"] - 3, "y": box["height"] * 0.8})
     said = "a|b*c* (30 samples) and été (20 samples). measured: 0.876; Layer-Peeled Model: 1.000."
     assert readout.inner_text() == said
-    page.get_by_label("Order", exact=True).select_option(label="by similarity")
+    page.get_by_label("Order", exact=True).select_option(label="similar ones together")
     canvas.focus()
     page.keyboard.press("ArrowDown")
     assert "measured: 1.000" in readout.inner_text()

@@ -1,14 +1,15 @@
 // Curves over a logarithmic axis as SVG, with a cursor that reads their values.
 const MARGIN = { left: 58, right: 14, top: 30, bottom: 44 };
 
-// Powers of ten, and 2 and 5 times them where they are few.
+// Powers of ten; 2 and 5 times them where they are few, all multiples within one.
 function logTicks(low, high) {
   const ticks = [];
   const wide = Math.log10(high / low) > 2.5;
+  const factors = wide ? [1] : high / low > 10 ? [1, 2, 5] : [1, 2, 3, 4, 5, 6, 7, 8, 9];
   const every = Math.max(1, Math.round(Math.log10(high / low) / 8));
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
     if (wide && power % every) continue;
-    for (const factor of wide ? [1] : [1, 2, 5]) {
+    for (const factor of factors) {
       const tick = factor * 10 ** power;
       if (tick >= low * 0.999 && tick <= high * 1.001) ticks.push(tick);
     }

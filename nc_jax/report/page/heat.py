@@ -33,9 +33,9 @@ def heat_map(
         panels: matrices [K, K] by title, NaN where a cosine does not exist; the first tells
             which rows are similar.
     """
-    orders = {"by size, the largest first": np.argsort(-sizes, kind="stable")}
+    orders = {"the largest first": np.argsort(-sizes, kind="stable")}
     if 2 < len(rows) <= SIMILAR:
-        orders["by similarity"] = by_similarity(next(iter(panels.values())))
+        orders["similar ones together"] = by_similarity(next(iter(panels.values())))
     starts = cell_starts(len(rows))
     if len(starts) < len(rows):
         text += (

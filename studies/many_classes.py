@@ -66,7 +66,7 @@ class Config:
     """Panels to compute: codes, merging, vocabularies, profiles."""
     dimensions: tuple[int, ...] = (3, 4)
     """p of the codes; K runs from p + 2 to p times --most."""
-    model_every: int = 8
+    model_every: int = 12
     """The model is solved in addition to the codes if K is a multiple of this number."""
     most: int = 4
     """Largest K of the codes, as a multiple of p."""

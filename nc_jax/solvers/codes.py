@@ -40,6 +40,8 @@ POLISHED = 2
 # End points whose cosines differ by less than this count as one code, polished once.
 SAME = 1e-5
 PROGRAMS = 60
+# Up to this K, the numbers of classes between two multiples of SHARING share one compiled program.
+SHARED, SHARING = 64, 4
 # Trust region of a linear program: its first radius, and the radius at which polishing stops.
 FIRST_RADIUS, LAST_RADIUS = 0.01, 1e-9
 
@@ -98,7 +100,10 @@ def spherical_code(
     restarts = (64 if size <= 64 else 16) if restarts is None else restarts
     require_count("restarts", restarts, 1)
     key = jax.random.key(0) if key is None else key
-    ends = np.asarray(_continued(jax.random.split(key, restarts), size, width), np.float64)
+    starts = _starts(jax.random.split(key, restarts), size, width)
+    rows = size if size > SHARED else -(-size // SHARING) * SHARING
+    padded = jnp.pad(starts, ((0, 0), (0, rows - size), (0, 0)), constant_values=1)
+    ends = np.asarray(_continued(padded, jnp.asarray(size))[:, :size], np.float64)
     cosines = np.array([_largest(points) for points in ends])
     order = np.argsort(cosines)
     fresh = np.diff(cosines[order], prepend=-np.inf) > SAME
@@ -113,36 +118,45 @@ def spherical_code(
 
 
 @partial(jax.jit, static_argnums=(1, 2))
-def _continued(keys: Array, size: int, width: int) -> Array:
-    """Unit points [restarts, K, p] at the last budget."""
-    dtype = jnp.result_type(float)
-    count = keys.shape[0]
-    budgets = jnp.asarray(BUDGETS, dtype)
+def _starts(keys: Array, size: int, width: int) -> Array:
+    """Random points [restarts, K, p], about half of them antipodal."""
+
+    def one(key: Array) -> Array:
+        rows = jax.random.normal(key, (size, width), jnp.result_type(float))
+        return maybe_mirrored(jax.random.fold_in(key, 1), (rows,))[0]
+
+    return jax.vmap(one)(keys)
+
+
+@jax.jit
+def _continued(starts: Array, size: Array) -> Array:
+    """Unit points [restarts, rows, p] at the last budget; rows from K on take no part."""
+    count, rows, width = starts.shape
+    budgets = jnp.asarray(BUDGETS, starts.dtype)
     least = jnp.tile(budgets, -(-count // len(BUDGETS)))[:count]
     # The residual is relative to a cosine of order one.
     settings = Settings(1e-6, 1e-9, STEPS, 6, min(SLOTS, count))
+    absent = jnp.arange(rows) >= size
+    left_out = jnp.eye(rows, dtype=bool) | absent[:, None] | absent
 
     def unit(point: Array) -> Array:
-        rows = point.reshape(size, width)
-        return rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
+        points = point.reshape(rows, width)
+        return points / jnp.linalg.norm(points, axis=1, keepdims=True)
 
     def objective(data: tuple[Array, Array], point: Array) -> Array:
-        rows = unit(point)
-        inner = jnp.matmul(rows, rows.T, precision="highest")
-        inner = jnp.where(jnp.eye(size, dtype=bool), -jnp.inf, inner)
-        return jax.nn.logsumexp(data[0] * inner) / data[0]
-
-    def first(key: Array) -> Array:
-        rows = jax.random.normal(key, (size, width), dtype)
-        return maybe_mirrored(jax.random.fold_in(key, 1), (rows,))[0].reshape(-1)
+        points = unit(point)
+        inner = jnp.matmul(points, points.T, precision="highest")
+        return jax.nn.logsumexp(data[0] * jnp.where(left_out, -jnp.inf, inner)) / data[0]
 
     def step(points: Array, budget: Array) -> tuple[Array, None]:
         data = jnp.maximum(budget, least), points
+        # The starts are given; no random numbers are drawn.
+        keys = jax.random.split(jax.random.key(0), count)
         ended: Minima = minimise_lanes(objective, lambda d, _: d[1], data, keys, settings)
         return jax.vmap(unit)(ended.point).reshape(count, -1), None
 
-    points, _ = jax.lax.scan(step, jax.vmap(first)(keys), budgets)
-    return points.reshape(count, size, width)
+    points, _ = jax.lax.scan(step, starts.reshape(count, -1), budgets)
+    return points.reshape(count, rows, width)
 
 
 def _largest(points: np.ndarray) -> float:

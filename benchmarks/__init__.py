@@ -1,1 +1,1 @@
-"""Speeds, measured side by side with named peers."""
+"""Benchmarks: speeds measured in the same run as those of named peers."""

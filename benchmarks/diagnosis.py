@@ -1,8 +1,8 @@
-"""Diagnosis of features too large for memory: seconds and memory, beside plain NumPy.
+"""Diagnosis of features too large for memory: time and memory, compared with plain NumPy.
 
-The peer loads the archive whole and takes the same NC1 (with a pseudo-inverse), NC1
-quotient and accuracies in float32, class by class and in place. Each side has a process
-of its own on each file, all files are made before, and the two must agree.
+The peer loads the whole archive and computes the same NC1 (with a pseudo-inverse), NC1
+quotient and accuracies in float32, class by class and in place. Each side has its own process
+for each file, all files are created before, and the two results must agree.
 
     python -m benchmarks.diagnosis
     python -m benchmarks.diagnosis --preset quick
@@ -28,37 +28,37 @@ from numpy.lib import format as npy
 
 from nc_jax import report
 
-# Rows made at a time.
+# Number of rows generated at a time.
 ROWS = 8192
-# Each class has so many times the samples of the one before it.
+# Ratio of the sizes of consecutive classes.
 PROFILE = 0.95
-# What both sides measure; the last is the mean over classes of what classifiers get right.
+# What both sides measure; the last one is the accuracy of the classifiers, averaged over classes.
 MEASURES = ("nc1_pinv", "nc1_quotient", "nc4", "right")
-# float32 sums over a million rows.
+# Tolerance for float32 sums over a million rows.
 TOLERANCE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to time."""
+    """Options of this benchmark."""
 
     sizes: tuple[int, ...] = (100_000, 1_000_000)
     """Numbers of features."""
     dimension: int = 2048
-    """Of a feature."""
+    """Dimension of the features."""
     num_classes: int = 100
-    """K, of long-tailed sizes."""
+    """K, the number of classes, of long-tailed sizes."""
     scratch: Path | None = None
-    """Folder for the archives, removed at the end; the system's by default."""
+    """Folder for the archives, which are removed at the end; by default the system's."""
     out: Path = Path("results/benchmarks/diagnosis")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 PRESETS = {"default": Config(), "quick": Config(sizes=(2_000, 20_000), dimension=64)}
 
 
 def write_archive(path: Path, size: int, config: Config) -> None:
-    """Gaussian classes of long-tailed sizes in random order, written by parts."""
+    """Writes Gaussian classes of long-tailed sizes in random order, part by part."""
     rng = np.random.default_rng(0)
     classes, width = config.num_classes, config.dimension
     means = rng.standard_normal((classes, width), np.float32)
@@ -78,7 +78,7 @@ def write_archive(path: Path, size: int, config: Config) -> None:
 
 
 def streamed(path: Path) -> dict[str, float]:
-    """The study's own measures."""
+    """The measures computed by the diagnosis itself."""
     from nc_jax.diagnosis import FeatureArchive, measure_archive
 
     seen = measure_archive(FeatureArchive(path))
@@ -87,7 +87,7 @@ def streamed(path: Path) -> dict[str, float]:
 
 
 def in_memory(path: Path) -> dict[str, float]:
-    """The same by NumPy with all features in memory."""
+    """The same measures by NumPy, with all features in memory."""
     with np.load(path) as archive:
         features, labels, classifiers = (
             archive[name] for name in ("features", "labels", "classifiers")
@@ -105,7 +105,7 @@ def in_memory(path: Path) -> dict[str, float]:
         within += part.T @ part / (len(own) * classes)
     centred = means - means.mean(axis=0)
     between = centred.T @ centred / classes
-    # NumPy's own cut keeps rounding for rank.
+    # NumPy's default cut-off counts rounding errors as rank.
     cut = max(width, classes) * np.finfo(np.float32).eps
     inverse = np.linalg.pinv(between, cut, hermitian=True)
     return {
@@ -117,7 +117,7 @@ def in_memory(path: Path) -> dict[str, float]:
 
 
 def timed(work: Callable[[Path], dict[str, float]], path: Path) -> dict[str, float]:
-    """In a process of its own: what the work gives, its seconds and the process's peak."""
+    """In a separate process: the result, its duration and the peak memory of the process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measured, work, path).result()
 
@@ -134,7 +134,7 @@ def _measured(work: Callable[[Path], dict[str, float]], path: Path) -> dict[str,
 
 
 def compare(config: Config, folder: Path, size: int) -> dict[str, Any]:
-    """Both sides on a file of so many features."""
+    """Both sides on a file with ``size`` features."""
     path = folder / f"{size}.npz"
     write_archive(path, size, config)
     own, peer = (timed(work, path) for work in (streamed, in_memory))
@@ -149,7 +149,7 @@ def compare(config: Config, folder: Path, size: int) -> dict[str, Any]:
 
 
 def main(config: Config) -> None:
-    """Times everything, stores and prints the table."""
+    """Runs the benchmark, stores and prints the table."""
     begin = time.perf_counter()
     if config.num_classes < 2 or config.dimension < 1 or min(config.sizes) < config.num_classes:
         raise ValueError("--sizes must be at least --num-classes, which must be 2 or more")

@@ -1,9 +1,9 @@
-"""Speed of the factored solver beside scipy, in one run.
+"""Speed of the factored solver compared with scipy, in one run.
 
 4,096 random unconstrained feature models under cross-entropy (K = 10, p = 16):
-all restarts in one queue, against scipy's L-BFGS-B one after the other, with
-jitted value and gradient in float64. scipy gets the model as it is written
-(variables W and H), and once more in the even scaling that the solver uses.
+all restarts in one queue, compared with scipy's L-BFGS-B on one model after another, with
+jitted value and gradient in float64. scipy solves the model in its original form
+(variables W and H), and once more in the scaling with even curvature that the solver uses.
 
     python -m benchmarks.factored
     python -m benchmarks.factored --preset quick
@@ -27,31 +27,31 @@ from nc_jax.surrogates.layers import TopLayers
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to time."""
+    """Options of this benchmark."""
 
     lanes: int = 4096
-    """Models solved by the factored solver."""
+    """Number of models for the factored solver."""
     peer_lanes: int = 64
-    """The first of them, solved by scipy."""
+    """Number of models for scipy: the first ones of the same batch."""
     num_classes: int = 10
-    """K."""
+    """K, the number of classes."""
     dimension: int = 16
-    """p."""
+    """p, the dimension of the features."""
     restarts: int = 1
-    """Random starts of each model; scipy always has one."""
+    """Number of random starts of each model; scipy always has one."""
     repeats: int = 3
-    """Timed runs; the median counts."""
+    """Number of timed runs, of which the median is reported."""
     out: Path = Path("results/benchmarks/factored")
-    """Folder of the results."""
+    """Folder in which the results are written."""
     seed: int = 0
-    """Of sizes, penalties and starts."""
+    """Seed of sizes, penalties and starts."""
 
 
 PRESETS = {"default": Config(), "quick": Config(lanes=64, peer_lanes=4, repeats=1)}
 
 
 def random_models(config: Config) -> nc.UnconstrainedFeatures:
-    """Class sizes from 1 to 1000, λ_Z from 1 % of where everything vanishes up to it."""
+    """Class sizes from 1 to 1000; λ_Z from 1 % to 100 % of the value at which all vanishes."""
     rng = np.random.default_rng(config.seed)
     sizes = np.exp(rng.uniform(0, np.log(1e3), (config.lanes, config.num_classes)))
     largest = np.sqrt(sizes.max(axis=1)) / sizes.sum(axis=1)
@@ -65,7 +65,7 @@ def lane_of(models: nc.UnconstrainedFeatures, lane: int) -> nc.UnconstrainedFeat
 
 
 def time_factored(config: Config, models: nc.UnconstrainedFeatures) -> tuple[dict, Any]:
-    """The whole batch, compiled and warmed up."""
+    """Times the whole batch, after compilation and a warm-up run."""
     solver = nc.FactoredMultiStart(restarts=config.restarts)
     key = jax.random.key(config.seed)
     start = time.perf_counter()
@@ -94,7 +94,7 @@ def time_factored(config: Config, models: nc.UnconstrainedFeatures) -> tuple[dic
 def time_scipy(
     config: Config, models: nc.UnconstrainedFeatures, even: bool, tight: bool, best: np.ndarray
 ) -> dict[str, Any]:
-    """L-BFGS-B of scipy, one model after the other."""
+    """Times L-BFGS-B of scipy on one model after another."""
     from scipy.optimize import minimize
 
     template = jax.eval_shape(lambda: lane_of(models, 0).start(jax.random.key(0)))
@@ -145,7 +145,7 @@ def time_scipy(
 
 
 def main(config: Config) -> None:
-    """Times everything, stores and prints the table."""
+    """Runs the benchmark, stores and prints the table."""
     begin = time.perf_counter()
     if not 1 <= config.peer_lanes <= config.lanes or config.repeats < 1:
         raise ValueError("--peer-lanes must be from 1 to --lanes, and --repeats positive")

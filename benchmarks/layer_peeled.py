@@ -1,12 +1,12 @@
-"""How fast Layer-Peeled Models are solved, how well, and beside whom.
+"""Speed and accuracy of solving Layer-Peeled Models, compared with other solvers.
 
     python -m benchmarks.layer_peeled
     python -m benchmarks.layer_peeled --preset quick
 
-Solves per second of two-group batches (K = 10), seconds for long-tailed sizes
+Measures solves per second for two-group batches (K = 10), seconds for long-tailed sizes
 up to K = 1000, general convex solvers on the same programs in the same run,
-and the share of the machine's arithmetic that is reached. Compilation is timed
-apart; medians of repeats; every row has its worst duality gap or error.
+and the share of the machine's arithmetic rate that is reached. Compilation is timed
+separately; times are medians of repeats; every row has its worst duality gap or error.
 """
 
 import dataclasses
@@ -33,26 +33,26 @@ MAJORITY, MINORITY, FEATURE_ENERGY = 5, 5, 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to measure."""
+    """Options of this benchmark."""
 
     batches: tuple[int, ...] = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
     """Sizes of two-group cross-entropy batches."""
     general_batches: tuple[int, ...] = (1, 100, 1_000)
     """Sizes of two-group batches for the interior-point solver."""
     classes: tuple[int, ...] = (10, 30, 100, 300, 1000)
-    """Long-tailed numbers of classes, sizes from 1 to 100, E_H = 5."""
+    """Numbers of long-tailed classes, with sizes from 1 to 100 and E_H = 5."""
     wide_batch: int = 40
-    """Long-tailed vectors of 100 classes, of random imbalance and order, solved as a batch."""
+    """Number of long-tailed vectors of 100 classes, with random imbalance, solved as a batch."""
     vocabulary: int = 50_000
-    """Tokens with counts by Zipf's law in a text of twenty times as many."""
+    """Number of tokens with counts by Zipf's law, in a text of twenty times as many words."""
     peer_instances: int = 20
-    """Instances for the peers that solve one after another."""
+    """Number of instances for the peers that solve one after another."""
     peer_batch: int = 1024
-    """Instances for moreau's batch."""
+    """Number of instances in the batch for moreau."""
     repeats: int = 5
-    """Timed repeats of everything that takes under ten seconds."""
+    """Number of timed repeats of everything that takes less than ten seconds."""
     out: Path = Path("results/benchmarks/layer_peeled")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 PRESETS = {
@@ -71,7 +71,7 @@ PRESETS = {
 
 
 def timed(function: Callable[[], Any], repeats: int) -> tuple[float, float, Any]:
-    """Seconds to compile, median seconds to run, and the result."""
+    """Compilation time in seconds, median run time in seconds, and the result."""
     start = time.perf_counter()
     result = jax.block_until_ready(function())
     first = time.perf_counter() - start
@@ -85,13 +85,13 @@ def timed(function: Callable[[], Any], repeats: int) -> tuple[float, float, Any]
 
 
 def two_group_model(lanes: int, loss: nc.Loss) -> nc.LayerPeeled:
-    """R from 1 to 10⁴, across all thresholds."""
+    """Two-group models with R from 1 to 10⁴, across all thresholds."""
     sizes = nc.two_groups(MAJORITY, MINORITY, np.geomspace(1, 1e4, lanes))
     return nc.LayerPeeled(sizes, 1.0, FEATURE_ENERGY, loss)
 
 
 def row(name: str, lanes: int, compile_s: float, seconds: float, worst: float) -> dict[str, Any]:
-    """One line of the table."""
+    """One row of the table."""
     return {
         "case": name,
         "solves": lanes,
@@ -131,7 +131,7 @@ def two_group_rows(config: Config) -> list[dict[str, Any]]:
 
 
 def long_tailed_rows(config: Config, matmul_rate: float) -> list[dict[str, Any]]:
-    """One solve each; gap 1e−9, and 1e−6 for a thousand classes."""
+    """One solve for each size; to a gap of 1e−9, or 1e−6 for a thousand classes."""
     rows = []
     for classes in config.classes:
         solver = None if classes < 1000 else nc.FactoredQuasiNewton(tolerance=1e-6)
@@ -142,7 +142,7 @@ def long_tailed_rows(config: Config, matmul_rate: float) -> list[dict[str, Any]]
         steps = int(solution.iterations)
         entry = row(f"long-tailed, K = {classes}", 1, compile_s, seconds, float(solution.gap))
         if classes > 16:
-            # A step evaluates loss and gradient about once: three K×K products.
+            # A step costs about one evaluation of loss and gradient: three K×K products.
             rate = steps * 6 * classes**3 / seconds
             entry["matrix-product rate reached"] = f"{rate / matmul_rate:.0%} ({steps} steps)"
         rows.append(entry)
@@ -150,7 +150,7 @@ def long_tailed_rows(config: Config, matmul_rate: float) -> list[dict[str, Any]]
 
 
 def many_group_rows(config: Config) -> list[dict[str, Any]]:
-    """A batch of long-tailed sizes to a gap of 1e−8, and a vocabulary to 1e−6."""
+    """A batch of long-tailed sizes to a gap of 1e−8, and vocabularies to 1e−6."""
     rng = np.random.default_rng(0)
     ratios = np.exp(rng.uniform(1, 6, config.wide_batch))
     tails = [rng.permutation(nc.long_tailed(100, ratio).group_sizes) for ratio in ratios]
@@ -204,7 +204,7 @@ def matmul_rate(repeats: int, size: int = 2000) -> float:
 
 
 def operations_per_solve() -> float:
-    """Operations of one two-group solve as XLA counts them."""
+    """Number of operations of one two-group solve, as counted by XLA."""
     solver, lanes = nc.TwoGroupRoot(), 1024
     model = two_group_model(lanes, nc.CrossEntropy())
     axes = jax.tree.map(lambda leaf: 0 if leaf.shape[:1] == (lanes,) else None, model)
@@ -216,7 +216,7 @@ def operations_per_solve() -> float:
 
 
 def ratios(table: pd.DataFrame) -> list[str]:
-    """Our best rate over that of each peer, in words."""
+    """Our best rate divided by that of each peer, as text."""
     rates = {str(name): cases["solves/s"].max() for name, cases in table.groupby("case")}
     ours = max(rate for name, rate in rates.items() if "TwoGroupRoot" in name)
     return [
@@ -227,7 +227,7 @@ def ratios(table: pd.DataFrame) -> list[str]:
 
 
 def main(config: Config) -> None:
-    """Measures, prints, and stores one table."""
+    """Runs the benchmark, prints and stores the table."""
     jax.config.update("jax_enable_x64", True)
     report.prepare_folder(config.out)
     start = time.perf_counter()

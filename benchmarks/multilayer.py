@@ -1,10 +1,10 @@
-"""Speed of the multilayer model's solver, in one run: data size, plain descent, scipy.
+"""Speed of the multilayer model's solver: data size, gradient descent, scipy; in one run.
 
-1. The solve after one pass over N = 10⁴ … 10⁷ samples, which are made batch by batch
-   and never held: its time, and the memory of the process.
-2. Plain gradient descent with the settings of Wang, Gai, Zhang (2024), to the
-   objective it reaches, beside a whole solve, which ends below it.
-3. The optimum beside the best of many runs of scipy's L-BFGS-B on the joint problem
+1. The solve after one pass over N = 10⁴ … 10⁷ samples, which are generated batch by batch
+   and never stored: its time, and the memory of the process.
+2. Plain gradient descent with the settings of Wang, Gai, Zhang (2024): the time to the
+   objective it reaches, compared with a complete solve, which reaches a lower one.
+3. The optimum compared with the best of many runs of scipy's L-BFGS-B on the joint problem
    over W and H.
 
     python -m benchmarks.multilayer
@@ -31,30 +31,30 @@ from nc_jax.training import gaussian_classes
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to time."""
+    """Options of this benchmark."""
 
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
-    """N of the first part."""
+    """Values of N in the first part."""
     batch: int = 10_000
-    """Samples made at a time."""
+    """Number of samples generated at a time."""
     dimension: int = 100
-    """d of the first part."""
+    """d in the first part."""
     num_classes: int = 10
-    """K of the first part."""
+    """K in the first part."""
     descent_steps: tuple[int, ...] = (100_000, 300_000, 1_000_000)
-    """Iterations of gradient descent."""
+    """Numbers of iterations of gradient descent."""
     rate: float = 0.1
-    """Step length of gradient descent."""
+    """Step size of gradient descent."""
     problems: int = 8
-    """Random problems of the third part."""
+    """Number of random problems in the third part."""
     peer_restarts: int = 50
-    """Random starts of scipy on each."""
+    """Number of random starts of scipy on each problem."""
     repeats: int = 21
-    """Timed runs; the median counts."""
+    """Number of timed runs, of which the median is reported."""
     out: Path = Path("results/benchmarks/multilayer")
-    """Folder of the results."""
+    """Folder in which the results are written."""
     seed: int = 0
-    """Of data and starts."""
+    """Seed of data and starts."""
 
 
 PRESETS = {
@@ -73,7 +73,7 @@ PRESETS = {
 
 
 def median_times(works: list[Callable[[], Any]], repeats: int) -> tuple[list[float], list[Any]]:
-    """Median seconds of compiled calls, taken in turns, and what they give."""
+    """Median seconds of compiled calls, which are run alternately, and their results."""
     results = [jax.block_until_ready(work()) for work in works]
     times = np.empty((repeats, len(works)))
     for turn in range(repeats):
@@ -133,7 +133,7 @@ def time_sizes(config: Config) -> list[dict[str, Any]]:
 
 
 def time_descent(config: Config) -> list[dict[str, Any]]:
-    """Plain descent and a whole solve of the paper's kind of problem."""
+    """Plain descent and a complete solve of the kind of problem in the paper."""
     inputs, labels = gaussian_classes(4, 50, 20, 0.3, config.seed)
     key = jax.random.key(config.seed)
     model = nc.MultilayerUnconstrainedFeatures(inputs, labels, 5e-3, 0.1)
@@ -158,7 +158,7 @@ def time_descent(config: Config) -> list[dict[str, Any]]:
 
 
 def random_problem(config: Config, number: int) -> nc.MultilayerUnconstrainedFeatures:
-    """Any K, n, d, σ and penalties, two sides of the certificate's reach."""
+    """A problem with random K, n, d, σ and penalties, where the certificate may hold or not."""
     rng = np.random.default_rng([config.seed, number])
     size = int(rng.integers(2, 7))
     inputs, labels = gaussian_classes(
@@ -214,7 +214,7 @@ def beside_scipy(config: Config, number: int) -> dict[str, Any]:
 
 
 def shown(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Numbers to four digits, for the terminal."""
+    """Numbers with four digits, for the terminal."""
     table = pd.DataFrame(rows)
     for name in table.columns:
         if table[name].dtype.kind == "f":
@@ -223,7 +223,7 @@ def shown(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def main(config: Config) -> None:
-    """Times everything, stores and prints the tables."""
+    """Runs the benchmark, stores and prints the tables."""
     begin = time.perf_counter()
     if any(size < config.batch or size % config.batch for size in config.sizes):
         raise ValueError("--sizes must be multiples of --batch")

@@ -1,9 +1,9 @@
 """The same two-group programs, given to general convex solvers.
 
-Two forms of one program. `semidefinite`: the 2K×2K semidefinite program over
+The program has two forms. `semidefinite`: the 2K×2K semidefinite program over
 all logits, as published. `four_numbers`: the symmetry-reduced program over
-(α, δ, b, c) with exponential and second-order cones, the strongest form that a
-cone solver can be given; `moreau` gets a batch of these in one call.
+(α, δ, b, c) with exponential and second-order cones, the strongest form that can be given to
+a cone solver; `moreau` gets a batch of these in one call.
 """
 
 import importlib
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def _optional(name: str) -> Any:
-    """A module of the extra `peers`, or None where it is not installed."""
+    """A module of the extra `peers`, or None if it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -26,12 +26,12 @@ moreau = _optional("moreau")
 
 
 class PeerResult(NamedTuple):
-    """What a peer found, and how fast.
+    """The result of a peer and its time.
 
     Attributes:
-        name: peer and form.
+        name: name of the peer and form of the program.
         objectives: [n] optimal values.
-        seconds: for all n instances, without building or compiling.
+        seconds: time for all n instances, without building or compiling.
     """
 
     name: str
@@ -85,8 +85,8 @@ def _one_by_one(name: str, problem, weigh, ratios: np.ndarray) -> PeerResult:
 def moreau_batch(majority: int, minority: int, ratios: np.ndarray, budget: float) -> PeerResult:
     """Moreau's own batched interface on the four-number program.
 
-    CVXPY compiles the program once; the ratio enters its linear cost only, so
-    that costs at two ratios give the costs at all others.
+    CVXPY compiles the program once; the ratio enters only its linear cost, so
+    the costs at two ratios determine the costs at all others.
     """
     problem, shares = _four_numbers(majority, minority, budget)
     costs, offsets = [], []
@@ -126,7 +126,7 @@ def moreau_batch(majority: int, minority: int, ratios: np.ndarray, budget: float
 
 
 def _shares(majority: int, minority: int, ratio: float) -> np.ndarray:
-    """Shares of all samples that the two groups hold."""
+    """Shares of all samples in the two groups."""
     samples = np.array([ratio * majority, minority])
     return samples / samples.sum()
 

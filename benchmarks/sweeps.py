@@ -1,9 +1,9 @@
-"""Speed of a whole sweep, from its grid to Parquet, beside the bare solver, in one run.
+"""Speed of a complete sweep, from its grid to Parquet, compared with the solver, in one run.
 
-A million two-group Layer-Peeled Models: the solver alone on points that lie ready,
+A million two-group Layer-Peeled Models: first the solver alone on points in memory,
 in chunks of the same size and with the same outputs; then grid, solver, devices and
-store together, timed from the second stored chunk on, when all is compiled. Then
-the cost of resuming over many finished parts.
+store together, timed from the second stored chunk on, after all compilation. Finally
+the cost of resuming a run with many finished parts.
 
     python -m benchmarks.sweeps
     python -m benchmarks.sweeps --preset quick
@@ -27,18 +27,18 @@ from nc_jax.sweeps.engine import ChunkSolver
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to time."""
+    """Options of this benchmark."""
 
     side: int = 1000
-    """Ratios, and budgets; their product is the number of points."""
+    """Number of ratios and of budgets; the number of points is its square."""
     chunk: int = 65_536
-    """Points of a chunk."""
+    """Number of points in a chunk."""
     parts: int = 10_000
-    """Finished parts that a resumed run reads."""
+    """Number of finished parts that a resumed run reads."""
     repeats: int = 5
-    """Timed runs; the median counts."""
+    """Number of timed runs, of which the median is reported."""
     out: Path = Path("results/benchmarks/sweeps")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 PRESETS = {"default": Config(), "quick": Config(side=60, chunk=500, parts=50, repeats=1)}
@@ -46,7 +46,7 @@ OUTPUTS = ["status", "phase", "gap", "objective", "minority_cosine", "majority_c
 
 
 def time_points(config: Config) -> list[dict[str, float | str]]:
-    """The bare solver and the whole sweep, in turns."""
+    """Times the solver alone and the complete sweep alternately."""
     axes = {
         "budget": {"linspace": [0.25, 4.0, config.side]},
         "ratio": {"logspace": [1.0, 1e4, config.side]},
@@ -74,7 +74,7 @@ def time_points(config: Config) -> list[dict[str, float | str]]:
                 store,
                 progress=lambda n, _, stored=stored: stored.append((time.perf_counter(), n)),
             )
-        # The first call counts what was there before; the second chunk compiled.
+        # The first call reports earlier chunks; from the second chunk on all is compiled.
         (begin, _), *later = stored[1:]
         whole.append(sum(count for _, count in later) / (later[-1][0] - begin))
         total.append(outcome.points / outcome.seconds)
@@ -97,7 +97,7 @@ def time_points(config: Config) -> list[dict[str, float | str]]:
 
 
 def time_resume(config: Config) -> dict[str, float | str]:
-    """A run that finds everything done."""
+    """Times a run in which everything is already done."""
     plan = Plan({}, (Block({}, linspace("x", 0, 1, 10 * config.parts), 10),))
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
@@ -113,7 +113,7 @@ def time_resume(config: Config) -> dict[str, float | str]:
 
 
 def main(config: Config) -> None:
-    """Times everything, stores and prints the table."""
+    """Runs the benchmark, stores and prints the table."""
     begin = time.perf_counter()
     if config.side**2 < 3 * config.chunk or config.repeats < 1:
         raise ValueError("--side squared must be at least three chunks, --repeats positive")

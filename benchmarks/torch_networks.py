@@ -1,4 +1,4 @@
-"""The same networks in PyTorch, and weights copied into them."""
+"""The same networks in PyTorch, and copies of weights into them."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from nc_jax.networks import layers, vgg
 
 
 def torch_vgg(depth, channels, width, num_classes=10):
-    """VGG with batch normalisation in place of dropout."""
+    """VGG with batch normalisation instead of dropout."""
     parts, stages = [], zip(vgg.STAGES[depth], vgg.CHANNELS, strict=True)
     for number, outputs in stages:
         outputs = layers.scaled(outputs, width)
@@ -85,7 +85,7 @@ def peers(module):
 
 
 def copied(network, peer):
-    """Puts our weights into PyTorch's layers."""
+    """Copies our weights into PyTorch's layers."""
     for own, other in zip(leaves(network), peers(peer), strict=True):
         if isinstance(own, layers.BatchNorm):
             continue

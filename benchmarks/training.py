@@ -1,12 +1,12 @@
-"""Images a second of training, beside PyTorch on the same machine, in one run.
+"""Training speed in images per second, compared with PyTorch on the same machine, in one run.
 
-Forward, backward and update of VGG11 and ResNet18 at two widths on random images of
-32×32, float32, in turns: an epoch of one run alone, of a run on each core at once, as a
-study trains them, then as many steps of PyTorch, once in its default memory format and
-once in its channels-last one, on all cores. Each has a process of its own, so that no
-one's threads stand in another's way. On an accelerator our run alone is timed, its
-computations are bfloat16, and the share of the measured rate of bfloat16 matrix products
-stands beside.
+Times forward pass, backward pass and update of VGG11 and ResNet18 at two widths on random
+images of 32×32 in float32. The following alternate: an epoch of a single run; an epoch of one
+run on each core at the same time, as in a study; and the same number of steps of PyTorch on
+all cores, once in its default memory format and once in channels-last. Each has its own
+process, so that their threads do not disturb each other. On an accelerator only a single run
+is timed, in bfloat16, and the table also shows which share of the measured rate of bfloat16
+matrix products it reaches.
 
     python -m benchmarks.training
     python -m benchmarks.training --preset quick
@@ -42,26 +42,26 @@ OURS = "ours", "ours, one a core"
 MANY = OURS[1]
 PEERS = "torch", "torch, channels last"
 LAST = PEERS[1]
-# Widths from which on an epoch of few steps is long enough.
+# From this width on an epoch of few steps is long enough.
 WIDE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to time."""
+    """Options of this benchmark."""
 
     networks: tuple[str, ...] = ("vgg11", "resnet18")
-    """Of vgg11 and resnet18."""
+    """Names of networks: vgg11, resnet18."""
     widths: tuple[float, ...] = (1.0, 0.25)
-    """Multipliers of the numbers of channels."""
+    """Factors on the numbers of channels."""
     batch: int = 128
-    """Images of a step."""
+    """Batch size: number of images in each step."""
     steps: tuple[int, int] = (4, 16)
-    """Steps of a timed epoch, of wide and of narrow networks."""
+    """Numbers of steps of a timed epoch, for wide and for narrow networks."""
     repeats: int = 5
-    """Timed epochs; the median counts."""
+    """Number of timed epochs, of which the median is reported."""
     out: Path = Path("results/benchmarks/training")
-    """Folder of the results."""
+    """Folder in which the results are written."""
 
 
 PRESETS = {
@@ -71,19 +71,19 @@ PRESETS = {
 
 
 class Timed(NamedTuple):
-    """Something to time."""
+    """A call to be timed."""
 
     run: Callable[[], Any]
     images: int
-    """That a call trains on."""
+    """Number of images that a call trains on."""
     first: float
-    """Seconds of its first call."""
+    """Duration in seconds of its first call."""
     operations: float
-    """Of a call, in floating point."""
+    """Floating-point operations of a call."""
 
 
 def our_epoch(config: Config, name: str, width: float, steps: int, every_core: bool) -> Timed:
-    """An epoch of a run alone, or of one on each core."""
+    """An epoch of a single run, or of one run on each core."""
     if every_core:
         use_every_core()
     together = len(jax.local_devices()) if every_core else 1
@@ -95,7 +95,7 @@ def our_epoch(config: Config, name: str, width: float, steps: int, every_core: b
         ImageData(pixels, rng.integers(0, 10, count).astype(np.int32)), DATA_SETS[DATA[channels]]
     )
     precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    # So many epochs that the loop never ends by itself.
+    # So many epochs that the loop does not end during the benchmark.
     recipe = Recipe(batch_size=config.batch, epochs=10**6, precision=precision)
     trainer = Trainer(name, images, 10, recipe, count, width, together)
     runs = [Run(np.arange(count), recipe, seed) for seed in range(together)]
@@ -108,7 +108,7 @@ def our_epoch(config: Config, name: str, width: float, steps: int, every_core: b
 
 
 def operations(trainer: Trainer, batch: int) -> float:
-    """Floating-point operations of a step as XLA counts them."""
+    """Floating-point operations of a step, as counted by XLA."""
     x = jax.ShapeDtypeStruct((batch, *trainer.images.pixels.shape[1:]), jnp.float32)
     labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
     ones = jax.ShapeDtypeStruct((batch,), jnp.float32)
@@ -121,7 +121,7 @@ def operations(trainer: Trainer, batch: int) -> float:
 
 
 def torch_steps(config: Config, name: str, width: float, steps: int, last: bool) -> Timed:
-    """As many steps of PyTorch, its images channels-last or not."""
+    """The same number of steps of PyTorch, with images in channels-last format or not."""
     import torch
 
     from benchmarks.torch_networks import torch_resnet, torch_vgg
@@ -146,7 +146,7 @@ def torch_steps(config: Config, name: str, width: float, steps: int, last: bool)
     return Timed(run, steps * config.batch, time.perf_counter() - start, np.nan)
 
 
-# What a process of its own has ready.
+# The call that a separate process keeps ready.
 _ready: list[Timed] = []
 
 
@@ -160,7 +160,7 @@ def _seconds() -> float:
 
 
 def seconds_of(run: Callable[[], Any]) -> float:
-    """Of one call."""
+    """Duration of one call in seconds."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
@@ -169,9 +169,9 @@ def seconds_of(run: Callable[[], Any]) -> float:
 def in_turns(
     sides: dict[str, tuple[Callable[..., Timed], tuple]], repeats: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Images a second of each, by the median of its turns, and its first call's seconds."""
+    """Images per second of each call, from the median of its turns, and its first duration."""
     spawn, taken = multiprocessing.get_context("spawn"), {name: [] for name in sides}
-    # On Ctrl-C a process dies at once and tells nothing.
+    # On Ctrl-C a process ends at once and without messages.
     end_on_interrupt = signal.signal, (signal.SIGINT, signal.SIG_DFL)
     with ExitStack() as stack:
         pools = {
@@ -187,7 +187,7 @@ def in_turns(
 
 
 def matrix_rate() -> float:
-    """Operations a second of a large bfloat16 matrix product."""
+    """Operations per second of a large bfloat16 matrix product."""
     size = 8192
     a = jnp.ones((size, size), jnp.bfloat16)
     product = jax.jit(lambda a: a @ a)
@@ -198,7 +198,7 @@ def matrix_rate() -> float:
 
 
 def beside_torch(config: Config, name: str, width: float) -> dict[str, Any]:
-    """A row of a CPU."""
+    """A row of the table for a CPU."""
     given = config, name, width, config.steps[0] if width >= WIDE else config.steps[1]
     sides = {own: (our_epoch, (*given, own == MANY)) for own in OURS}
     if importlib.util.find_spec("torch"):
@@ -211,7 +211,7 @@ def beside_torch(config: Config, name: str, width: float) -> dict[str, Any]:
 
 
 def beside_products(config: Config, name: str, width: float) -> dict[str, Any]:
-    """A row of an accelerator."""
+    """A row of the table for an accelerator."""
     steps = config.steps[0] if width >= WIDE else config.steps[1]
     ours = our_epoch(config, name, width, steps, every_core=False)
     seconds = float(np.median([seconds_of(ours.run) for _ in range(config.repeats)]))
@@ -222,7 +222,7 @@ def beside_products(config: Config, name: str, width: float) -> dict[str, Any]:
 
 
 def main(config: Config) -> None:
-    """Times everything, stores and prints the table."""
+    """Runs the benchmark, stores and prints the table."""
     begin = time.perf_counter()
     if not set(config.networks) <= set(CHANNELS) or min(config.widths, default=0) <= 0:
         raise ValueError(f"--networks must be of {', '.join(CHANNELS)}, --widths positive")

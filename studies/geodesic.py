@@ -44,7 +44,7 @@ class Config:
     num_ends: int = 4000
     """Number of lines, each with its own random end point."""
     num_classes: int = 4
-    """K."""
+    """K, the number of classes."""
     per_class: int = 20
     """n, the number of samples in each class."""
     dimension: int = 20

@@ -149,7 +149,7 @@ def summarise(ends: pd.DataFrame) -> pd.DataFrame:
                 "variation of minority norms": f"{last['minority_norm_variation']:.1e}",
                 "minority accuracy": f"{first['test_accuracy_minority']:.2f} to "
                 f"{last['test_accuracy_minority']:.2f}",
-                "|model − measured|": f"{part['difference'].abs().mean():.3f}",
+                "mean error of the model": f"{part['difference'].abs().mean():.3f}",
             }
         )
     return pd.DataFrame(rows)

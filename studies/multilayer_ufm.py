@@ -42,7 +42,7 @@ class Config:
     data_dir: Path | None = None
     """Folder of the image data; by default the value of $NC_JAX_DATA."""
     num_classes: int = 4
-    """K."""
+    """K, the number of classes."""
     per_class: int = 50
     """n, the number of samples in each class."""
     dimension: int = 20

@@ -72,7 +72,7 @@ class Options:
     replace: bool = False
     """If the file has changed, discard the earlier sweep in the store."""
     to: Path | None = None
-    """Output file: .csv, .parquet or .md (table.csv by default); plot: .png (in the store)."""
+    """File to write; export: .csv, .parquet, .md (default table.csv); plot: .png (in the store)."""
     output: str | None = None
     """Output to plot; by default the first one."""
     over: tuple[str, ...] = ()

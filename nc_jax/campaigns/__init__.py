@@ -1,4 +1,4 @@
-"""The trainings of a study, from their list to a table of measures beside the model."""
+"""The trainings of a study: from their list to a table of measures and predictions."""
 
 from nc_jax.campaigns.campaign import Campaign, Training, measure_collapse, train_all
 from nc_jax.campaigns.chains import train_chains

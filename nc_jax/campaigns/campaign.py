@@ -1,8 +1,8 @@
-"""Many trainings of one network: which are done, which go together, their measures.
+"""Many trainings of one network: which are finished, how they are grouped, their measures.
 
-A group of trainings has a folder: ``measures.parquet`` as they come, checkpoints, and
-``table.parquet`` at its end. Whoever asks for the same training again, in whatever
-list, gets the rows that are there.
+A group of trainings has a folder: ``measures.parquet``, which grows during training,
+checkpoints, and ``table.parquet`` at the end. If the same training is requested again, in any
+list, the stored rows are returned.
 """
 
 import dataclasses
@@ -35,13 +35,13 @@ TRAINED, BROKEN = "trained", "broke down"
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One training of a study.
+    """A training run of a study.
 
     Attributes:
-        about: what its rows say of it.
+        about: the columns that describe it in its rows.
         run: how it is trained.
-        subset: images it is measured on, none repeated.
-        minority: its small classes.
+        subset: the images on which it is measured, none repeated.
+        minority: the indices of its small classes.
     """
 
     about: Mapping[str, Any]
@@ -63,18 +63,18 @@ def measure_collapse(
 
 @dataclasses.dataclass(frozen=True)
 class Campaign:
-    """What trainings share.
+    """The settings that trainings share.
 
     Attributes:
-        settings: JSON; all that numbers depend on besides a training itself: data,
+        settings: JSON; everything the numbers depend on besides the training itself: data,
             network, width.
-        make: a trainer of so many runs at once.
-        folder: of all groups.
-        test: images held out.
-        when: epochs after which a run is measured; at its end it always is.
-        checkpoint: epochs between checkpoints.
-        measure: rows of a run, of its trainer, state, training and ``test``; a
-            function of a module, by whose name its rows are found again.
+        make: a function from a number of runs to a trainer of that many at the same time.
+        folder: the folder of all groups.
+        test: the held-out images.
+        when: epochs after which a run is measured; its end is always measured.
+        checkpoint: number of epochs between checkpoints.
+        measure: a function from a trainer, its state, a training and ``test`` to rows of
+            measures; it is defined in a module, because stored rows are found by its name.
     """
 
     settings: Mapping[str, Any]
@@ -89,27 +89,27 @@ class Campaign:
 def train_all(
     campaign: Campaign, trainings: Sequence[Training], watch: Callable[[int, int], None]
 ) -> pd.DataFrame:
-    """Measures through all trainings.
+    """Trains all runs and returns their measures.
 
     Args:
-        campaign: what they share.
-        trainings: what to train, or to read back where it is done.
-        watch: called with images and with runs that broke down, as they come.
+        campaign: the settings that the trainings share.
+        trainings: the runs to train, or to read if they are already finished.
+        watch: called with the numbers of new images and of new runs that broke down.
 
     Returns:
-        For every training, in the order given, its rows by epoch: ``about``,
-        ``epoch``, ``status`` ('trained' or 'broke down'), ``loss``, and what the
-        campaign's ``measure`` gives. A run that broke down ends with
-        the epoch that broke it.
+        For every training, in the given order, its rows by epoch: ``about``,
+        ``epoch``, ``status`` ('trained' or 'broke down'), ``loss``, and the columns of the
+        campaign's ``measure``. A run that broke down ends with
+        the epoch in which it did.
 
     Raises:
-        OSError: the folder cannot be written; what was written is whole.
+        OSError: the folder cannot be written; everything written so far is intact.
     """
     names = [name_of(campaign, training) for training in trainings]
     found = finished_rows(campaign.folder, names)
     todo = [i for i, name in enumerate(names) if name not in found]
     watch(sum(images_of(trainings[i]) for i, name in enumerate(names) if name in found), 0)
-    # Alike in length, so that none waits long for another.
+    # Sorted by length, so that runs trained together take about equally long.
     todo.sort(key=lambda i: -len(trainings[i].run.indices))
     if todo:
         trainer = trainer_of(campaign, [trainings[i].run for i in todo], len(names))
@@ -123,12 +123,12 @@ def train_all(
 
 
 def images_of(training: Training) -> int:
-    """Images that a training goes through."""
+    """Total number of images that a training processes."""
     return len(training.run.indices) * training.run.recipe.epochs
 
 
 def name_of(campaign: Campaign, training: Training, before: str = "") -> str:
-    """A digest of all that a training's rows depend on; ``before`` names what it goes on from."""
+    """A digest of all that a training's rows depend on; ``before`` names the previous leg."""
     run = training.run
     weights = None if run.class_weights is None else np.asarray(run.class_weights).tolist()
     text = [
@@ -141,7 +141,7 @@ def name_of(campaign: Campaign, training: Training, before: str = "") -> str:
     text += [dict(training.about), training.minority, run.seed, weights]
     text += [before] if before else []
     digest = hashlib.sha256(json.dumps(text, sort_keys=True, default=str).encode())
-    # A printed array is rounded.
+    # An array converted to text would be rounded.
     for number in jax.tree.leaves(run.recipe.loss):
         digest.update(np.asarray(number, float).tobytes())
     for indices in (run.indices, training.subset):
@@ -150,7 +150,7 @@ def name_of(campaign: Campaign, training: Training, before: str = "") -> str:
 
 
 def finished_rows(folder: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Rows of those trainings that are done."""
+    """The rows of the trainings that are finished."""
     wanted, found = set(names), {}
     for path in sorted(folder.glob(f"*/{TABLE}.parquet")):
         table = _read(path.parent, TABLE)
@@ -161,7 +161,7 @@ def finished_rows(folder: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]
 
 
 def _read(folder: Path, name: str) -> pd.DataFrame:
-    """A table that is there and whole, or an empty one."""
+    """A table if it exists and is intact, otherwise an empty one."""
     if not (folder / f"{name}.parquet").exists():
         return pd.DataFrame()
     try:
@@ -172,7 +172,7 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
 
 
 def trainer_of(campaign: Campaign, runs: Sequence[Run], wanted: int) -> Trainer:
-    """A trainer of the same number of runs at once as before a kill, of all that are wanted."""
+    """A trainer with the same number of runs at once as before an interruption, if known."""
     path = campaign.folder / TOGETHER
     machine = f"{jax.default_backend()} {len(jax.local_devices())} {wanted}"
     key = json.dumps([dict(campaign.settings), machine], sort_keys=True, default=str)
@@ -196,31 +196,31 @@ def train_group(
     watch: Callable[[int, int], None],
     weights: Sequence[Weights] | None = None,
 ) -> tuple[dict[str, pd.DataFrame], list[Weights], Path]:
-    """Trains a group to its end, from where it was.
+    """Trains a group to its end, resuming where it was interrupted.
 
     Args:
-        campaign: what its trainings share.
-        trainer: of at least as many runs at once.
+        campaign: the settings that its trainings share.
+        trainer: a trainer of at least as many runs at once.
         group: trainings by name.
         watch: see :func:`train_all`.
-        weights: of each to start from; fresh ones by default.
+        weights: initial weights of each training; by default new random ones.
 
     Returns:
         Rows by name, the weights at the end, and the folder of the checkpoints, which
-        is left to the caller to remove.
+        the caller must remove.
     """
     digest = hashlib.sha256(" ".join(group).encode()).hexdigest()[:16]
     folder = campaign.folder / digest
     report.prepare_folder(folder)
     names, trainings = list(group), list(group.values())
     rows = _read(folder, MEASURES).to_dict("records")
-    # A chain that was stopped later comes back here for the weights alone.
+    # A chain that was interrupted later comes back here only for the weights.
     rows = rows or _read(folder, TABLE).to_dict("records")
     seen = [0] * len(names)
 
     def record(state: Progress) -> None:
         name, training = names[state.place], trainings[state.place]
-        # A resumed run repeats the epochs since its checkpoint.
+        # A resumed run repeats the epochs since its last checkpoint.
         rows[:] = [row for row in rows if row["run"] != name or row["epoch"] < state.epoch]
         status = TRAINED if math.isfinite(state.loss) else BROKEN
         row = {"run": name, **training.about, "epoch": state.epoch, "status": status}
@@ -241,7 +241,7 @@ def train_group(
     checkpoints = folder / CHECKPOINTS
     ends = train(trainer, runs, checkpoints, campaign.checkpoint, look, weights)
     for name, end in zip(names, ends, strict=True):
-        # Killed between its last checkpoint and its last rows.
+        # Interrupted between its last checkpoint and its last rows.
         if not any(row["run"] == name and row["epoch"] == end.epoch for row in rows):
             record(end)
     table = pd.DataFrame(rows)

@@ -1,7 +1,7 @@
-"""Trainings that go on from one another: a network is trained on one subset, then on the next.
+"""Chains of trainings: a network is trained on one subset, and then further on the next.
 
-What a network settles at can depend on where it comes from. A chain is trained leg by
-leg, several chains at once; a leg starts from the weights at the end of the one before.
+The end of a training can depend on where it starts. A chain is trained leg by leg, several
+chains at the same time; each leg starts from the weights at the end of the previous one.
 """
 
 import shutil
@@ -23,20 +23,20 @@ from nc_jax.campaigns.campaign import (
 def train_chains(
     campaign: Campaign, chains: Sequence[Sequence[Training]], watch: Callable[[int, int], None]
 ) -> pd.DataFrame:
-    """Measures through all legs of all chains.
+    """Trains all legs of all chains and returns their measures.
 
     Args:
-        campaign: what the trainings share.
-        chains: legs in their order, all chains as long and with as many epochs.
-        watch: called with images and with runs that broke down, as they come.
+        campaign: the settings that the trainings share.
+        chains: legs in their order; all chains have the same length and number of epochs.
+        watch: called with the numbers of new images and of new runs that broke down.
 
     Returns:
-        What :func:`nc_jax.campaigns.train_all` gives, chain by chain, with ``leg``
-        counted from 1. A leg after one that broke down starts from what it left.
+        The rows of :func:`nc_jax.campaigns.train_all`, chain by chain, with ``leg``
+        counted from 1. A leg after one that broke down starts from the weights left by it.
 
     Raises:
         ValueError: chains of different lengths.
-        OSError: the folder cannot be written; what was written is whole.
+        OSError: the folder cannot be written; everything written so far is intact.
     """
     if len({len(chain) for chain in chains}) > 1:
         raise ValueError("chains must have the same number of legs")
@@ -57,7 +57,7 @@ def train_chains(
                 rows, weights, folder = train_group(campaign, trainer, group, watch, weights)
                 found |= rows
                 folders.append(folder)
-            # Until here a chain that is stopped needs the weights of its last whole leg.
+            # Until now an interrupted chain would need the weights of its last complete leg.
             for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
     tables = [found[name].assign(leg=leg) for own in names for leg, name in enumerate(own, 1)]
@@ -65,7 +65,7 @@ def train_chains(
 
 
 def _names(campaign: Campaign, chain: Sequence[Training]) -> list[str]:
-    """A leg's name says all legs before it."""
+    """The name of a leg depends on all legs before it."""
     names: list[str] = []
     for leg in chain:
         names.append(name_of(campaign, leg, names[-1] if names else "start"))

@@ -1,4 +1,4 @@
-"""Last layers of trained networks, for the surrogates to be laid beside."""
+"""Measured last layers of trained networks, for the comparison with surrogates."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The trainings of a study: its data, one campaign for each network on each set of images."""
+"""The trainings of a study: its data, and one campaign for each network and data set."""
 
 import dataclasses
 import math
@@ -22,13 +22,13 @@ RUNS = "runs"
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Trainings that share a network and a set of images.
+    """Trainings that share a network and an image data set.
 
     Attributes:
-        data: the set of images.
-        network: of :data:`nc_jax.networks.NETWORKS`.
-        trainings: whose recipes agree up to learning rate, weight decay and milestones.
-        chains: further trainings, each leg of which goes on from the one before.
+        data: name of the image data set.
+        network: a name in :data:`nc_jax.networks.NETWORKS`.
+        trainings: their recipes may differ in learning rate, weight decay and milestones.
+        chains: further trainings, in which each leg continues from the previous one.
     """
 
     data: str
@@ -38,15 +38,15 @@ class Plan:
 
     @property
     def legs(self) -> list[Training]:
-        """All trainings, chained or not."""
+        """All trainings, including the legs of chains."""
         return [*self.trainings, *(leg for chain in self.chains for leg in chain)]
 
 
 def load_splits(options: TrainingOptions) -> dict[str, tuple[ImageData, ImageData]]:
-    """Training images, and at most ``test_size`` of those held out, by set.
+    """Training images, and at most ``test_size`` held-out images, by data set.
 
     Raises:
-        OSError, ValueError: a file that is missing or damaged, named.
+        OSError, ValueError: a file is missing or damaged; the message names it.
     """
     splits = {}
     for data in options.data:
@@ -57,7 +57,7 @@ def load_splits(options: TrainingOptions) -> dict[str, tuple[ImageData, ImageDat
 
 
 def digests_of(splits: dict[str, tuple[ImageData, ImageData]]) -> dict[str, str]:
-    """For the provenance."""
+    """Digests of the data sets, for the provenance."""
     return {data: digest_of(trained) for data, (trained, _) in splits.items()}
 
 
@@ -68,17 +68,17 @@ def train_plans(
     measure: Measure = measure_collapse,
     columns: Iterable[str] = (),
 ) -> pd.DataFrame:
-    """Measures through all trainings, under one progress bar.
+    """Trains all runs under one progress bar and returns their measures.
 
     Args:
-        options: of the study.
-        splits: what :func:`load_splits` gave.
+        options: options of the study.
+        splits: the result of :func:`load_splits`.
         plans: what to train.
-        measure: rows of a run at the epochs it is measured.
-        columns: that the table has even where every run broke down.
+        measure: returns the rows of a run at the epochs at which it is measured.
+        columns: columns that the table has even if every run broke down.
 
     Returns:
-        What :func:`nc_jax.campaigns.train_all` gives, of all plans.
+        The rows of :func:`nc_jax.campaigns.train_all`, for all plans.
     """
     images = sum(len(t.run.indices) for plan in plans for t in plan.legs) * options.epochs
     tables = []
@@ -115,6 +115,6 @@ def _campaign(
 
 
 def _epochs_measured(options: TrainingOptions) -> frozenset[int]:
-    """Evenly through training."""
+    """The epochs of the measurements, evenly spaced through training."""
     times = range(1, options.measures + 1)
     return frozenset(math.ceil(options.epochs * time / options.measures) for time in times)

@@ -1,4 +1,4 @@
-"""Ends of trainings beside two models: at their own budgets, and by weight decay alone."""
+"""Ends of trainings compared with two models: at measured budgets, and from weight decay alone."""
 
 from typing import Any
 
@@ -22,21 +22,21 @@ def ends_of(through: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def predict_minority(ends: pd.DataFrame) -> pd.DataFrame:
-    """The models at the sizes of runs on two groups of classes.
+    """Adds the predictions of the models for runs with two class sizes.
 
     Args:
-        ends: one row a run, with ``majority`` K_A, ``num_classes`` K,
-            ``effective_ratio`` R as the loss counts it, ``status``, with ``network``,
-            ``weight_decay`` and ``majority_size`` for the second model, and as far as they
-            were measured ``weight_energy``, ``feature_energy``, ``budget`` and
+        ends: one row for each run, with ``majority`` K_A, ``num_classes`` K,
+            ``effective_ratio`` R as it enters the loss, and ``status``; with ``network``,
+            ``weight_decay`` and ``majority_size`` for the second model; and, if they
+            were measured, with ``weight_energy``, ``feature_energy``, ``budget`` and
             ``minority_cosine``.
 
     Returns:
         The table with ``predicted_cosine`` of the Layer-Peeled Model at the run's own
-        budgets (its limit 1 where minority classifiers vanish), ``predicted_phase``
+        budgets (its limit 1 if minority classifiers vanish), ``predicted_phase``
         ('none' for a run that broke down), ``predicted_R0``, ``difference``, predicted
-        less seen; and ``settled_cosine`` of the surrogate of the network at this weight
-        decay, which knows nothing of the run (NaN for a network without normalisation).
+        minus measured; and ``settled_cosine`` of the surrogate of the network at this weight
+        decay, which uses no measurement (NaN for a network without normalisation).
     """
     table = ends.copy()
     for name in (*MEASURED, "budget", "predicted_cosine", "predicted_R0"):
@@ -61,7 +61,7 @@ def predict_minority(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def _settled(ends: pd.DataFrame) -> pd.Series:
-    """The cosine at which the surrogates of the networks settle."""
+    """The cosines that the surrogates of the networks predict."""
     cosine = pd.Series(np.nan, ends.index)
     if not {"network", "weight_decay", "majority_size"} <= set(ends):
         return cosine

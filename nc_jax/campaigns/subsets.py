@@ -1,4 +1,4 @@
-"""Trainings on subsets that studies share: classes in two sizes, or all of one size."""
+"""Trainings on subsets that several studies use: two class sizes, or equal class sizes."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from nc_jax.training.loop import Recipe, Run
 
 
 def check_majority(options: TrainingOptions, majority: tuple[int, ...], most: int = 10**9) -> None:
-    """ValueError unless every K_A leaves two small classes on all sets, K at most ``most``."""
+    """ValueError unless every K_A leaves two small classes on all data sets (K ≤ ``most``)."""
     classes = min([most, *(DATA_SETS[data].num_classes for data in options.data)])
     if not all(1 <= k <= classes - 2 for k in majority):
         raise ValueError(f"--majority must be from 1 to {classes - 2}, got {shown(majority)}")
@@ -21,17 +21,17 @@ def check_majority(options: TrainingOptions, majority: tuple[int, ...], most: in
 def majority_size_of(
     asked: int | None, option: str, ratio: int, data: str, labels: np.ndarray
 ) -> int:
-    """n_A on a set of images.
+    """n_A on one data set.
 
     Args:
-        asked: --majority-size; None for as many as every class has.
-        option: the one that sets the ratio.
-        ratio: the largest asked for, which must leave no class empty.
-        data: the set.
-        labels: of its images.
+        asked: --majority-size; None for all images that every class has.
+        option: the option that sets the ratio, for the error.
+        ratio: the largest requested ratio, at which no class may be empty.
+        data: name of the data set.
+        labels: labels of its images.
 
     Raises:
-        ValueError: naming the option.
+        ValueError: naming the invalid option.
     """
     size = _size_of("--majority-size", asked, data, labels)
     if ratio > size:
@@ -47,16 +47,16 @@ def step_training(
     chosen: tuple[int, int, float, int],
     random_labels: bool = False,
 ) -> Training:
-    """A training with n_A images of each of K_A classes and n_A // R of each other.
+    """A training with n_A images in each of K_A classes and n_A // R in each other class.
 
     Args:
-        options: of the study.
-        place: the set of images and the network.
-        labels: of the images.
+        options: options of the study.
+        place: data set and network.
+        labels: labels of the images.
         size: n_A.
         chosen: K_A, R, weight decay and seed.
-        random_labels: whether the seed draws which classes are large, in place of the
-            first K_A, so that what classes look like averages out over seeds.
+        random_labels: whether the seed draws which classes are large instead of the
+            first K_A, so that the appearance of the classes averages out over seeds.
     """
     (data, network), (majority, ratio, decay, seed) = place, chosen
     classes = DATA_SETS[data].num_classes
@@ -83,18 +83,18 @@ def balanced_training(
     seed: int,
     about: dict[str, Any],
 ) -> Training:
-    """A training on as many images of each class.
+    """A training with the same number of images in each class.
 
     Args:
-        place: the set of images and the network.
-        labels: of the images.
-        per_class: --per-class; None for as many as every class has.
-        recipe: of the training.
-        seed: of weights, orders and the choice of images.
-        about: what its rows say besides.
+        place: data set and network.
+        labels: labels of the images.
+        per_class: --per-class; None for all images that every class has.
+        recipe: recipe of the training.
+        seed: seed of weights, orders and the choice of images.
+        about: further columns that describe it in its rows.
 
     Raises:
-        ValueError: naming the option.
+        ValueError: naming the invalid option.
     """
     data, network = place
     classes = DATA_SETS[data].num_classes
@@ -106,7 +106,7 @@ def balanced_training(
 
 
 def _size_of(option: str, asked: int | None, data: str, labels: np.ndarray) -> int:
-    """How many of each class, at most as many as every class has."""
+    """Number of images per class, at most the size of the smallest class."""
     fewest = int(np.bincount(labels, minlength=DATA_SETS[data].num_classes).min())
     size = fewest if asked is None else asked
     if not 1 <= size <= fewest:

@@ -1,7 +1,7 @@
-"""Runs of language models, and what else takes long: each kept when it is done.
+"""Runs of language models and other long computations; each result is stored when it is done.
 
-An item is a table in a file of its own, named by a digest of all that it depends on.
-Whoever asks for it again gets the table that is there.
+An item is a table in its own file, named by a digest of all that it depends on.
+If it is requested again, the stored table is returned.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ from nc_jax.training.text_recipe import TextRecipe
 
 
 def kept(folder: Path, key: Mapping[str, Any], make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The table that is there for a key, or a new one, which is stored.
+    """The stored table for a key, or a new one, which is then stored.
 
     Args:
-        folder: of all items.
-        key: JSON; all that the table depends on besides the version of nc_jax.
-        make: computes it.
+        folder: the folder of all items.
+        key: JSON; everything that the table depends on besides the version of nc_jax.
+        make: computes the table.
 
     Raises:
         OSError: the folder cannot be written.
@@ -51,18 +51,18 @@ def train_text(
     look: Looked,
     watch: Callable[[int, int], None],
 ) -> pd.DataFrame:
-    """Measures through one run.
+    """Trains one run and returns its measures.
 
     Args:
-        trainer: of the network and optimiser.
-        recipe: of the run.
-        seed: of weights and windows.
-        moments: steps to measure at, besides the first and the last.
-        look: how to measure.
-        watch: called with steps and with runs that broke down, as they come.
+        trainer: the trainer of the network and optimiser.
+        recipe: recipe of the run.
+        seed: seed of weights and windows.
+        moments: steps at which to measure, besides the first and the last.
+        look: settings of the measures.
+        watch: called with the numbers of new steps and of new runs that broke down.
 
     Returns:
-        One row a moment: ``step``, ``status`` ('trained' or 'broke down'), ``loss``, the
+        One row for each moment: ``step``, ``status`` ('trained' or 'broke down'), ``loss``, the
         numbers of :func:`nc_jax.training.text_measures.measure_text`, and as lists
         ``bin_norms``, ``bin_cosines`` and ``bin_merged`` [B], and at the last step ``norms`` [V].
         A run that broke down ends with a row without measures.
@@ -81,6 +81,6 @@ def train_text(
 
 
 def as_row(measured: MeasuredText | Any) -> dict[str, Any]:
-    """A table's row of a head that was measured or predicted."""
+    """The row of a table for a head that was measured or predicted."""
     binned = {f"bin_{name}": list(own) for name, own in measured.binned._asdict().items()}
     return {**measured.numbers, "norms": list(measured.norms), **binned}

@@ -1,7 +1,7 @@
-"""How many runs to train at once: measured on the machine at hand.
+"""How many runs to train at the same time: measured on the current machine.
 
-One run on each device is always worth it. More on a device, vmapped, are where steps
-are small (dense layers) and are not where convolutions become grouped ones.
+One run on each device is always useful. Several vmapped runs on a device are faster if steps
+are small (dense layers), but not if convolutions become grouped ones.
 """
 
 import dataclasses
@@ -13,24 +13,24 @@ import jax
 
 from nc_jax.training.loop import Run, Trainer
 
-# Runs on a device that are tried, each only while the one before was worth it.
+# Numbers of runs on a device to try, each only if the previous one was faster.
 EACH = (1, 4, 16)
-# How much faster the next must be.
+# Required speed-up of the next number.
 GAIN = 1.1
-# Batches of a timed epoch, and the least time that is long enough.
+# Number of batches of a timed epoch, and the shortest duration that is long enough.
 BATCHES = 4
 SECONDS = 0.2
 
 
 def fastest_trainer(make: Callable[[int], Trainer], runs: Sequence[Run]) -> Trainer:
-    """The trainer that takes most images a second.
+    """The trainer that processes the most images per second.
 
     Args:
-        make: a trainer of so many runs at once.
-        runs: that are to be trained; the first ones are tried.
+        make: a function from a number of runs to a trainer of that many at the same time.
+        runs: the runs to be trained; the first ones are used for the trial.
 
     Returns:
-        A trainer whose epoch is compiled if there was a choice.
+        A trainer; its epoch is already compiled if there was a choice.
     """
     devices = min(len(jax.local_devices()), len(runs))
     best, fastest = make(devices), 0.0
@@ -44,7 +44,7 @@ def fastest_trainer(make: Callable[[int], Trainer], runs: Sequence[Run]) -> Trai
         try:
             speed = _images_per_second(trainer, runs[:count])
         except jax.errors.JaxRuntimeError:
-            # Out of memory: fewer it is, unless one a device is too much already.
+            # Out of memory: use fewer runs, unless a single one per device is too much.
             if each == 1:
                 raise
             break
@@ -57,7 +57,7 @@ def fastest_trainer(make: Callable[[int], Trainer], runs: Sequence[Run]) -> Trai
 def _images_per_second(trainer: Trainer, runs: Sequence[Run]) -> float:
     most = BATCHES * trainer.recipe.batch_size
     runs = [
-        # As many epochs as it takes.
+        # As many epochs as are needed for a long enough measurement.
         dataclasses.replace(
             run, indices=run.indices[:most], recipe=dataclasses.replace(run.recipe, epochs=10**6)
         )

@@ -1,4 +1,4 @@
-"""From certified optima to decisions: thresholds, and how strong a cure must be."""
+"""Decisions from certified optima: thresholds, and how strong a cure must be."""
 
 from nc_jax.design.cures import CURES, cured, margins_of
 from nc_jax.design.parameters import FAMILIES, Fit, closest

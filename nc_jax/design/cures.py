@@ -1,7 +1,7 @@
-"""Cures for imbalance as families of models, one strength each; zero does nothing.
+"""Cures for imbalance as families of models with one strength each; zero has no effect.
 
-Of a model and a strength they make the model of the cured training. Class sizes enter
-all of them through the published rules, so that a single number is left to choose.
+Each function turns a model and a strength into the model of the training with the cure. All
+use class sizes through the published rules, so only one number remains to be chosen.
 """
 
 from collections.abc import Callable
@@ -43,9 +43,9 @@ def with_changes(model: Curable, loss: Loss | None = None, sizes: Any = None) ->
 
 
 def _oversampled(model: Curable, strength: Any) -> Curable:
-    """Samples of a class repeated (n_max/n_k)^s times; a step's features are paid that often.
+    """Repeats samples of a class (n_max/n_k)^s times; the penalty of features is repeated too.
 
-    A surrogate of a network with batch normalisation has λ_H = λ/N, and N grows too.
+    A surrogate of a network with batch normalisation has λ_H = λ/N, in which N also grows.
     """
     sizes = model.sizes
     relative = jnp.log(jnp.max(sizes.group_sizes)) - jnp.log(sizes.group_sizes)
@@ -62,7 +62,7 @@ def _oversampled(model: Curable, strength: Any) -> Curable:
     )  # fmt: skip
 
 
-# By name: the cure, and a strength beyond which nobody goes.
+# By name: the cure, and the largest strength that is reasonable.
 CURES: dict[str, tuple[Callable[[Curable, Any], Curable], float]] = {
     "class-weights": (
         lambda model, power: with_changes(
@@ -98,15 +98,15 @@ def cured(model: Curable, cure: str, strength: Any) -> Curable:
     """The model of a training with a cure.
 
     Args:
-        model: of the plain training, under cross-entropy.
-        cure: of :data:`CURES`: 'class-weights' n_k^−s, 'oversampling' (n_max/n_k)^s times,
+        model: the model of the plain training, under cross-entropy.
+        cure: a name in :data:`CURES`: 'class-weights' n_k^−s, 'oversampling' (n_max/n_k)^s times,
             'logit-adjustment' τ, 'vector-scaling'
             (:func:`nc_jax.vector_scaling`), 'temperatures' γ, 'margins' of the smallest class,
             'label-smoothing' ε.
-        strength: a number; traced. A scale-dependent loss needs dimension ≥ K.
+        strength: a number; traced. A loss with scales needs dimension ≥ K.
 
     Raises:
-        TypeError, ValueError: another model or loss, an unknown cure.
+        TypeError, ValueError: another model or loss, or an unknown cure.
     """
     if not isinstance(model, Curable):
         raise TypeError(
@@ -120,7 +120,7 @@ def cured(model: Curable, cure: str, strength: Any) -> Curable:
 
 
 def require_full_dimension(model: Curable) -> Curable:
-    """The model itself; ValueError where its dimensions are too few for a certified optimum."""
+    """The model itself; ValueError if it has too few dimensions for a certified optimum."""
     if model.dimension < model.full_dimension:
         raise ValueError(
             f"model must have dimension ≥ {model.full_dimension} for a certified optimum under "
@@ -130,7 +130,7 @@ def require_full_dimension(model: Curable) -> Curable:
 
 
 def margins_of(logits: Array) -> Array:
-    """z_kk − max_j≠k z_kj [..., K] of logits [..., K, K] as they are used after training."""
+    """z_kk − max_j≠k z_kj [..., K] of logits [..., K, K] as used after training."""
     own = jnp.diagonal(logits, axis1=-2, axis2=-1)
     eye = jnp.eye(logits.shape[-1], dtype=bool)
     return own - jnp.max(jnp.where(eye, -jnp.inf, logits), axis=-1)

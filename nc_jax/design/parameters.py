@@ -1,4 +1,4 @@
-"""The class-dependent numbers of a loss that are best for a target, by gradient."""
+"""The class-dependent numbers of a loss that are best for a target, by gradient descent."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,14 +18,14 @@ from nc_jax.solvers import Solution, solve
 
 
 class Fit(NamedTuple):
-    """Parameters found by gradient.
+    """Parameters found by a gradient method.
 
     Attributes:
-        parameters: one number a class: offsets, scales or weights.
-        model: with them.
+        parameters: one number for each class: offsets, scales or weights.
+        model: the model with these parameters.
         solution: its certified optimum.
-        distance_before, distance: from the target, without and with them.
-        price: what they cost.
+        distance_before, distance: distance from the target, without and with the parameters.
+        price: the changes of losses and margins.
     """
 
     parameters: ClassNumbers
@@ -43,8 +43,8 @@ def _weights(model: Curable, values: Array) -> ClassWeights:
     return ClassWeights(ClassNumbers(raw / total, model.sizes.membership), model.loss)
 
 
-# From a model and one free number a group to a loss. A scale that all classes share would
-# only be another budget.
+# From a model and one free number for each group to a loss. A scale that all classes share
+# would have the same effect as another budget.
 FAMILIES: dict[str, Callable[[Curable, Array], Any]] = {
     "offsets": lambda model, values: VectorScaling(ClassNumbers(values, model.sizes.membership)),
     "scales": lambda model, values: VectorScaling(
@@ -57,18 +57,18 @@ FAMILIES: dict[str, Callable[[Curable, Array], Any]] = {
 def closest(model: Curable, family: str, target: str = "simplex-etf", iterations: int = 30) -> Fit:
     """The class-dependent numbers that bring the optimum's geometry closest to a target.
 
-    By L-BFGS on the gradient through the certified optimum. Where the optimum at the start
-    has lost directions, their derivative is zero: cure it first (:func:`least_strength`);
-    weights start at those that undo the imbalance.
+    Uses L-BFGS on the gradient through the certified optimum. If the optimum at the start
+    lacks some directions, their derivative is zero: use a cure first (:func:`least_strength`).
+    Weights start at the values that compensate the imbalance.
 
     Args:
         model: a single model under cross-entropy.
         family: 'offsets', 'scales' or 'weights', one for each group of equal classes.
         target: 'simplex-etf' of the classifiers or 'equal-margins' of the logits.
-        iterations: of L-BFGS at most.
+        iterations: largest number of L-BFGS iterations.
 
     Raises:
-        TypeError, ValueError: naming the argument.
+        TypeError, ValueError: naming the invalid argument.
     """
     cured(model, "class-weights", 0.0)
     if family not in FAMILIES:

@@ -12,18 +12,19 @@ ROUNDING = 1e-11
 
 
 def separation(solution: Solution) -> Array:
-    """Signed distance of one optimum from the edge of the phase in which K−1 directions are kept.
+    """Signed distance of an optimum from the edge of the phase that keeps all K−1 directions.
 
-    Classes merge or vanish exactly where the logits lose one of the K−1 directions that can
-    tell K classes apart: a group's number α_g, or a singular value of its means. Positive:
-    the smallest of these, over ‖X‖_*/K. Negative: minus the slack 1 − ‖∇f‖/μ of the direction
-    that is farthest from being kept. Continuous, and zero at the threshold from both sides.
+    Classes merge or vanish if and only if the logits lose one of the K−1 directions that
+    distinguish K classes: a group's number α_g, or a singular value of its means. A positive
+    value is the smallest of these, relative to ‖X‖_*/K. A negative value is minus the slack
+    1 − ‖∇f‖/μ of the missing direction that is farthest from being gained. Continuous, and
+    zero at the threshold from both sides.
 
     Args:
-        solution: of a single model over group numbers; vmap for many.
+        solution: of a single model over group numbers; use vmap for many.
 
     Raises:
-        TypeError: not a solution over group numbers, as of a model of too few dimensions.
+        TypeError: not a solution over group numbers, for example with too few dimensions.
     """
     if not isinstance(solution, Solution):
         raise TypeError(
@@ -50,13 +51,13 @@ def separation(solution: Solution) -> Array:
 def _between(
     point: GroupLogits, gradient: GroupLogits, norm: Array, unit: Array, multiplier: Array
 ) -> Array:
-    """The same for the means of G groups, of which G−1 directions can be kept."""
+    """The same for the means of G groups, which can have G−1 directions."""
     left, singular, right = jnp.linalg.svd(point.between)
     missing = singular <= ROUNDING * norm
     pull = jnp.matmul(jnp.matmul(left.T, gradient.between, precision="highest"), right.T)
     pull = jnp.where(missing[:, None] & missing[None, :], pull, 0)
     pulls = jnp.linalg.svd(pull, compute_uv=False)
-    # One direction, that of all logits alike, is never needed: the last of the missing.
+    # One direction, along which all logits are equal, is never needed: the last missing one.
     last = jnp.sum(missing) - 2
     slack = 1 - pulls[jnp.maximum(last, 0)] / multiplier
     return jnp.where(last < 0, singular[-2] / unit, -slack)

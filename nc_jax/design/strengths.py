@@ -1,4 +1,4 @@
-"""The one number of a cure: the least that parts all classes, and the best for a target."""
+"""The strength of a cure: the smallest that separates all classes, the best for a target."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,28 +15,28 @@ from nc_jax.design.targets import TARGETS, Price, price_of, require_target
 from nc_jax.design.thresholds import Threshold, find_threshold
 from nc_jax.solvers import Solution, solve
 
-# A design is this much stronger than its threshold, where a class only just parts.
+# The designed strength exceeds the threshold by this factor; at it, classes barely separate.
 SURPLUS = 1.01
-# Relative width of the bracket around it.
+# Relative width of the bracket around the threshold.
 PRECISION = 1e-4
-# Strengths that are solved as one batch, so that all calls share a program.
+# Number of strengths solved as one batch, so that all calls share a program.
 TOGETHER = 13
-# Groups beyond which strengths are solved one after another.
+# With more groups than this, strengths are solved one after another.
 MANY = 48
-# How often the neighbourhood of the best strength is scanned again, six times finer.
+# Number of times the neighbourhood of the best strength is scanned again, six times finer.
 ROUNDS = 3
-# Distances that differ by less are one.
+# Distances that differ by less than this count as equal.
 ALIKE = 1e-9
 
 
 class Along(NamedTuple):
-    """A cure over its strengths.
+    """A cure at several strengths.
 
     Attributes:
-        strengths: [S].
+        strengths: [S] the strengths.
         solution: certified optima, a batch of S.
-        separation: [S] see :func:`nc_jax.design.separation`.
-        distances: [S] from each of :data:`nc_jax.design.TARGETS`, by name.
+        separation: [S], see :func:`nc_jax.design.separation`.
+        distances: [S] for each target in :data:`nc_jax.design.TARGETS`, by name.
     """
 
     strengths: np.ndarray
@@ -46,15 +46,15 @@ class Along(NamedTuple):
 
 
 def along(model: Curable, cure: str, strengths: Any) -> Along:
-    """The certified optima of a cure over its strengths.
+    """The certified optima of a cure at the given strengths.
 
     Args:
-        model: of the plain training; a single model under cross-entropy.
-        cure: of :data:`nc_jax.design.CURES`.
-        strengths: [S] zero or positive.
+        model: the model of the plain training; a single one, under cross-entropy.
+        cure: a name in :data:`nc_jax.design.CURES`.
+        strengths: [S], zero or positive.
 
     Raises:
-        TypeError, ValueError: what :func:`nc_jax.design.cured` says; strengths that are no
+        TypeError, ValueError: see :func:`nc_jax.design.cured`; strengths that are not a
             vector of finite numbers.
     """
     strengths = np.atleast_1d(np.asarray(strengths, float))
@@ -78,22 +78,22 @@ def _solved(model: Curable, strengths: Array, cure: str) -> tuple[Solution, Arra
         off = {name: distance(solution) for name, distance in TARGETS.items()}
         return solution, separation(solution), off
 
-    # Lanes of many groups would wait for the slowest and take every branch of a line search.
+    # In a batch, lanes of many groups would wait for the slowest one at each line search.
     many = model.sizes.num_groups > MANY
     return jax.lax.map(one, strengths) if many else jax.vmap(one)(strengths)
 
 
 class Design(NamedTuple):
-    """What the designer says about a cure.
+    """The smallest sufficient strength of a cure.
 
     Attributes:
         cure: its name.
-        strength: the least that leaves no class merged or vanished, plus one per cent; 0
-            where nothing needs mending, NaN where no strength mends it.
-        threshold: the certified change of phase below it; None without one.
-        model: of the cured training; the plain one where no strength mends it.
+        strength: the smallest at which no class is merged or vanishes, plus one per cent; 0
+            if no cure is needed, NaN if no strength is sufficient.
+        threshold: the certified change of phase below it; None if there is none.
+        model: the model of the training with the cure; without it if none is sufficient.
         solution: its certified optimum.
-        price: what it costs.
+        price: the changes of losses and margins.
     """
 
     cure: str
@@ -107,20 +107,20 @@ class Design(NamedTuple):
 def least_strength(
     model: Curable, cure: str, strongest: float | None = None, points: int = 13
 ) -> Design:
-    """The least strength of a cure at which no class is merged with another or vanishes.
+    """The smallest strength of a cure at which no class is merged with another or vanishes.
 
-    A class is, where the logits have fewer than K−1 independent directions
+    A class is merged or vanishes if the logits have fewer than K−1 independent directions
     (:func:`nc_jax.design.separation`). The strengths from 0 to ``strongest`` are scanned,
-    since too much of a cure can merge the large classes; the first change is refined.
+    because too strong a cure can merge the large classes; the first change is refined.
 
     Args:
-        model: of the plain training; a single model under cross-entropy.
-        cure: of :data:`nc_jax.design.CURES`.
-        strongest: end of the scan; by default the cure's own.
-        points: of the scan.
+        model: the model of the plain training; a single one, under cross-entropy.
+        cure: a name in :data:`nc_jax.design.CURES`.
+        strongest: end of the scan; by default the one of the cure.
+        points: number of strengths in the scan.
 
     Raises:
-        TypeError, ValueError: what :func:`nc_jax.design.cured` says; too few points.
+        TypeError, ValueError: see :func:`nc_jax.design.cured`; too few points.
     """
     require_count("points", points, 2)
     cured(model, cure, 0.0)
@@ -152,12 +152,12 @@ class Choice(NamedTuple):
 
     Attributes:
         cure: its name.
-        strength: within a thousandth of the strongest scanned; the least of the best.
-        model: of the cured training.
+        strength: the smallest of the best, within a thousandth of the strongest one scanned.
+        model: the model of the training with the cure.
         solution: its certified optimum.
-        distance_before, distance: from the target, without and with the cure.
-        at_end: whether the strongest that was scanned is the best.
-        price: what it costs.
+        distance_before, distance: distance from the target, without and with the cure.
+        at_end: whether the strongest one scanned is the best.
+        price: the changes of losses and margins.
     """
 
     cure: str
@@ -180,17 +180,17 @@ def best_strength(
     """The strength of a cure at which the optimum's geometry is closest to a target.
 
     The strengths from 0 to ``strongest`` are scanned, and then the neighbourhood of the
-    best one, each time finer.
+    best one, more finely each time.
 
     Args:
-        model: of the plain training; a single model under cross-entropy.
-        cure: of :data:`nc_jax.design.CURES`.
+        model: the model of the plain training; a single one, under cross-entropy.
+        cure: a name in :data:`nc_jax.design.CURES`.
         target: 'simplex-etf' of the classifiers or 'equal-margins' of the logits.
-        strongest: end of the scan; by default the cure's own.
-        points: of each scan.
+        strongest: end of the scan; by default the one of the cure.
+        points: number of strengths in each scan.
 
     Raises:
-        TypeError, ValueError: what :func:`nc_jax.design.cured` says; naming the argument.
+        TypeError, ValueError: see :func:`nc_jax.design.cured`; or naming the invalid argument.
     """
     require_count("points", points, 5)
     require_target(target)
@@ -217,7 +217,7 @@ def best_strength(
 
 
 def _place_of_best(distances: np.ndarray) -> int:
-    """The first of those that are equally good, as many are under label smoothing."""
+    """The first of those that are equally good; under label smoothing there are many."""
     known = np.where(np.isfinite(distances), distances, np.inf)
     return int(np.argmax(known <= known.min() + ALIKE))
 

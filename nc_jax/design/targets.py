@@ -1,4 +1,4 @@
-"""What a cure is to bring an optimum close to, and what it costs."""
+"""The targets of cures: distances of an optimum from them, and losses and margins."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class Price(NamedTuple):
 
 
 def price_of(before: Solution, after: Solution) -> Price:
-    """What a cure changes for each class."""
+    """The losses and margins of each class before and after a cure."""
     classes = jnp.arange(before.model.num_classes)
     losses = [CrossEntropy()(solution.logits, classes) for solution in (before, after)]
     return Price(*losses, *(margins_of(solution.logits) for solution in (before, after)))

@@ -13,13 +13,13 @@ from nc_jax.solvers import Solution, Status, choose_solver
 
 
 class Threshold(NamedTuple):
-    """A bracketed change of phase.
+    """A change of phase inside a bracket.
 
     Attributes:
-        value: [] the threshold; NaN where both ends are in the same phase.
+        value: [] the threshold; NaN if both ends are in the same phase.
         low, high: [] the ends of the last bracket.
-        at_low, at_high: [] :func:`separation` there; of opposite signs.
-        gap: [] the larger of the duality gaps there.
+        at_low, at_high: [] :func:`separation` at these ends; of opposite signs.
+        gap: [] the larger of the duality gaps at these ends.
         certified: [] whether every solve converged.
     """
 
@@ -33,9 +33,9 @@ class Threshold(NamedTuple):
 
 
 class _Bracket(NamedTuple):
-    """State of the search: ends, values there (these may be halved), steps, certificates.
+    """State of the search: ends, values at them (possibly halved), steps, certificates.
 
-    ``opposite`` is of the two ends; inside, a value may be exactly zero.
+    ``opposite`` refers to the two ends; inside, a value may be exactly zero.
     """
 
     low: Array
@@ -62,20 +62,20 @@ def find_threshold(
 ) -> Threshold:
     """The strength at which a family of models gains or loses a direction between classes.
 
-    By regula falsi (Illinois) on :func:`separation`, with a bisection every third step, over
-    certified optima. Pure and jit-able; ``value`` is differentiable in ``parameters`` by the
+    Uses regula falsi (Illinois) on :func:`separation` of certified optima, with a bisection in
+    every third step. Pure and jit-able; ``value`` is differentiable in ``parameters`` by the
     implicit function theorem, from the side on which a direction is missing.
 
     Args:
-        family: from (strength, *parameters) to a single model over group numbers, such as
-            ``lambda r, e: nc.LayerPeeled(nc.two_groups(5, 5, r), e, e)``.
+        family: a function of (strength, *parameters) that returns a single model over group
+            numbers, such as ``lambda r, e: nc.LayerPeeled(nc.two_groups(5, 5, r), e, e)``.
         low: one end of the search; the phases at both ends must differ.
         high: the other end, low < high.
-        parameters: numbers or arrays that derivatives are taken in.
-        logarithmic: whether to search over the logarithm; then 0 < low.
+        parameters: numbers or arrays with respect to which ``value`` is differentiable.
+        logarithmic: whether to search on a logarithmic scale; then 0 < low.
         tolerance: relative width of the last bracket; by default 1e−12 in float64.
-        steps: solves at most, besides the two ends.
-        solver: by default the best for the model.
+        steps: largest number of solves in addition to the two ends.
+        solver: by default the best one for the model.
 
     Raises:
         TypeError: the family's models have no certificate over group numbers.
@@ -90,13 +90,13 @@ def find_threshold(
         solution = (solver or choose_solver(model))(model)
         if not isinstance(solution, Solution):
             raise TypeError(
-                f"family must give models that are certified over group numbers, got {model!r}"
+                f"family must return models that are certified over group numbers, got {model!r}"
             )
         return separation(solution), solution
 
     held = jax.lax.stop_gradient(parameters)
     unknown = jnp.full((), jnp.nan, dtype)
-    # The loop solves the two ends first: the solver is then compiled once, not three times.
+    # The loop also solves the two ends: the solver is then compiled once, not three times.
     bracket = _Bracket(
         low=ends[0],
         high=ends[1],
@@ -130,7 +130,7 @@ def find_threshold(
 
 
 def _guess(state: _Bracket) -> Array:
-    """The next point: by the secant, and every third time in the middle."""
+    """The next point: from the secant, or every third time the middle."""
     middle = 0.5 * (state.low + state.high)
     share = state.halved_low / (state.halved_low - state.halved_high)
     secant = state.low + share * (state.high - state.low)
@@ -139,7 +139,7 @@ def _guess(state: _Bracket) -> Array:
 
 
 def _narrowed(state: _Bracket, x: Array, value: Array, solution: Solution) -> _Bracket:
-    """The half of the bracket in which the sign changes; the end that stays is halved.
+    """The half of the bracket with the change of sign; the value at the kept end is halved.
 
     The first two values are those of the ends themselves.
     """

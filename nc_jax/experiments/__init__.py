@@ -1,4 +1,4 @@
-"""Experiments by name: what a sweep maps over its grid."""
+"""Experiments by name: the functions that a sweep evaluates on its grid."""
 
 from nc_jax.experiments.experiment import Experiment, experiment_from
 from nc_jax.experiments.outputs import OUTPUTS

@@ -1,7 +1,7 @@
 """Surrogate, loss and solver by name: a batched function over named columns.
 
-What a sweep maps over its grid. Names that set a shape or a structure (a number of
-classes, a depth) are choices, fixed for a compiled program; all others are numbers.
+This is the function that a sweep evaluates on its grid. Names that set a shape or a structure
+(a number of classes, a depth) are choices, fixed when compiling; all others are numbers.
 """
 
 import inspect
@@ -34,14 +34,14 @@ SOLVERS = (
     "LayerwiseMultiStart",
 )
 
-# Class sizes: their choices, and their numbers.
+# Class sizes: the names of their choices and of their numbers.
 CLASSES = {
     "two-groups": (("majority", "minority", "num_classes"), ("ratio", "minority_size")),
     "long-tailed": (("num_classes",), ("ratio", "largest")),
     "balanced": (("num_classes",), ("class_size",)),
     "data": (("data", "num_classes", "per_class", "dimension", "sigma", "data_seed"), ()),
 }
-# Surrogates: their class, choices and numbers.
+# Surrogates: class, names of choices and names of numbers.
 SURROGATES = {
     "layer-peeled": (
         surrogates.LayerPeeled,
@@ -64,7 +64,7 @@ SURROGATES = {
         ("lambda_w", "lambda_h"),
     ),
 }
-# Choices that are no counts.
+# Choices that are not counts.
 TEXTS, REALS = ("activation", "data"), ("sigma",)
 
 
@@ -72,16 +72,16 @@ TEXTS, REALS = ("activation", "data"), ("sigma",)
     static=("surrogate", "classes", "loss", "solver", "settings", "outputs", "fixed", "dtype")
 )
 class Experiment:
-    """A function of named columns, made from names.
+    """A function of named columns, built from names.
 
     Attributes:
-        surrogate: one of :data:`SURROGATES`.
-        classes: one of :data:`CLASSES`.
-        loss: one of :data:`LOSSES`.
-        solver: one of :data:`SOLVERS`, or 'auto'.
-        settings: of the solver, as sorted pairs; none for 'auto'.
-        outputs: of :data:`nc_jax.experiments.OUTPUTS`.
-        fixed: names and values that are the same everywhere, as sorted pairs.
+        surrogate: a name in :data:`SURROGATES`.
+        classes: a name in :data:`CLASSES`.
+        loss: a name in :data:`LOSSES`.
+        solver: a name in :data:`SOLVERS`, or 'auto'.
+        settings: settings of the solver, as sorted pairs; none for 'auto'.
+        outputs: names in :data:`nc_jax.experiments.OUTPUTS`.
+        fixed: names and values that are the same at all points, as sorted pairs.
         dtype: 'float64' or 'float32'.
     """
 
@@ -106,10 +106,10 @@ class Experiment:
     ):
         """Checks the names; see the class for the arguments.
 
-        A solver with settings is a table of them and its ``name``.
+        A solver with settings is a table with its ``name`` and the settings.
 
         Raises:
-            ValueError: an unknown name, with those that are known.
+            ValueError: an unknown name; the message lists the known ones.
         """
         table = dict(solver) if isinstance(solver, Mapping) else {"name": solver}
         method: Any = table.pop("name", "")
@@ -124,7 +124,7 @@ class Experiment:
             _require_known(key, value, names)
         if (surrogate == "multilayer") != (classes == "data"):
             raise ValueError(
-                f"classes = 'data' goes with surrogate = 'multilayer' and with no other, "
+                f"classes = 'data' and surrogate = 'multilayer' must be used together, "
                 f"got {classes!r} with {surrogate!r}"
             )
         _solver(method, table)
@@ -146,7 +146,7 @@ class Experiment:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """Names that are fixed for a compiled program."""
+        """Names that are fixed in a compiled program."""
         return CLASSES[self.classes][0] + SURROGATES[self.surrogate][1]
 
     @property
@@ -156,7 +156,7 @@ class Experiment:
         return own + LOSSES[self.loss][1]
 
     def require_value(self, place: str, name: str, values: Any) -> None:
-        """Raises ValueError where a name is unknown, or a value not of its kind."""
+        """Raises ValueError if a name is unknown or a value is of the wrong kind."""
         _require_known(place, name, (*self.choices, *self.numbers))
         for value in values:
             if name in TEXTS:
@@ -173,14 +173,14 @@ class Experiment:
                 raise ValueError(f"{place}: {name} must be {kind}, got {value!r}")
 
     def spec(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The whole experiment as JSON."""
         named = {name: getattr(self, name) for name in ("surrogate", "classes", "loss", "dtype")}
         solver = {"name": self.solver} | dict(self.settings) if self.settings else self.solver
         lists = {"outputs": list(self.outputs), "model": dict(self.fixed)}
         return named | {"solver": solver} | lists
 
     def __call__(self, choices: Mapping[str, Any]) -> Callable[..., dict[str, Array]]:
-        """The batched function under a block's choices: (columns, keys) → outputs."""
+        """The batched function for a block's choices: (columns, keys) → outputs."""
         chosen = {name: value for name, value in self.fixed if name in self.choices} | dict(choices)
         given = {name: value for name, value in self.fixed if name not in self.choices}
 
@@ -200,7 +200,7 @@ class Experiment:
         return function
 
     def model(self, choices: Mapping[str, Any], numbers: Mapping[str, Array], count: int) -> Any:
-        """The batch of models of some points.
+        """The batch of models of several points.
 
         Raises:
             ValueError: a name that the model needs is missing.
@@ -228,7 +228,7 @@ class Experiment:
             if p.default is p.empty and p.name not in ("sizes", "inputs", "labels", *arguments)
         ]
         if missing:
-            raise ValueError(f"{self.surrogate} needs {', '.join(missing)}: an axis, or in [model]")
+            raise ValueError(f"{self.surrogate} needs {', '.join(missing)} in [axes] or [model]")
         return maker(*first, loss=loss_maker(**loss_numbers), **arguments)
 
     def _sizes(self, choices: dict[str, Any], numbers: dict[str, Array], count: int) -> ClassSizes:
@@ -247,17 +247,17 @@ class Experiment:
         return ClassSizes(size[:, None], (0,) * choices["num_classes"])
 
     def check(self, choices: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
-        """Traces a block's function on a few points, without solving.
+        """Traces a block's function on a few points without solving.
 
         Raises:
-            ValueError: what is wrong with the names or the choices.
+            ValueError: describes what is wrong with the names or the choices.
         """
         keys = jax.random.split(jax.random.key(0), len(next(iter(columns.values()))))
         jax.eval_shape(self(choices), dict(columns), keys)
 
 
 def experiment_from(spec: Mapping[str, Any]) -> Experiment:
-    """The experiment whose ``spec()`` this is."""
+    """The experiment that has the given ``spec()``."""
     names = ("surrogate", "classes", "loss", "solver", "dtype", "outputs")
     return Experiment(fixed=spec["model"], **{name: spec[name] for name in names})
 
@@ -266,13 +266,13 @@ def _solver(name: str, settings: Mapping[str, Any]) -> Any:
     """The solver, or None for 'auto'."""
     if name == "auto":
         if settings:
-            raise ValueError(f"solver: 'auto' has no settings, got {', '.join(settings)}")
+            raise ValueError(f"solver: 'auto' takes no settings, got {', '.join(settings)}")
         return None
     maker = getattr(solvers, name)
     known = list(inspect.signature(maker).parameters)
     for key in settings:
         if key not in known:
-            raise ValueError(f"solver: {name} has no {key!r}; expected {', '.join(known)}")
+            raise ValueError(f"solver: {name} has no setting {key!r}; expected {', '.join(known)}")
     try:
         return maker(**settings)
     except (TypeError, ValueError) as error:
@@ -290,7 +290,7 @@ def _samples(choices: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         return gaussian_classes(*size, choices["dimension"], choices["sigma"], seed)
     for name in ("dimension", "sigma"):
         if name in choices:
-            raise ValueError(f"{name} is for data = 'gaussian'; {choices['data']} has its own")
+            raise ValueError(f"{name} is only for data = 'gaussian'; {choices['data']} has its own")
     return balanced_features(load_images(choices["data"]), *size, seed)
 
 
@@ -318,4 +318,4 @@ def _require_known(key: str, value: Any, names: Any) -> None:
 
 def _require_given(given: Mapping[str, Any], what: str, name: str) -> None:
     if name not in given:
-        raise ValueError(f"{what} needs {name}: an axis, or in [model]")
+        raise ValueError(f"{what} needs {name} in [axes] or [model]")

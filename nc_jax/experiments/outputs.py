@@ -1,4 +1,4 @@
-"""What can be asked of a batch of solutions, by name: a number for each."""
+"""The outputs of an experiment by name: one number for each solution of a batch."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from nc_jax.geometry import gram
 from nc_jax.metrics import CollapseMetrics, collapse_metrics, feedforward_metrics, mean_cosine
 from nc_jax.solvers import phase_codes
 
-# Lanes whose samples are looked at together.
+# Number of lanes whose samples are processed at the same time.
 LANES = 256
 
 Output = Callable[[Any], Array]
@@ -55,7 +55,7 @@ def _field(name: str) -> Output:
 
 
 def _lanewise(measure: Output) -> Output:
-    """Of one solution after another, as all their samples at once may be many."""
+    """Applies a measure to one solution at a time, because all samples at once may be many."""
 
     def each(solution: Any) -> Array:
         count = solution.status.shape[0]
@@ -109,7 +109,7 @@ OUTPUTS: dict[str, Output] = {
 
 
 def require_outputs(outputs: Sequence[str], surrogate: str, classes: str) -> None:
-    """Raises ValueError for a name that is unknown, or that the experiment has no number for."""
+    """Raises ValueError for an unknown name, or one that the experiment has no value for."""
     if isinstance(outputs, str) or not len(outputs):
         raise ValueError(f"outputs must be a list of at least one name, got {outputs!r}")
     multilayer = surrogate == "multilayer"

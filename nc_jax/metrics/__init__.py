@@ -1,4 +1,4 @@
-"""Neural collapse and minority collapse, measured: networks and surrogates alike."""
+"""Measures of neural collapse and minority collapse, for networks and surrogates alike."""
 
 from nc_jax.metrics.accumulation import accumulate_moments, merge_moments
 from nc_jax.metrics.feedforward import (

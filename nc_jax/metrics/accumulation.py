@@ -1,7 +1,7 @@
-"""Moments in one pass over the data, and moments of parts put together.
+"""Moments in one pass over the data, and the union of moments of several parts.
 
-For data that can be read once, or that lie on several machines: every batch's
-moments are taken about its own means and merged (Chan, Golub, LeVeque 1983), so
+For data that can be read only once, or that are distributed over several machines: the
+moments of every batch are taken about its own means and merged (Chan, Golub, LeVeque 1983), so
 that no difference of large squares is formed.
 """
 
@@ -22,15 +22,15 @@ def accumulate_moments(batches: Iterable[Batch], num_classes: int) -> ClassMomen
     """Sample-weighted moments from one pass, in O(K p + p² + batch) memory.
 
     Args:
-        batches: of (features [n, p], labels [n]); read once. Batches of one
+        batches: of (features [n, p], labels [n]); read once. Batches of equal
             shape share a compiled program.
         num_classes: K ≥ 2.
 
     Returns:
-        What :func:`nc_jax.metrics.class_moments` gives with ``weighting='sample'``.
+        The result of :func:`nc_jax.metrics.class_moments` with ``weighting='sample'``.
 
     Raises:
-        TypeError, ValueError: naming the argument (a wrong shape, a label out of
+        TypeError, ValueError: naming the invalid argument (a wrong shape, a label out of
             range, a class without a sample, no batch).
     """
     num_classes = require_count("num_classes", num_classes, 2)
@@ -42,13 +42,15 @@ def accumulate_moments(batches: Iterable[Batch], num_classes: int) -> ClassMomen
         if total is None:
             total = _empty(num_classes, features)
         if features.shape[1] != total.means.shape[1]:
-            raise ValueError(f"features must keep their width over batches, got {features.shape}")
+            raise ValueError(f"features must have equal width in all batches, got {features.shape}")
         total = _absorb(total, features, labels, num_classes)
     if total is None:
         raise ValueError("batches must hold at least one sample")
     empty = np.flatnonzero(np.asarray(total.counts) == 0)
     if empty.size:
-        raise ValueError(f"labels must name every class at least once, empty: {empty.tolist()}")
+        raise ValueError(
+            f"labels must contain every class at least once, missing: {empty.tolist()}"
+        )
     return total
 
 

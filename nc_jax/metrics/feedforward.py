@@ -1,8 +1,8 @@
 """Progressive feedforward collapse: neural collapse layer by layer.
 
-PFC1–PFC3 of Wang, Gai, Zhang (2024) for a list of layers' features, the first of
+PFC1–PFC3 of Wang, Gai, Zhang (2024) for the features of several layers, the first of
 which may be the data: PFC1 = tr Σ_W/tr Σ_B, PFC2 = distance of the centred class
-means to a simplex ETF, PFC3 = accuracy of the nearest class centre.
+means from a simplex ETF, PFC3 = accuracy of the nearest class centre.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from nc_jax.metrics.neural_collapse import (
 
 
 class FeedforwardMetrics(NamedTuple):
-    """One number a layer, each [layers].
+    """One number for each layer, all [layers].
 
     Attributes:
         pfc1: tr Σ_W / tr Σ_B.
@@ -48,7 +48,7 @@ def feedforward_metrics(
         weighting: 'class' or 'sample', see :func:`nc_jax.metrics.class_moments`.
 
     Raises:
-        TypeError, ValueError: naming what is wrong with layers or labels.
+        TypeError, ValueError: naming the problem with layers or labels.
     """
     if not len(layers):
         raise ValueError("layers must hold the features of at least one layer")
@@ -61,7 +61,7 @@ def feedforward_metrics(
 
 
 def moment_metrics(moments: ClassMoments, weighting: str = "class") -> tuple[Array, Array]:
-    """PFC1 and PFC2 [] of one layer, which need no samples."""
+    """PFC1 and PFC2 [] of one layer; they need only its moments."""
     distance = etf_distance(centred_means(moments, weighting))
     return within_between_quotient(moments, weighting), distance
 
@@ -79,20 +79,20 @@ def nearest_centre_accuracy(features: Any, labels: Any, means: Array) -> Array:
 
 
 def layer_positions(layers: Sequence[Any]) -> Array:
-    """Where each layer stands on [0, 1]: its share of the way ‖H¹ − H⁰‖ + ‖H² − H¹‖ + ….
+    """Position of each layer on [0, 1]: its share of the path ‖H¹ − H⁰‖ + ‖H² − H¹‖ + ….
 
     Args:
-        layers: at least two layers' features [N, p], all of one width.
+        layers: features [N, p] of at least two layers of equal width.
 
     Returns:
-        [layers], from 0 to 1; NaN where no layer moves anything.
+        [layers], from 0 to 1; NaN if all layers are equal.
 
     Raises:
         ValueError: fewer than two layers, or shapes that differ.
     """
     if len({np.shape(features) for features in layers}) != 1 or len(layers) < 2:
         shapes = [np.shape(features) for features in layers]
-        raise ValueError(f"layers must be at least two, all of one shape, got {shapes}")
+        raise ValueError(f"layers must be at least two of equal shape, got {shapes}")
     pairs = zip(layers[1:], layers[:-1], strict=True)
     steps = jnp.stack([jnp.linalg.norm(jnp.asarray(b) - jnp.asarray(a)) for b, a in pairs])
     way = jnp.concatenate([jnp.zeros(1, steps.dtype), jnp.cumsum(steps)])
@@ -100,33 +100,33 @@ def layer_positions(layers: Sequence[Any]) -> Array:
 
 
 def decreases(values: Array, tolerance: float = 0.0) -> Array:
-    """[...] whether each number [..., layers] is below the one before.
+    """[...] whether each number of [..., layers] is below the previous one.
 
     Args:
-        values: one measure through the layers.
-        tolerance: a rise by this share of the largest magnitude is forgiven.
+        values: one measure over the layers.
+        tolerance: an increase by up to this share of the largest magnitude is accepted.
     """
     slack = tolerance * jnp.max(jnp.abs(values), axis=-1, keepdims=True)
     return jnp.all(values[..., 1:] <= values[..., :-1] + slack, axis=-1)
 
 
 def effective_depth(accuracies: Any, tolerance: float) -> Array:
-    """The least layer l from which on 1 − PFC3 stays at most ε (He and Su, PNAS 2023).
+    """The smallest layer l from which on 1 − PFC3 stays at most ε (He and Su, PNAS 2023).
 
     Args:
         accuracies: PFC3 [..., layers].
         tolerance: ε in [0, 1].
 
     Returns:
-        Integers [...], the index into the layers; their number where the last
-        layer is already above ε.
+        Integers [...], the index of the layer; the number of layers if 1 − PFC3 of the last
+        layer is above ε.
 
     Raises:
         ValueError: a tolerance outside [0, 1].
     """
     if not 0 <= tolerance <= 1:
         raise ValueError(f"tolerance must be in [0, 1], got {tolerance}")
-    # Rounding of 1 − 0.9 must not move a layer across ε.
+    # Rounding of 1 − 0.9 must not move a layer across the threshold ε.
     bad = 1 - jnp.asarray(accuracies) > tolerance + 1e-6
     last = bad.shape[-1] - jnp.argmax(bad[..., ::-1], axis=-1)
     return jnp.where(jnp.any(bad, axis=-1), last, 0)

@@ -1,13 +1,13 @@
-"""The straight line from a first layer's features to the last's.
+"""The straight line from the features of a first layer to those of the last one.
 
-The geodesic assumption of Wang, Gai, Zhang (2024): the layers between are
+The geodesic assumption of Wang, Gai, Zhang (2024): the intermediate layers are
 H^t = (1 − t) H⁰ + t H¹. With r = t/(1 − t) every trace is a quadratic,
 
     PFC1(t) = (A₀ + 2 r A₀₁ + r² A₁) / (B₀ + 2 r C + r² B₁),
 
-A the within-class and B, C the between-class traces of the ends and across
-them. Their Theorem 1 is the case of a collapsed last layer, A₀₁ = A₁ = 0: PFC1
-falls all the way if and only if C ≥ 0; else it rises until r = −C/B₁.
+where A are the within-class and B, C the between-class traces of the two ends and of their
+cross terms. Theorem 1 is the case of a collapsed last layer, A₀₁ = A₁ = 0: PFC1 decreases
+along the whole line if and only if C ≥ 0; otherwise it increases until r = −C/B₁.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from nc_jax.metrics.neural_collapse import centred_means
 
 
 class Geodesic(NamedTuple):
-    """Traces [] of the two ends of a line and across them.
+    """Traces [] of the two ends of a line, and their cross terms.
 
     Attributes:
         within_first: A₀ = tr Σ_W(H⁰).
@@ -53,7 +53,7 @@ class Geodesic(NamedTuple):
 
     @property
     def decreasing(self) -> Array:
-        """Whether PFC1 falls on all of [0, 1): exact, for any ends.
+        """Whether PFC1 decreases on all of [0, 1): exact, for any ends.
 
         The numerator of dPFC1/dr is a quadratic in r; it must not be positive
         for any r ≥ 0. With a collapsed last layer this is C ≥ 0 (Theorem 1).
@@ -61,11 +61,11 @@ class Geodesic(NamedTuple):
         constant = self.within_cross * self.between_first - self.within_first * self.between_cross
         linear = self.within_last * self.between_first - self.within_first * self.between_last
         square = self.within_last * self.between_cross - self.within_cross * self.between_last
-        # A collapsed last layer is so up to rounding.
+        # For a collapsed last layer this is zero only up to rounding.
         eps = 64 * jnp.finfo(square.dtype).eps
         noise = eps * jnp.sqrt(self.within_first * self.between_last) * self.between_last
         square = jnp.where(jnp.abs(square) <= noise, 0, square)
-        # Its largest value is at r = 0, at infinity, or at a vertex between.
+        # Its largest value is at r = 0, at infinity, or at a vertex in between.
         concave = (square < 0) & (linear > 0)
         vertex = constant - linear**2 / jnp.where(concave, 4 * square, 1)
         far = (square < 0) | ((square == 0) & (linear <= 0))
@@ -79,7 +79,7 @@ class Geodesic(NamedTuple):
 
 
 def geodesic(first: Any, last: Any, labels: Any, num_classes: int) -> Geodesic:
-    """The traces that decide PFC1 along the line, every class counting the same.
+    """The traces that determine PFC1 along the line, with equal weight for every class.
 
     Args:
         first: features [N, p] of the first layer.
@@ -88,12 +88,12 @@ def geodesic(first: Any, last: Any, labels: Any, num_classes: int) -> Geodesic:
         num_classes: K ≥ 2.
 
     Raises:
-        TypeError, ValueError: naming what is wrong.
+        TypeError, ValueError: naming the invalid argument.
     """
     first, labels = checked(first, labels, num_classes)
     last, _ = checked(last, labels, num_classes)
     if first.shape != last.shape:
-        raise ValueError(f"last must be of the shape {first.shape} of first, got {last.shape}")
+        raise ValueError(f"last must have the shape {first.shape} of first, got {last.shape}")
     ends = [class_moments(x, labels, num_classes) for x in (first, last)]
     means = [centred_means(moments) for moments in ends]
     deviations = [
@@ -115,16 +115,16 @@ def geodesic(first: Any, last: Any, labels: Any, num_classes: int) -> Geodesic:
 def geodesic_metrics(
     first: Any, last: Any, labels: Any, num_classes: int, positions: Sequence[float]
 ) -> FeedforwardMetrics:
-    """PFC1–PFC3 predicted at the given t on the line between two layers' features.
+    """PFC1–PFC3 predicted at positions t on the line between the features of two layers.
 
     Raises:
-        TypeError, ValueError: naming what is wrong, a position outside [0, 1] too.
+        TypeError, ValueError: naming the invalid argument, including positions outside [0, 1].
     """
     spots = np.asarray(positions, float)
     if spots.ndim != 1 or not spots.size or not np.all((spots >= 0) & (spots <= 1)):
         raise ValueError(f"positions must be numbers in [0, 1], got {positions}")
     first, last = jnp.asarray(first), jnp.asarray(last)
     if first.shape != last.shape:
-        raise ValueError(f"last must be of the shape {first.shape} of first, got {last.shape}")
+        raise ValueError(f"last must have the shape {first.shape} of first, got {last.shape}")
     line = [first + float(t) * (last - first) for t in spots]
     return feedforward_metrics(line, labels, num_classes)

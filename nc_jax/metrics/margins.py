@@ -1,4 +1,4 @@
-"""How far each classifier is from all others together: the one-vs-rest margin."""
+"""The one-vs-rest margin: distance of each classifier from the hull of all others."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ def one_vs_rest_margins(classifiers: Any) -> np.ndarray:
     """Distance [K] of each w_k from the convex hull of all others.
 
     In units of the root mean square length of the rows; for unit rows it is dist(w_k,
-    {w_j}_{j≠k}) of Jiang et al. 2023 (arXiv 2310.05351), and the smallest of the K margins
-    is what a softmax code makes as large as possible. It equals
-    max over ‖h‖ ≤ 1 of min over j ≠ k of h·(w_k − w_j), so it is at least one less the largest
-    cosine of w_k with another unit row. K/(K−1) for a simplex ETF. Computed exactly, by an
-    active-set method, on the host: it cannot be traced.
+    {w_j}_{j≠k}) of Jiang et al. 2023 (arXiv 2310.05351), and a softmax code maximises the
+    smallest of the K margins. The margin equals the
+    maximum over ‖h‖ ≤ 1 of the minimum over j ≠ k of h·(w_k − w_j), so it is at least one minus
+    the largest cosine of w_k with another unit row. It is K/(K−1) for a simplex ETF. Computed
+    exactly by an active-set method on the host, so it cannot be traced.
 
     Args:
         classifiers: [K, p], K ≥ 2.
@@ -33,14 +33,14 @@ def one_vs_rest_margins(classifiers: Any) -> np.ndarray:
 
 
 def _distance(point: np.ndarray, others: np.ndarray) -> float:
-    """From a point to the hull of the rows, by least squares over λ ≥ 0.
+    """Distance of a point from the hull of the rows, by least squares over λ ≥ 0.
 
-    The λ ≥ 0 with the least ‖Σ λ_j (w_j − w)‖² + (Σ λ_j − 1)² are, up to their sum, the
-    weights of the nearest point.
+    The λ ≥ 0 that minimises ‖Σ λ_j (w_j − w)‖² + (Σ λ_j − 1)² is, up to its sum, the
+    vector of weights of the nearest point.
     """
     system = np.vstack([(others - point).T, np.ones(len(others))])
     target = np.zeros(len(system))
     target[-1] = 1
-    # Not scipy's nnls (1.17), which stops early where many points are equally near.
+    # Not scipy's nnls (1.17), which stops too early if many points are equally near.
     weights = lsq_linear(system, target, (0, np.inf), method="bvls", tol=1e-14).x
     return float(np.linalg.norm((others - point).T @ weights) / np.sum(weights))

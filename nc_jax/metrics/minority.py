@@ -1,4 +1,4 @@
-"""Measures of minority collapse, of the classifiers of a set of classes."""
+"""Measures of minority collapse, for the classifiers of a set of classes."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ from nc_jax.geometry import cosines, gram
 def mean_cosine(classifiers: Array) -> Array:
     """Mean cosine over pairs of the rows [..., K, p] (Fig. 3 of Fang et al. 2021).
 
-    NaN where a classifier is zero or fewer than two are given.
+    NaN if a classifier is zero or there are fewer than two.
     """
     size = classifiers.shape[-2]
     if size < 2:

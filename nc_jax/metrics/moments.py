@@ -1,14 +1,14 @@
 """Class means and covariances of features, in O(K p + p² + batch) memory.
 
-Two passes over the data: the first gives the means, the second the sum of
-(x − m̂)(x − m̂)ᵀ about them; what rounding left in m̂ is taken out at the end. So no
-difference of large squares is ever formed, and a pass may come in batches.
+There are two passes over the data: the first gives the means, the second the sum of
+(x − m̂)(x − m̂)ᵀ about them; the rounding error of m̂ is removed at the end. Thus no
+difference of large squares is ever formed, and a pass may be made in batches.
 
-Against the PyTorch package ``neural-collapse`` (0.x, by its source): its pooled
-covariance is ``weighting='sample'`` here; its pseudo-inverse has no rank cut, and
-in some releases inverts the within-class covariance in place of the between-class
-one; its global mean is that of the class means unless asked; its
-nearest-centre decision leaves out the bias. Its simplex and alignment errors are
+Compared with the PyTorch package ``neural-collapse`` (0.x, by its source): its pooled
+covariance is ``weighting='sample'`` here; its pseudo-inverse is not cut at a rank, and
+in some releases it inverts the within-class instead of the between-class covariance;
+its global mean is by default that of the class means; its
+nearest-centre decision omits the bias. Its simplex and alignment errors are
 ``etf_distance`` and ``duality_product``.
 """
 
@@ -26,7 +26,7 @@ from nc_jax.immutable import immutable
 
 Batch = tuple[Any, Any]
 
-# Rows worked on at a time inside a jitted pass: bounds the temporaries.
+# Number of rows processed at a time inside a jitted pass, which bounds the temporaries.
 ROWS = 8192
 
 
@@ -35,7 +35,7 @@ class ClassMoments:
     """First and second moments of N features in K classes.
 
     Attributes:
-        counts: [K] samples of each class.
+        counts: [K] number of samples of each class.
         means: [K, p] class means; zero for an empty class.
         scatter: [p, p] Σ_k c_k Σ_i (h_{k,i} − h_k)(·)ᵀ, with c_k by the weighting.
         variances: [K] v_k, mean squared distance of a class to its mean.
@@ -66,18 +66,18 @@ class _Second(NamedTuple):
 def class_moments(
     features: Any, labels: Any, num_classes: int, weighting: str = "class"
 ) -> ClassMoments:
-    """Moments of features held in memory; jit-able with the last two arguments static.
+    """Moments of features in memory; jit-able with the last two arguments static.
 
     Args:
         features: [N, p], any float dtype; the result has the same.
         labels: [N] integers 0…K−1.
         num_classes: K ≥ 2.
-        weighting: 'class' (every class counts the same, Σ_W = (1/K) Σ_k Cov_k) or
-            'sample' (every sample does, Σ_W = (1/N) Σ_k n_k Cov_k).
+        weighting: 'class' (every class has the same weight, Σ_W = (1/K) Σ_k Cov_k) or
+            'sample' (every sample has, Σ_W = (1/N) Σ_k n_k Cov_k).
 
     Raises:
-        TypeError, ValueError: naming the argument (a wrong shape, a label out of
-            range, an empty class, NaN), where values can be looked at.
+        TypeError, ValueError: naming the invalid argument (a wrong shape, a label out of
+            range, an empty class, NaN), if the values are not traced.
     """
     features, labels = checked(features, labels, num_classes)
     return stream_class_moments(lambda: row_batches(features, labels), num_classes, weighting)
@@ -86,7 +86,7 @@ def class_moments(
 def stream_class_moments(
     batches: Callable[[], Iterable[Batch]], num_classes: int, weighting: str = "class"
 ) -> ClassMoments:
-    """Moments of features that come in batches.
+    """Moments of features that are given in batches.
 
     Args:
         batches: a function that returns a fresh iterable of (features [n, p],
@@ -105,7 +105,9 @@ def stream_class_moments(
     first = _fold(_first_pass, batches(), num_classes)
     if is_concrete(first.counts) and np.any(np.asarray(first.counts) == 0):
         empty = np.flatnonzero(np.asarray(first.counts) == 0)
-        raise ValueError(f"labels must name every class at least once, empty: {empty.tolist()}")
+        raise ValueError(
+            f"labels must contain every class at least once, missing: {empty.tolist()}"
+        )
     counts = jnp.maximum(first.counts, 1).astype(first.sums.dtype)
     guess = first.sums / counts[:, None]
     share = 1 / (num_classes * counts) if weighting == "class" else jnp.ones_like(counts)
@@ -134,13 +136,13 @@ def _about_the_means(counts: Array, guess: Array, share: Array, second: _Second)
 
 
 def _fold(one_pass: Any, batches: Iterable[Batch], num_classes: int, *guess: Array) -> Any:
-    """Adds up a pass over all batches."""
+    """Sums a pass over all batches."""
     total = None
     for features, labels in batches:
         features, labels = checked(features, labels, num_classes)
         part = one_pass(features, labels, num_classes, *guess)
         if total is not None and jax.tree.map(jnp.shape, total) != jax.tree.map(jnp.shape, part):
-            raise ValueError(f"features must keep their width over batches, got {features.shape}")
+            raise ValueError(f"features must have equal width in all batches, got {features.shape}")
         total = part if total is None else jax.tree.map(jnp.add, total, part)
     if total is None:
         raise ValueError("batches must hold at least one batch")
@@ -148,9 +150,9 @@ def _fold(one_pass: Any, batches: Iterable[Batch], num_classes: int, *guess: Arr
 
 
 def checked(features: Any, labels: Any, num_classes: int) -> tuple[Any, Any]:
-    """Features [N, p] and labels [N] as arrays; errors name what is wrong.
+    """Features [N, p] and labels [N] as arrays; errors name the invalid argument.
 
-    NumPy arrays stay where they are: a large one is not copied to a device whole.
+    NumPy arrays are not copied to a device, because they may be large.
     """
     features = features if isinstance(features, np.ndarray) else jnp.asarray(features)
     labels = labels if isinstance(labels, np.ndarray) else jnp.asarray(labels)
@@ -171,7 +173,7 @@ def checked(features: Any, labels: Any, num_classes: int) -> tuple[Any, Any]:
 
 
 def row_batches(features: Any, labels: Any) -> Iterable[Batch]:
-    """Slices of NumPy arrays; anything else in one piece."""
+    """Slices of NumPy arrays; other arrays in one piece."""
     if not isinstance(features, np.ndarray):
         yield features, labels
         return
@@ -180,7 +182,7 @@ def row_batches(features: Any, labels: Any) -> Iterable[Batch]:
 
 
 def fold_rows(add: Any, start: Any, features: Array, labels: Array) -> Any:
-    """``add(total, rows, labels)`` over slices of the rows; never a copy of them all."""
+    """``add(total, rows, labels)`` over slices of the rows, without copying them all."""
     whole = features.shape[0] // ROWS
 
     def body(i: Array, total: Any) -> Any:

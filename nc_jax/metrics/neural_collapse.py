@@ -1,13 +1,13 @@
 """NC1–NC4: how far features and classifiers are from neural collapse.
 
-Definitions of Papyan, Han, Donoho (PNAS 2020), with the variants in use named.
+Definitions of Papyan, Han, Donoho (PNAS 2020); common variants have their own names.
 M̄ [K, p] are the class means minus the global mean; the simplex target is
 (I − 11ᵀ/K)/√(K−1), of Frobenius norm one.
 
-In p < K − 1 dimensions no simplex ETF exists. NC1 and NC4 keep their meaning, and so do
+In p < K − 1 dimensions there is no simplex ETF. NC1 and NC4 keep their meaning, and so do
 equinorm and the 'difference' form of NC3; :func:`etf_distance` and the 'product' form of
 NC3 are then at least √(2 − 2√(p/(K−1))), the distance of a tight frame, and
-:func:`equiangularity` stays positive. There :func:`nc_jax.metrics.one_vs_rest_margins`
+:func:`equiangularity` stays positive. In this case :func:`nc_jax.metrics.one_vs_rest_margins`
 measures the geometry.
 """
 
@@ -38,8 +38,8 @@ def centred_means(moments: ClassMoments, weighting: str = "class") -> Array:
 def within_between_pinv(moments: ClassMoments, weighting: str = "class") -> Array:
     """NC1 'pinv': tr(Σ_W Σ_B^†)/K, the pseudo-inverse cut at rank K−1.
 
-    Σ_B = (1/K) Σ_k (h_k − h_G)(·)ᵀ. Times K it is the data separation D of He and
-    Su (PNAS 2023), see :func:`separation`. Infinity where fewer than two class
+    Σ_B = (1/K) Σ_k (h_k − h_G)(·)ᵀ. K times this number is the data separation D of He and
+    Su (PNAS 2023), see :func:`separation`. Infinite if fewer than two class
     means differ.
     """
     return separation(moments, weighting) / moments.num_classes
@@ -49,7 +49,7 @@ def separation(moments: ClassMoments, weighting: str = "class") -> Array:
     """D = tr(Σ_W Σ_B^†), the data separation of a layer (He and Su, PNAS 2023)."""
     means = centred_means(moments, weighting)
     size = moments.num_classes
-    # Through the K×K Gram matrix of M̄, never a p×p eigenvalue problem.
+    # Computed from the K×K Gram matrix of M̄, which avoids a p×p eigenvalue problem.
     values, vectors = jnp.linalg.eigh(gram(means) / size)
     floor = size * jnp.finfo(values.dtype).eps * jnp.max(values)
     kept = (values > floor) & (jnp.arange(size) > 0)
@@ -86,7 +86,7 @@ def _simplex(size: int, dtype: Any) -> Array:
 
 
 def _unit(matrix: Array) -> Array:
-    """Divided by its Frobenius norm; NaN for the zero matrix, which has no shape."""
+    """The matrix over its Frobenius norm; NaN for the zero matrix."""
     length = jnp.linalg.norm(matrix)
     return matrix / jnp.where(length > 0, length, jnp.nan)
 
@@ -104,7 +104,7 @@ def equinorm(vectors: Array) -> Array:
 
 
 def equiangularity(vectors: Array) -> Array:
-    """NC2: mean over pairs of |cos + 1/(K−1)| of K rows; NaN where a row is zero."""
+    """NC2: mean over pairs of |cos + 1/(K−1)| of K rows; NaN if a row is zero."""
     size = vectors.shape[0]
     pair = ~np.eye(size, dtype=bool)
     deviation = jnp.abs(cosines(gram(vectors)) + 1 / (size - 1))
@@ -148,7 +148,7 @@ def _disagreements(
 
 def nearest_centre(features: Array, means: Array) -> Array:
     """Index [N] of the class mean [K, p] nearest to each feature [N, p]."""
-    # About the centre of the means, so that a large common offset costs no digits.
+    # Relative to the centre of the means, so that a large common offset loses no digits.
     centre = jnp.mean(means, axis=0)
     moved = means - centre
     inner = jnp.matmul(features - centre, moved.T, precision="highest")

@@ -1,6 +1,6 @@
-"""Symmetric quasi-interpolation: how far a network under square loss is from it.
+"""Distance of a network under square loss from symmetric quasi-interpolation.
 
-Rangamani, Banburski-Fahey (2022): outputs 1 − ε on the right class and ε/(C − 1) on the
+Rangamani, Banburski-Fahey (2022): outputs 1 − ε for the correct class and ε/(C − 1) for the
 others. At a stationary point of (1/NC) Σ ½‖y − f‖² + (λ/2) Σ_l ‖W_l‖² exactly
 
     λ w_c = (1/NC) Σ_i (y_i − f_i)_c h_i,
@@ -25,12 +25,12 @@ class QuasiInterpolation(NamedTuple):
     """Numbers [] of one last layer.
 
     Attributes:
-        epsilon: ε, the mean over samples of 1 − f_y, targets not centred.
+        epsilon: ε, the mean over samples of 1 − f_y, with targets that are not centred.
         asymmetry: root mean square of the outputs about 1 − ε and ε/(C − 1).
         loss: (1/NC) Σ ½‖y − f‖².
         stationarity: ‖λW − (1/NC) Σ (y − f) hᵀ‖ / ‖λW‖.
         direction: ‖W − ε/(λ(C − 1)) (M − μ_G)‖ / ‖W‖.
-        norm: mean of ‖w_c‖² over its value at the symmetry, less one.
+        norm: mean of ‖w_c‖² over its value at the symmetry, minus one.
         cosine: mean over pairs of the cosine of two classifiers.
         simplex: mean over pairs of |cosine + 1/(C − 1)|.
         orthogonality: mean over pairs of |cosine|.
@@ -50,7 +50,7 @@ class QuasiInterpolation(NamedTuple):
 def quasi_interpolation(
     layer: LastLayer, weight_decay: float, centred: bool = False
 ) -> QuasiInterpolation:
-    """Measures a last layer on balanced classes.
+    """Measures a last layer with balanced classes.
 
     Args:
         layer: features [NC, p], labels, classifiers [C, p] and bias or None.
@@ -58,7 +58,7 @@ def quasi_interpolation(
         centred: whether the targets were e_y − 1/C.
 
     Raises:
-        TypeError, ValueError: naming what is wrong; classes of different sizes.
+        TypeError, ValueError: naming the invalid argument; classes of different sizes.
     """
     classifiers = jnp.asarray(layer.classifiers)
     size = classifiers.shape[0]
@@ -80,7 +80,7 @@ def quasi_interpolation(
     decayed = weight_decay * classifiers
     means = jnp.matmul(own.T, features, precision="highest") / int(counts[0])
     lever = epsilon / (size - 1) * (means - jnp.mean(means, axis=0))
-    # The norm that the symmetry asks for, times λ.
+    # The norm that the symmetry requires, times λ.
     expected = (epsilon - size / (size - 1) * epsilon**2) / size
     length = jnp.linalg.norm(decayed)
     angles = cosines(gram(classifiers))[~np.eye(size, dtype=bool)]

@@ -1,8 +1,8 @@
-"""Which rows of a large head point the same way, without a K×K matrix.
+"""Finds the rows of a large head that point in the same direction, without a K×K matrix.
 
-Cosines are looked at a block of pairs at a time. What is kept is the largest of each row
-and the name of the cluster it is in so far: pairs that are in one cluster already add
-nothing, so tens of thousands of rows that all coincide cost no more memory than none.
+Cosines are computed for one block of pairs at a time. Only the largest cosine of each row
+and the name of its current cluster are stored. Pairs that are already in the same cluster add
+nothing, so tens of thousands of coinciding rows need no more memory than distinct ones.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,18 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-# Rows of a block; their cosines with those of another are in memory at a time.
+# Number of rows of a block; the cosines between two blocks are in memory at a time.
 BLOCK = 2048
 
 
 class SimilarRows(NamedTuple):
-    """The directions of rows.
+    """The similar directions among rows.
 
     Attributes:
-        nearest: [K] cosine to the nearest other row in direction; NaN of a row of zero,
-            which has no direction, and where no other row has one.
-        clusters: rows that are joined by cosines above a least, directly or through others:
-            arrays of two and more, the largest first.
+        nearest: [K] largest cosine with another row; NaN for a zero row,
+            which has no direction, and if no other row has one.
+        clusters: rows joined by cosines above ``least``, directly or through other rows:
+            arrays of at least two rows, the largest first.
     """
 
     nearest: np.ndarray
@@ -31,7 +31,7 @@ class SimilarRows(NamedTuple):
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows [K, p] of length one, float32; those of zero stay."""
+    """Rows [K, p] scaled to length one, float32; zero rows stay zero."""
     largest = float(np.abs(rows).max(initial=0))
     scaled = (rows / (largest if largest > 0 else 1)).astype(np.float32, copy=False)
     lengths = np.sqrt(np.einsum("kp,kp->k", scaled, scaled, dtype=np.float64))
@@ -42,12 +42,12 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 def similar_rows(
     rows: np.ndarray, least: float, watch: Callable[[int], None] = lambda rows: None
 ) -> SimilarRows:
-    """Nearest cosines and clusters, in O(K p + K + block²) memory and O(K² p) work.
+    """Largest cosines and clusters, in O(K p + K + block²) memory and O(K² p) work.
 
     Args:
         rows: [K, p]; compared in float32.
-        least: cosine above which two rows are in one cluster.
-        watch: called with the number of rows of each block that has met all others.
+        least: cosine above which two rows are in the same cluster.
+        watch: called with the number of rows of each block that has been compared with all.
     """
     units = unit_rows(rows)
     directed = np.flatnonzero(units.any(axis=1))
@@ -75,7 +75,7 @@ def similar_rows(
 
 
 def _joined(names: np.ndarray, own: slice, other: slice, close: np.ndarray) -> np.ndarray:
-    """Names [K] of clusters once the close pairs of two blocks are joined."""
+    """Names [K] of clusters after joining the close pairs of two blocks."""
     left, right = names[own], names[other]
     pairs = np.nonzero(close & (left[:, None] != right[None]))
     if not len(pairs[0]):
@@ -86,7 +86,7 @@ def _joined(names: np.ndarray, own: slice, other: slice, close: np.ndarray) -> n
 
 
 def _clusters(names: np.ndarray) -> list[np.ndarray]:
-    """The members of each name that has several, the most first."""
+    """The members of each name with at least two of them, the largest cluster first."""
     order = np.argsort(names, kind="stable")
     starts = np.flatnonzero(np.diff(names[order])) + 1
     groups = [group for group in np.split(order, starts) if len(group) > 1]
@@ -94,9 +94,9 @@ def _clusters(names: np.ndarray) -> list[np.ndarray]:
 
 
 def nearest_rows(rows: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """The row [M] nearest in direction to each of a few rows, other than itself.
+    """For some rows, the index [M] of the other row that is nearest in direction.
 
-    −1 where the row or all others are zero.
+    −1 if the row or all other rows are zero.
     """
     units = unit_rows(rows)
     cosines = units[which] @ units.T

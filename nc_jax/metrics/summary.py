@@ -13,11 +13,11 @@ from nc_jax.metrics.moments import ClassMoments, checked, class_moments, row_bat
 
 
 class LastLayer(Protocol):
-    """Where a network and a surrogate's solution meet; rows are samples and classes."""
+    """The common interface of a network and a surrogate's solution; rows: samples, classes."""
 
     @property
     def sample_features(self) -> Array:
-        """The classifier's inputs [N, p]."""
+        """The inputs [N, p] of the classifier."""
         ...
 
     @property
@@ -32,7 +32,7 @@ class LastLayer(Protocol):
 
     @property
     def bias(self) -> Array | None:
-        """Of the last layer [K]; None without."""
+        """The bias of the last layer [K]; None if it has no bias."""
         ...
 
 
@@ -46,9 +46,9 @@ class NetworkLayer(NamedTuple):
 
 
 class CollapseMetrics(NamedTuple):
-    """Numbers [] by the names under which they enter a table.
+    """Measures [] by the names that they have in tables.
 
-    The conventions stand with the functions of :mod:`nc_jax.metrics`.
+    For the conventions see the functions of :mod:`nc_jax.metrics`.
     """
 
     nc1_pinv: Array
@@ -81,7 +81,7 @@ def collapse_metrics(layer: LastLayer, weighting: str = "class") -> CollapseMetr
             :func:`nc_jax.metrics.class_moments`.
 
     Raises:
-        TypeError, ValueError: naming what is wrong with features, labels or classifiers.
+        TypeError, ValueError: naming the problem with features, labels or classifiers.
     """
     classifiers = jnp.asarray(layer.classifiers)
     if classifiers.ndim != 2:
@@ -108,7 +108,7 @@ def _finite(value: Any) -> bool:
 def metrics_of_moments(
     moments: ClassMoments, classifiers: Array, weighting: str = "class"
 ) -> CollapseMetrics:
-    """The same from streamed moments; NC4, which needs the samples, is NaN."""
+    """The same from streamed moments; NC4 is NaN, because it needs the samples."""
     means = nc.centred_means(moments, weighting)
     return CollapseMetrics(
         nc1_pinv=nc.within_between_pinv(moments, weighting),
@@ -129,7 +129,7 @@ def minority_metrics(classifiers: Array, members: Any) -> MinorityMetrics:
     """Minority collapse of the classes ``members`` among all classifiers [..., K, p].
 
     Raises:
-        ValueError: an index out of range, or none.
+        ValueError: an index out of range, or no index.
     """
     classifiers, chosen = jnp.asarray(classifiers), np.asarray(members)
     size = classifiers.shape[-2] if classifiers.ndim >= 2 else 0

@@ -1,25 +1,25 @@
-"""Classifiers of many classes against how frequent the classes are.
+"""Measures of the classifiers of many classes against the frequency of the classes.
 
-For thousands of tokens no K×K matrix is kept: mean cosines follow from sums of unit
-rows, nearest neighbours are found block by block.
+For thousands of tokens no K×K matrix is stored: mean cosines follow from sums of unit
+rows, and nearest neighbours are found block by block.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-# Rows whose distances to all others are held at a time.
+# Number of rows whose distances to all others are in memory at a time.
 BLOCK = 512
 
 
 class BinnedRows(NamedTuple):
-    """Rows of a head in bins of frequency, rarest first.
+    """Rows of a head averaged in bins of frequency, the rarest first.
 
     Attributes:
         norms: [B] mean length of a bin's rows.
-        cosines: [B] mean cosine over pairs of different rows of a bin; NaN where fewer than
-            two of its rows have a direction.
-        merged: [B] share of rows that coincide with another row, of whatever bin.
+        cosines: [B] mean cosine over pairs of different rows of a bin; NaN if fewer than
+            two of its rows are non-zero.
+        merged: [B] share of rows that coincide with another row of any bin.
     """
 
     norms: np.ndarray
@@ -28,17 +28,17 @@ class BinnedRows(NamedTuple):
 
 
 def frequency_bins(counts: Any, num_bins: int) -> np.ndarray:
-    """The bin [K] of each class: equal ratios from the least to the largest count.
+    """The bin [K] of each class; bins have equal ratios from the smallest to the largest count.
 
     Args:
         counts: [K] positive.
-        num_bins: at most so many; empty ones are left out.
+        num_bins: largest number of bins; empty ones are left out.
 
     Returns:
         Integers 0…B−1, the rarest classes in bin 0.
 
     Raises:
-        ValueError: no bin, or counts that are not positive.
+        ValueError: ``num_bins`` is below one, or counts are not positive.
     """
     counts = np.asarray(counts, float)
     if num_bins < 1:
@@ -71,13 +71,13 @@ def binned_rows(rows: np.ndarray, bins: np.ndarray, merged: np.ndarray) -> Binne
 
 
 def mean_cosine_of_rows(rows: np.ndarray) -> float:
-    """Mean cosine over pairs of different rows [M, p]; NaN if fewer than two have a direction."""
+    """Mean cosine over pairs of different rows [M, p]; NaN if fewer than two are non-zero."""
     place = np.zeros(len(rows), int)
     return float(binned_rows(rows, place, np.zeros(len(rows), bool)).cosines[0])
 
 
 def nearest_distances(rows: np.ndarray) -> np.ndarray:
-    """Distance [K] of each row [K, p] to the nearest other, over the longest row.
+    """Distance [K] of each row [K, p] to the nearest other row, relative to the longest row.
 
     NaN if all rows are zero.
     """
@@ -89,7 +89,7 @@ def nearest_distances(rows: np.ndarray) -> np.ndarray:
         distances = squares[own, None] + squares[None] - 2 * products
         place = np.arange(len(distances))
         distances[place, first + place] = np.inf
-        # Of rows that nearly coincide the difference above has lost its digits.
+        # For rows that nearly coincide the difference above has lost its digits.
         other = np.argmin(distances, axis=1)
         difference = rows[own].astype(np.float64) - rows[other]
         nearest[own] = np.linalg.norm(difference, axis=1)

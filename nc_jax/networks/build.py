@@ -12,30 +12,30 @@ from nc_jax.networks.mlp import MLP, DenseResNet
 from nc_jax.networks.resnet import DEPTHS, ResNet
 from nc_jax.networks.vgg import STAGES, VGG
 
-# Blocks of two stages, for images of 8×8.
+# Numbers of blocks in two stages, for images of 8×8.
 SMALL = (2, 2)
-# Blocks of the stages on FashionMNIST, CIFAR-10, CIFAR-100, STL-10 (Wang, Gai, Zhang 2024).
+# Numbers of blocks by stage on FashionMNIST, CIFAR-10, CIFAR-100, STL-10 (Wang, Gai, Zhang 2024).
 STAGED = ((5, 4), (2, 3, 4), (3, 3, 4, 4), (5, 5, 5, 5))
-# Biases of the hidden layers and of the classifier.
+# Whether the hidden layers and the classifier have biases.
 BIASES = {"": (True, True), "-bias-free": (False, False), "-head-bias": (False, True)}
 HIDDEN = (512, 512, 512)
 NORMALISED_HIDDEN = (1024, 1024)
 DENSE_RESNET_WIDTH = 1000
-# Blocks of the dense residual networks, by what their names end in.
+# Numbers of blocks of the dense residual networks, by the end of their names.
 DENSE_RESNETS = {"": 10, "-one": 1}
 
 
 class Head(NamedTuple):
-    """A network's last layers, as far as weight decay sees them.
+    """The properties of a network's last layers that matter for weight decay.
 
     Attributes:
-        branches: outputs of batch normalisations whose sum is the classifier's input,
-            with nothing between that could change their scale but ReLU and pooling;
-            0 where no layer is normalised.
-        rectified: whether a ReLU is last, so that no feature is negative.
-        layers: dense layers from the last normalisation on, or in a plain network from
-            its first layer's or last convolution's output on; the classifier is one.
-        bias: whether they have biases.
+        branches: number of batch normalisations whose outputs are summed to the classifier's
+            input, with only ReLU and pooling, which keep the scale, in between;
+            0 if no layer is normalised.
+        rectified: whether a ReLU comes last, so that features are nonnegative.
+        layers: number of dense layers from the last normalisation on, or in a plain network
+            from the output of its first layer or last convolution on, with the classifier.
+        bias: whether these layers have biases.
     """
 
     branches: int
@@ -48,10 +48,10 @@ class Network(NamedTuple):
     """A kind of network.
 
     Attributes:
-        make: (image shape [h, w, c], K, key, width) to a module.
-        features: name of the features that the classifier sees.
-        side: that images must have, or None for any.
-        head: its last layers.
+        make: a function from (image shape [h, w, c], K, key, width) to a module.
+        features: name of the features that are the classifier's input.
+        side: the required height and width of images, or None for any.
+        head: properties of its last layers.
     """
 
     make: Callable[[tuple[int, ...], int, Array, float], Any]
@@ -65,7 +65,7 @@ def _vgg(depth: int) -> Network:
 
 
 def _resnet(blocks: tuple[int, ...], bottleneck: bool = False) -> Network:
-    # Every block of the last stage adds a branch to the one of its projection.
+    # Every block of the last stage adds a branch to that of its projection.
     head = Head(blocks[-1] + 1)
     return Network(
         lambda s, k, key, width: ResNet(blocks, s[-1], k, key, width, bottleneck),
@@ -130,17 +130,17 @@ NETWORKS: dict[str, Network] = {
 def build_network(
     name: str, shape: tuple[int, ...], num_classes: int, key: Array, width: float = 1.0
 ) -> Any:
-    """A network with fresh weights.
+    """A network with random initial weights.
 
     Args:
-        name: one of :data:`NETWORKS`.
+        name: a name in :data:`NETWORKS`.
         shape: [height, width, channels] of the images.
         num_classes: K.
-        key: of the weights.
-        width: multiplies the numbers of channels.
+        key: PRNG key of the weights.
+        width: factor on the numbers of channels.
 
     Raises:
-        ValueError: an unknown name, a shape that the network does not take.
+        ValueError: an unknown name, or a shape that the network does not accept.
     """
     if name not in NETWORKS:
         raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {name!r}")
@@ -148,5 +148,5 @@ def build_network(
         raise ValueError(f"width must be positive and finite, got {width}")
     kind = NETWORKS[name]
     if kind.side is not None and tuple(shape[:2]) != (kind.side, kind.side):
-        raise ValueError(f"{name} takes images of {kind.side}×{kind.side}, got {shape}")
+        raise ValueError(f"{name} needs images of {kind.side}×{kind.side}, got {shape}")
     return kind.make(tuple(shape), num_classes, key, width)

@@ -7,9 +7,9 @@ from jax import Array
 
 from nc_jax.networks.layers import BatchNorm, Convolution, Dense, keys_of, scaled
 
-# Channels of the layers, each of which halves the image's sides.
+# Numbers of channels of the layers, each of which halves the height and width of the image.
 CHANNELS = (64, 128, 256)
-# Units of the dense layers that follow.
+# Numbers of units of the dense layers that follow.
 DENSE = (512, 512)
 
 
@@ -19,12 +19,12 @@ class ConvNet(nnx.Module):
     Args:
         shape: [height, width, channels] of the images.
         num_classes: K.
-        key: of the initial weights.
-        width: multiplies all numbers of channels.
-        bias: of all layers but the classifier.
-        head_bias: of the classifier; as ``bias`` by default.
-        normalise: batch normalisation before every ReLU.
-        pooled: the mean over positions in place of the dense layers.
+        key: PRNG key of the initial weights.
+        width: factor on all numbers of channels.
+        bias: whether the layers have biases, except for the classifier.
+        head_bias: whether the classifier has a bias; by default the same as ``bias``.
+        normalise: whether there is a batch normalisation before every ReLU.
+        pooled: use the mean over positions instead of the dense layers.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ConvNet(nnx.Module):
 
         Args:
             x: images [B, h, w, channels].
-            train: by the batch's own statistics.
+            train: whether to use the batch's own statistics.
             weights: of the samples [B]; sum to one.
         """
         features, norms = {}, iter(self.norms)

@@ -1,9 +1,9 @@
-"""Convolutions by the fastest of three ways: natively, by Winograd's tiles, as patches.
+"""Convolutions in the fastest of three ways: native, with Winograd's tiles, or as patches.
 
-On accelerators the native one. On a CPU, XLA's gradient for the kernel inside a loop
-is fifty times slower than a matrix product, and so is all of a convolution on images
-of 2×2. There 3×3 kernels at stride 1 go by tiles, or natively where channels are few,
-with gradients by matrix products; other kernels go as patches.
+Accelerators use the native one. On a CPU, XLA's gradient for the kernel inside a loop
+is fifty times slower than a matrix product, and so is every convolution on images
+of 2×2. There 3×3 kernels at stride 1 use tiles, or the native way with few channels,
+with gradients by matrix products; other kernels use patches.
 """
 
 import math
@@ -14,14 +14,14 @@ from jax import Array
 
 from nc_jax.networks.winograd import LARGE, convolve_by_tiles, kernel_gradient
 
-# Images of this side or less, and fewer channels, go as patches.
+# Up to this image side, or below this number of channels, patches are used.
 SMALL_SIDE = 2
 FEW_CHANNELS = 8
-# Products of channels from which on tiles pay, forward and for the kernel's gradient
-# (measured on two cores with batches of 128).
+# Products of numbers of channels from which on tiles are faster, forward and for the kernel's
+# gradient (measured on two cores with batches of 128).
 MANY_FORWARD = 2**10
 MANY_BACKWARD = 2**9
-# Images worked on at a time where the gradient goes by shifts.
+# Number of images processed at a time in the gradient by shifts.
 TOGETHER = 8
 
 
@@ -31,7 +31,7 @@ def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
     Args:
         x: [B, h, w, c].
         kernel: [k, k, c, o], k odd.
-        stride: of both axes.
+        stride: stride along both axes.
 
     Returns:
         [B, ⌈h/stride⌉, ⌈w/stride⌉, o].
@@ -46,7 +46,7 @@ def convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
 
 
 def native(x: Array, kernel: Array, stride: int = 1) -> Array:
-    """XLA's own."""
+    """XLA's own convolution."""
     side = kernel.shape[0] // 2
     return jax.lax.conv_general_dilated(
         x,
@@ -58,10 +58,10 @@ def native(x: Array, kernel: Array, stride: int = 1) -> Array:
 
 
 def as_patches(x: Array, kernel: Array, stride: int = 1) -> Array:
-    """Shifted copies side by side, times a matrix.
+    """A convolution as a matrix product with shifted copies of the images.
 
-    A few large images at a time, and made anew for the gradient: the copies stay in a
-    processor's cache.
+    With large images only a few are processed at a time, and the copies are recomputed for the
+    gradient, so that they stay in a processor's cache.
     """
     height, width = (-(-length // stride) for length in x.shape[1:3])
 
@@ -102,7 +102,7 @@ def _forward(x: Array, kernel: Array) -> Array:
 
 @jax.custom_vjp
 def tiled(x: Array, kernel: Array) -> Array:
-    """3×3 at stride 1 on images of even sides; by tiles where channels are many."""
+    """3×3 at stride 1 on images of even sides; with tiles if there are many channels."""
     return _forward(x, kernel)
 
 
@@ -111,7 +111,7 @@ def _tiled_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]
 
 
 def _tiled_backward(residuals: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
-    """The slope for the images is a convolution with the kernel turned about."""
+    """The gradient for the images is a convolution with the rotated kernel."""
     x, kernel = residuals
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     many = kernel.shape[2] * kernel.shape[3] >= MANY_BACKWARD
@@ -123,9 +123,9 @@ tiled.defvjp(_tiled_forward, _tiled_backward)
 
 
 def _gradient_by_shifts(x: Array, slope: Array) -> Array:
-    """The slope [3, 3, c, o] for the kernel as one product of [3c, n] and [n, 3o].
+    """The gradient [3, 3, c, o] for the kernel as one product of [3c, n] and [n, 3o].
 
-    Rows are shifted in the images and columns in the slope, a few images at a time.
+    Rows are shifted in the images and columns in the output's gradient, a few images at a time.
     """
     _, height, width, channels = x.shape
     outputs = slope.shape[-1]

@@ -1,9 +1,9 @@
 """Dense, convolution and batch normalisation with PyTorch's initialisation and statistics.
 
 Parameters are float32; a layer computes in the dtype of its inputs, and batch
-normalisation takes its statistics in float32, or in float64 where its inputs are.
-``weights`` [B] of the samples, where given, sum to one over a batch: padding has
-weight zero and touches neither statistics nor gradients.
+normalisation computes its statistics in float32, or in float64 for float64 inputs.
+``weights`` [B] of the samples, if given, sum to one over a batch: padding has
+weight zero and affects neither statistics nor gradients.
 """
 
 import math
@@ -22,7 +22,7 @@ except ImportError as error:
 
 from nc_jax.networks.convolution import convolve
 
-# PyTorch's defaults: share of the new batch in the running statistics, and ε.
+# PyTorch's defaults: weight of the new batch in the running statistics, and ε.
 MOMENTUM = 0.1
 EPSILON = 1e-5
 
@@ -75,7 +75,7 @@ class BatchNorm(nnx.Module):
         self.variance = nnx.BatchStat(jnp.ones(channels, jnp.float32))
 
     def __call__(self, x: Array, train: bool, weights: Array | None = None) -> Array:
-        """In training by the batch's own statistics, which enter the running ones."""
+        """In training uses the batch's own statistics, and updates the running ones."""
         if train:
             mean, variance = self._statistics(x, weights)
         else:
@@ -87,7 +87,7 @@ class BatchNorm(nnx.Module):
         return (x.astype(wide) * factor + shift).astype(x.dtype)
 
     def _statistics(self, x: Array, weights: Array | None) -> tuple[Array, Array]:
-        """Mean and biased variance; the running variance takes the unbiased one."""
+        """Mean and biased variance; the running variance is updated with the unbiased one."""
         batch, wide = x.shape[0], _wide(x)
         weights = jnp.full(batch, 1 / batch) if weights is None else weights
         weights = weights.astype(wide)
@@ -105,17 +105,17 @@ class BatchNorm(nnx.Module):
 
 
 def _wide(x: Array) -> Any:
-    """What statistics are taken in."""
+    """The dtype in which statistics are computed."""
     return jnp.float64 if x.dtype == jnp.float64 else jnp.float32
 
 
 def scaled(channels: int, width: float) -> int:
-    """Channels under a width multiplier, at least one."""
+    """Number of channels after applying the width factor, at least one."""
     return max(1, round(channels * width))
 
 
 def keys_of(key: Array) -> Any:
-    """An endless supply of keys."""
+    """An infinite iterator of keys."""
     while True:
         key, own = jax.random.split(key)
         yield own

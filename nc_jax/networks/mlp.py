@@ -1,4 +1,4 @@
-"""Dense networks: a multilayer perceptron, and a residual one of constant width."""
+"""Dense networks: a multilayer perceptron, and a residual network of constant width."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,15 @@ class MLP(nnx.Module):
     """Dense layers with ReLU between; without biases it is homogeneous.
 
     Args:
-        inputs: pixels of an image.
-        widths: of the hidden layers.
+        inputs: number of pixels of an image.
+        widths: widths of the hidden layers.
         num_classes: K.
-        key: of the initial weights.
-        bias: of the hidden layers.
-        head_bias: of the classifier; as ``bias`` by default.
-        normalise: batch normalisation after every hidden layer.
-        rectify_last: ReLU on the last hidden layer too; without it the features are
-            what batch normalisation gives.
+        key: PRNG key of the initial weights.
+        bias: whether the hidden layers have biases.
+        head_bias: whether the classifier has a bias; by default the same as ``bias``.
+        normalise: whether there is a batch normalisation after every hidden layer.
+        rectify_last: whether the last hidden layer also has a ReLU; otherwise the features
+            are the output of the batch normalisation.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MLP(nnx.Module):
 
         Args:
             x: images [B, …], flattened here.
-            train: by the batch's own statistics.
+            train: whether to use the batch's own statistics.
             weights: of the samples [B]; sum to one.
         """
         features = {}
@@ -70,15 +70,15 @@ class MLP(nnx.Module):
 class DenseResNet(nnx.Module):
     """A residual network of constant width (Wang, Gai, Zhang 2024, on MNIST).
 
-    A dense layer with batch normalisation and ReLU, blocks of two dense layers with
-    batch normalisation around which the input is added, ReLU after each, a classifier.
+    A dense layer with batch normalisation and ReLU; blocks of two dense layers with
+    batch normalisation and a shortcut, each followed by ReLU; a classifier.
 
     Args:
-        inputs: pixels of an image.
-        width: of every layer.
-        blocks: how many.
+        inputs: number of pixels of an image.
+        width: width of every layer.
+        blocks: number of blocks.
         num_classes: K.
-        key: of the initial weights.
+        key: PRNG key of the initial weights.
     """
 
     def __init__(self, inputs: int, width: int, blocks: int, num_classes: int, key: Array):
@@ -96,7 +96,7 @@ class DenseResNet(nnx.Module):
 
         Args:
             x: images [B, …], flattened here.
-            train: by the batch's own statistics.
+            train: whether to use the batch's own statistics.
             weights: of the samples [B]; sum to one.
         """
         x = x.reshape(x.shape[0], -1)

@@ -7,8 +7,8 @@ from jax import Array
 def max_pool(x: Array) -> Array:
     """[B, h, w, c] to [B, h/2, w/2, c], the largest of each square of four; h and w even.
 
-    The gradient goes to one of the four. That of ``jnp.max`` asks which equals the
-    largest, and a compiler that computes both sides anew, rounded differently, finds none.
+    The gradient goes to exactly one of the four. That of ``jnp.max`` compares each with the
+    maximum; if a compiler recomputes both with different rounding, none of them is equal.
     """
     batch, height, width, channels = x.shape
     columns = x.reshape(batch, height, width // 2, 2, channels)

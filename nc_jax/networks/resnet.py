@@ -1,7 +1,7 @@
 """ResNets in CIFAR form (He et al. 2016): a 3×3 stem of stride 1 and no max-pooling.
 
-As in the public code of Fang et al. 2021: convolutions without bias, projection
-shortcuts of 1×1 where the shape changes, pooled features, a classifier with bias.
+As in the public code of Fang et al. 2021: convolutions without bias, 1×1 projection
+shortcuts where the shape changes, pooled features, and a classifier with bias.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from jax import Array
 
 from nc_jax.networks.layers import BatchNorm, Convolution, Dense, keys_of, scaled
 
-# Blocks of each stage, and whether they are bottlenecks.
+# Numbers of blocks of each stage, and whether they are bottlenecks.
 DEPTHS = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True)}
 CHANNELS = (64, 128, 256, 512)
 EXPANSION = 4
@@ -54,12 +54,12 @@ class ResNet(nnx.Module):
     """A residual network of basic blocks or of bottlenecks.
 
     Args:
-        blocks: of each stage, up to four; ``DEPTHS`` has those of ResNet18, 34 and 50.
-        channels: of the images.
+        blocks: number in each of up to four stages; ``DEPTHS`` has those of ResNet18, 34, 50.
+        channels: number of channels of the images.
         num_classes: K.
-        key: of the initial weights.
-        width: multiplies all numbers of channels, 1 for the published ones.
-        bottleneck: blocks of three convolutions.
+        key: PRNG key of the initial weights.
+        width: factor on all numbers of channels; 1 gives the published network.
+        bottleneck: whether blocks are bottlenecks of three convolutions.
 
     Raises:
         ValueError: no blocks, or more than four stages.
@@ -98,7 +98,7 @@ class ResNet(nnx.Module):
 
         Args:
             x: images [B, h, w, channels].
-            train: by the batch's own statistics.
+            train: whether to use the batch's own statistics.
             weights: of the samples [B]; sum to one.
         """
         x = jax.nn.relu(self.stem_norm(self.stem(x), train, weights))

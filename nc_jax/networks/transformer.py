@@ -1,8 +1,8 @@
 """A small causal transformer for next-token prediction.
 
-Blocks with layer normalisation before attention and before the dense layers, a last
-layer normalisation, and a head without bias whose rows are the classifiers of the
-tokens: its own matrix, or the embedding (tied).
+Blocks with layer normalisation before attention and before the dense layers, a final
+layer normalisation, and a head without bias, whose rows are the classifiers of the
+tokens: either a separate matrix, or the embedding (tied).
 """
 
 import math
@@ -14,14 +14,14 @@ from jax import Array
 
 from nc_jax.networks.layers import EPSILON, Dense, keys_of
 
-# The hidden dense layer of a block over the width.
+# Width of the hidden dense layer of a block, relative to the width of the network.
 EXPANSION = 4
-# Of the initial entries of a head of its own, as in GPT-2.
+# Standard deviation of the initial entries of a separate head, as in GPT-2.
 HEAD_DEVIATION = 0.02
 
 
 class LayerNorm(nnx.Module):
-    """Each sample's features about their mean, at variance one, times a gain, plus an offset."""
+    """Each sample's features centred and scaled to variance one, times a gain, plus an offset."""
 
     def __init__(self, width: int):
         self.scale = nnx.Param(jnp.ones(width, jnp.float32))
@@ -45,7 +45,7 @@ class Attention(nnx.Module):
         self.heads = heads
 
     def __call__(self, x: Array) -> Array:
-        """[B, L, p] to the same shape; a place sees itself and the places before it."""
+        """[B, L, p] to the same shape; each position sees itself and the positions before it."""
         batch, length, width = x.shape
         parts = self.inputs(x).reshape(batch, length, 3, self.heads, width // self.heads)
         queries, keys, values = (parts[:, :, part] for part in range(3))
@@ -57,7 +57,7 @@ class Attention(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Attention and two dense layers, each behind a normalisation and beside a shortcut."""
+    """Attention and two dense layers, each after a normalisation and with a shortcut."""
 
     def __init__(self, width: int, heads: int, key: Array):
         keys = keys_of(key)
@@ -73,19 +73,19 @@ class Block(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """Embeddings of tokens and places, blocks, a last normalisation, and a head.
+    """Embeddings of tokens and positions, blocks, a final normalisation, and a head.
 
     Args:
-        vocabulary: V ≥ 2, tokens.
+        vocabulary: V ≥ 2, number of tokens.
         width: p, a multiple of ``heads``.
-        heads: of attention.
-        blocks: at least one.
-        context: L, the longest input.
-        key: of the initial weights.
-        tied: whether the embedding is the head.
+        heads: number of attention heads.
+        blocks: number of blocks, at least one.
+        context: L, the largest length of the input.
+        key: PRNG key of the initial weights.
+        tied: whether the embedding is also the head.
 
     Raises:
-        ValueError: naming the argument.
+        ValueError: naming the invalid argument.
     """
 
     def __init__(
@@ -115,15 +115,15 @@ class Transformer(nnx.Module):
         self.classifier = None if tied else nnx.Param(head)
 
     def features(self, tokens: Array) -> Array:
-        """The head's inputs [B, L, p] of tokens [B, L]; each sees the tokens up to its own.
+        """The head's inputs [B, L, p] for tokens [B, L]; each depends on tokens up to its own.
 
         Raises:
-            ValueError: more tokens than the context holds.
+            ValueError: more tokens than the context length.
         """
         length = tokens.shape[-1]
         if length > self.context:
-            raise ValueError(f"tokens must be at most {self.context} in a row, got {length}")
-        # Rows of the embedding have length about one, for they may be the head's.
+            raise ValueError(f"tokens must have length at most {self.context}, got {length}")
+        # Rows of the embedding have length about one, because they may also be the head's.
         inputs = self.embedding[...][tokens] + self.places[...][:length][None]
         x = math.sqrt(self.width) * inputs
         for block in self.blocks:
@@ -136,7 +136,7 @@ class Transformer(nnx.Module):
         return self.embedding[...] if self.classifier is None else self.classifier[...]
 
     def __call__(self, tokens: Array) -> tuple[Array, dict[str, Array]]:
-        """Logits [B, L, V] of the next token at each place, and the head's inputs as 'features'."""
+        """Logits [B, L, V] of the next token at each position, and the head's inputs 'features'."""
         features = self.features(tokens)
         return features @ self.head.T, {"features": features}
 

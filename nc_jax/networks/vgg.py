@@ -1,7 +1,7 @@
 """VGG with batch normalisation for images of 32×32 (Simonyan and Zisserman 2015).
 
 As in the public code of Fang et al. 2021: 3×3 convolutions with bias, batch
-normalisation and ReLU, two dense layers of 4096 with batch normalisation in place
+normalisation and ReLU, two dense layers of 4096 with batch normalisation instead
 of dropout, and a classifier with bias.
 """
 
@@ -12,7 +12,7 @@ from jax import Array
 from nc_jax.networks.layers import BatchNorm, Convolution, Dense, keys_of, scaled
 from nc_jax.networks.pooling import max_pool
 
-# Convolutions of each of the five stages, which end in a pooling by two.
+# Convolutions of each of the five stages; each stage ends with a pooling by two.
 STAGES = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),
@@ -39,13 +39,13 @@ class VGG(nnx.Module):
 
     Args:
         depth: 11, 13, 16 or 19.
-        channels: of the images.
+        channels: number of channels of the images.
         num_classes: K.
-        key: of the initial weights.
-        width: multiplies all numbers of channels, 1 for the published ones.
+        key: PRNG key of the initial weights.
+        width: factor on all numbers of channels; 1 gives the published network.
 
     Raises:
-        ValueError: another depth.
+        ValueError: an unknown depth.
     """
 
     def __init__(self, depth: int, channels: int, num_classes: int, key: Array, width: float = 1.0):
@@ -75,7 +75,7 @@ class VGG(nnx.Module):
 
         Args:
             x: images [B, 32, 32, channels].
-            train: by the batch's own statistics.
+            train: whether to use the batch's own statistics.
             weights: of the samples [B]; sum to one.
         """
         features = {}

@@ -1,9 +1,9 @@
 """3×3 convolutions of stride 1 by Winograd's F(2×2, 3×3) (Lavin and Gray 2016).
 
 Tiles of 4×4 pixels and kernels are transformed, V = Bᵀ x B and U = G k Gᵀ; each of
-the 16 places is a matrix product M = V U over channels, and Aᵀ M A gives 2×2 pixels:
-16 products a tile where the plain sum takes 36. The gradient for the kernel is the
-adjoint, Gᵀ [Vᵀ (A g Aᵀ)] G. Heights and widths are even.
+the 16 positions is a matrix product M = V U over channels, and Aᵀ M A gives 2×2 pixels:
+16 products per tile, while the direct sum needs 36. The gradient for the kernel is the
+adjoint, Gᵀ [Vᵀ (A g Aᵀ)] G. Heights and widths must be even.
 """
 
 import math
@@ -19,9 +19,9 @@ B = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], np.flo
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 A = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float32)
 
-# Transformed tiles of large images, in bytes, that stay in a processor's cache.
+# Size in bytes of the transformed tiles of large images that fits into a processor's cache.
 CACHED = 2**23
-# Pixels from which on an image is large.
+# From this number of pixels on an image is large.
 LARGE = 256
 
 
@@ -43,7 +43,7 @@ def convolve_by_tiles(x: Array, kernel: Array) -> Array:
 
 
 def kernel_gradient(x: Array, slope: Array) -> Array:
-    """The slope [3, 3, c, o] for the kernel from that [B, h, w, o] for the output."""
+    """The gradient [3, 3, c, o] for the kernel from that [B, h, w, o] for the output."""
 
     def of(part: Array, own: Array) -> Array:
         tiles, spread = _tiles(part), _spread(own)
@@ -63,7 +63,7 @@ def kernel_gradient(x: Array, slope: Array) -> Array:
 
 
 def _images(shape: tuple[int, ...]) -> int:
-    """Images worked on at a time, a divisor of the batch: all where images are small."""
+    """Number of images processed at a time, a divisor of the batch; all if they are small."""
     batch, height, width, channels = shape
     if height * width < LARGE:
         return batch
@@ -72,7 +72,7 @@ def _images(shape: tuple[int, ...]) -> int:
 
 
 def _transformed_kernel(kernel: Array) -> list[list[Array]]:
-    """U: for each of 4×4 places [c, o]."""
+    """U: [c, o] for each of the 4×4 positions."""
     return [[_combined(G, lambda k, m: kernel[k, m], i, j) for j in range(4)] for i in range(4)]
 
 
@@ -88,7 +88,7 @@ def _combined(weights: np.ndarray, pick: Callable[[int, int], Array], i: int, j:
 
 
 def _tiles(x: Array) -> list[list[Array]]:
-    """V: for each of 4×4 places [tiles, c], tiles overlapping by two pixels."""
+    """V: [tiles, c] for each of the 4×4 positions, with tiles overlapping by two pixels."""
     batch, height, width, channels = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
@@ -100,7 +100,7 @@ def _tiles(x: Array) -> list[list[Array]]:
 
 
 def _assembled(products: list[list[Array]], shape: tuple[int, ...]) -> Array:
-    """Aᵀ M A laid out as pixels."""
+    """Aᵀ M A, arranged as pixels."""
     batch, height, width, channels = shape
     rows = []
     for i in range(2):
@@ -111,7 +111,7 @@ def _assembled(products: list[list[Array]], shape: tuple[int, ...]) -> Array:
 
 
 def _spread(slope: Array) -> list[list[Array]]:
-    """A g Aᵀ: for each of 4×4 places [tiles, o]."""
+    """A g Aᵀ: [tiles, o] for each of the 4×4 positions."""
     batch, height, width, channels = slope.shape
 
     def pick(i: int, j: int) -> Array:

@@ -1,4 +1,4 @@
-"""What a network's last layers settle at, from what is known before it is trained."""
+"""Prediction of a network's last layers from what is known before training."""
 
 from nc_jax.prediction.branches import follow_branches, lines_of
 from nc_jax.prediction.compare import Agreement, agreement, cosines_of, pair_mean

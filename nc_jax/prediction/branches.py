@@ -1,7 +1,7 @@
 """Branches of a deep model's stationary points, followed over the imbalance ratio.
 
-With three or more decayed factors (weights and features) a class that is not learnt is a
-strict local minimum whatever the weight decay is: the model then has two branches, one
+With three or more decayed factors (weights and features) the state in which a class is not
+learnt is a strict local minimum for every weight decay. The model then has two branches, one
 that is reached from balanced data and one from the collapsed state, and jumps between
 them, if at all, at different ratios.
 """
@@ -24,11 +24,11 @@ from nc_jax.solvers.quasi_newton import Settings, minimise_lanes
 from nc_jax.surrogates import DeepUnconstrainedFeatures
 from nc_jax.surrogates.layers import logits_of
 
-# A step off the last point, so that no saddle holds a branch.
+# Perturbation of the last point, so that the next solve does not stay at a saddle.
 NUDGE = 1e-2
 SETTINGS = Settings(1e-9, 1e-12, 3000, 8, 64)
-# Share of the large classes' logit gap from which on a small class counts as learnt; and
-# the least gap of a large one.
+# A small class counts as learnt from this share of the large classes' logit gap on; and
+# the smallest gap of a large class.
 LEARNT = 0.05
 
 
@@ -43,24 +43,24 @@ def follow_branches(
     activation: str = "relu",
     biased: bool = True,
 ) -> pd.DataFrame:
-    """Both branches of a deep model behind batch normalisation, λ_H = λ/N.
+    """Both branches of a deep model after batch normalisation, λ_H = λ/N.
 
     Args:
         majority: K_A.
         minority: K_B.
         majority_size: n_A.
-        ratios: R, rising, the first small enough that all classes are learnt.
-        weight_decays: λ, of weights, features and biases.
-        layers: M, weight matrices.
+        ratios: R, increasing; the first one so small that all classes are learnt.
+        weight_decays: λ of weights, features and biases.
+        layers: M, the number of weight matrices.
         loss: cross-entropy by default.
-        activation: between the layers; with 'relu' features are nonnegative too.
-        biased: whether layers have biases.
+        activation: between the layers; with 'relu' the features are also nonnegative.
+        biased: whether the layers have biases.
 
     Returns:
-        One row a branch ('up' from the first ratio on, 'down' from the last), λ and R:
+        One row for each branch ('up' from the first ratio on, 'down' from the last), λ and R:
         ``objective``, ``residual`` (‖gradient‖·‖parameters‖), ``minority_cosine`` (NaN
-        where classifiers vanish), ``learnt`` (the least gap between the own and the
-        largest other logit of a small class is above 0.05 of that of a large one).
+        if classifiers vanish), ``learnt`` (whether the smallest gap between the own and the
+        largest other logit of a small class exceeds 0.05 of that of a large one).
     """
     decays = jnp.asarray(weight_decays, float)
 
@@ -88,7 +88,7 @@ def follow_branches(
 
 
 def _start(models: Any, branch: str) -> Any:
-    """Parameters [L, d]: the best of several starts, or small classes unlearnt."""
+    """Parameters [L, d]: the best of several starts, or a state with small classes unlearnt."""
     key = jax.random.key(0)
     if branch == "up":
         solved = solve_batch(models, FactoredMultiStart(restarts=8))
@@ -106,7 +106,7 @@ def _start(models: Any, branch: str) -> Any:
 
 
 def _parameters_of(models: Any, layers: Any) -> Any:
-    """Parameters [L, d] of layers; each is proportional to its own."""
+    """Parameters [L, d] of the layers of all models; each is proportional to its layer."""
 
     def one(model: Any, own: Any) -> Any:
         ones = {
@@ -124,7 +124,7 @@ def _parameters_of(models: Any, layers: Any) -> Any:
 
 @jax.jit
 def _settle(models: Any, points: Any) -> tuple[Any, dict[str, Any]]:
-    """The minima that points [L, d] lead to, and what they look like."""
+    """The minima reached from points [L, d], and their properties."""
     single = jax.tree.map(lambda leaf: leaf[0], models)
     template = jax.eval_shape(lambda: single.start(jax.random.key(0)))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
@@ -156,7 +156,7 @@ def _settle(models: Any, points: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _gaps(model: Any, layers: Any, small: np.ndarray) -> tuple[Any, Any]:
-    """Own less largest other logit: the least of the small classes, the largest of the large."""
+    """Own minus largest other logit: smallest of the small classes, largest of the large ones."""
     logits = logits_of(layers, model.activation)
     others = jnp.where(jnp.eye(logits.shape[0], dtype=bool), -jnp.inf, logits)
     gaps = jnp.diagonal(logits) - jnp.max(others, axis=-1)
@@ -165,16 +165,16 @@ def _gaps(model: Any, layers: Any, small: np.ndarray) -> tuple[Any, Any]:
 
 
 def lines_of(branches: pd.DataFrame) -> pd.DataFrame:
-    """The two lines of every λ and M: how far the learnt state exists, and is the better one.
+    """The two lines for every λ and M: up to which R the learnt state exists, and is optimal.
 
     Args:
-        branches: of :func:`follow_branches`.
+        branches: the result of :func:`follow_branches`.
 
     Returns:
         ``layers``, ``weight_decay``, ``existence`` (the largest R at which the branch
-        from balanced data still has all classes learnt and apart) and ``equality`` (the
-        largest R at which its objective is the lower one of the two, or the two agree);
-        NaN where there is no such R among those followed.
+        from balanced data still has all classes learnt and separate) and ``equality`` (the
+        largest R at which its objective is the lower of the two, or both are equal);
+        NaN if none of the ratios has this property.
     """
     rows = []
     groups: Any = branches.groupby(["layers", "weight_decay"])

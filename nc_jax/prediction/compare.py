@@ -1,4 +1,4 @@
-"""Two geometries of K classes laid over each other: angles and lengths."""
+"""Comparison of two geometries of K classes: angles and lengths."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 class Agreement(NamedTuple):
-    """How far a predicted geometry is from the one seen.
+    """Agreement of a predicted with a measured geometry.
 
     Attributes:
         rms: root mean square difference of the cosines over all pairs of classes.
-        correlation: of the cosines over all pairs; NaN where either has no spread.
+        correlation: of the cosines over all pairs; NaN if either is constant.
     """
 
     rms: float
@@ -32,7 +32,7 @@ def pair_mean(cosines: np.ndarray, members: np.ndarray) -> float:
 
 
 def agreement(predicted: np.ndarray, seen: np.ndarray) -> Agreement:
-    """Agreement of two matrices of cosines [K, K], over their pairs that both have."""
+    """Agreement of two matrices of cosines [K, K], over the pairs that exist in both."""
     off = ~np.eye(len(seen), dtype=bool) & np.isfinite(predicted) & np.isfinite(seen)
     one, other = predicted[off], seen[off]
     if not len(one):

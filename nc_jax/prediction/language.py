@@ -1,32 +1,32 @@
-r"""Surrogates of a language model's head, solved and looked at as the head itself is.
+r"""Surrogates of a language model's head, measured in the same way as the head.
 
-What does a surrogate know of the contexts?
+What does a surrogate know about the contexts?
 
-- *hard*: every place of the text is a sample of its next token, with a feature of its
-  own: class sizes are token counts. Tokens of nearly equal counts share a group.
+- *hard*: every position of the text is a sample of its next token, with its own feature:
+  class sizes are token counts. Tokens with nearly equal counts share a group.
 - *soft*: contexts with the same last token share a feature, whose target is the
-  distribution of what follows: J rows of :class:`nc_jax.SoftTargets`.
+  distribution of the next token: J rows of :class:`nc_jax.SoftTargets`.
 
-What does it know of the training?
+What does it know about the training?
 
-- *budgets*: the Layer-Peeled Model at the mean squared lengths that the trained network
-  has: E_W of the head's centred rows, E_H averaged over next tokens (hard) or over
+- *budgets*: the Layer-Peeled Model with the mean squared lengths of the trained
+  network: E_W of the head's centred rows, E_H averaged over next tokens (hard) or over
   clusters of contexts (soft).
-- *decay*: weight decay λ alone. The last layer normalisation gives h_i = γ∘x̂_i + β with
-  ‖x̂_i‖² = p for every place i. *If* over the N places each coordinate of x̂ has mean zero
+- *decay*: only the weight decay λ. The last layer normalisation gives h_i = γ∘x̂_i + β with
+  ‖x̂_i‖² = p for every position i. *If* over the N positions each coordinate of x̂ has mean zero
   and mean square one, then Σ_i‖h_i‖² = N(‖γ‖² + ‖β‖²), and the decay of γ and β is the
   penalty (λ/2N) Σ_i‖h_i‖²: unconstrained features with λ_W = λ and λ_H = λ/N, as for batch
   normalisation (README.md of this folder).
-- *norm*: weight decay λ and the width p alone, with the layer normalisation kept as it is
+- *norm*: only weight decay λ and width p, with the layer normalisation in the model
   (:mod:`nc_jax.prediction.normalised`); not convex, without a certificate.
 
-What fails. Layer normalisation fixes the length of each x̂_i, not the moments of each
-coordinate: features of low rank cost less than *decay* says (``norm_energy`` measures it),
-which *norm* repairs. AdamW's decay is no penalty on the loss, and its fixed point depends
+Limits. Layer normalisation fixes the length of each x̂_i, not the moments of each
+coordinate: features of low rank cost less than in *decay* (``norm_energy`` measures it);
+*norm* corrects this. AdamW's decay is not a penalty on the loss, and its fixed point depends
 on the sizes of the gradients: *decay* and *norm* do not apply. A tied head has a second
-task, as embedding, which no surrogate knows. The hard models give every place a feature
-of its own and know no width; in text the contexts of a rare token are mostly contexts
-of other tokens too. The soft ones know only the last token of a context.
+task, as the embedding, which no surrogate includes. The hard models give every position its
+own feature and do not know the width; in text the contexts of a rare token are mostly also
+contexts of other tokens. The soft models know only the last token of a context.
 """
 
 import math
@@ -52,22 +52,22 @@ from nc_jax.surrogates.grouped import GroupLogits, data_loss
 from nc_jax.training.contexts import ContextRows
 
 TOKEN_SURROGATES = ("hard-budgets", "hard-decay", "soft-budgets", "soft-decay", "soft-norm")
-# Residual over the objective of a soft solve, which aims at a thousandth; its gap is reported.
+# Residual over the objective up to which a soft solve counts; it aims at a thousandth of it.
 STATIONARITY = 3e-3
 
 
 class TokenTask(NamedTuple):
-    """What is known of the tokens before training.
+    """The information about the tokens before training.
 
     Attributes:
-        counts: [V] of the training text.
+        counts: [V] counts of the tokens in the training text.
         contexts: clusters of its contexts.
-        width: p of the features.
-        bins: [V] of frequency.
-        rare: [V] booleans.
+        width: p, the dimension of the features.
+        bins: [V] frequency bin of each token.
+        rare: [V] booleans, the rare tokens.
         merged: see :class:`nc_jax.training.text_measures.Looked`.
-        groups: G, most groups of tokens in the hard models.
-        iterations: of a soft solve at most.
+        groups: G, the largest number of groups of tokens in the hard models.
+        iterations: largest number of iterations of a soft solve.
     """
 
     counts: np.ndarray
@@ -81,15 +81,15 @@ class TokenTask(NamedTuple):
 
 
 class TokenPrediction(NamedTuple):
-    """A surrogate's head, seen as a network's is.
+    """The head of a surrogate, with the same measures as that of a network.
 
     Attributes:
         norms: [V] lengths of its rows.
-        binned: the rows in bins of frequency.
-        numbers: ``rare_norm``, ``rare_cosine``, ``merged`` and ``rare_merged`` shares, ``loss``,
-            ``objective``, ``gap`` (an upper bound on the distance to the optimum; infinite
-            where there is none), ``residual`` and ``participation`` of the rows (NaN of a
-            hard model).
+        binned: the rows averaged in bins of frequency.
+        numbers: ``rare_norm``, ``rare_cosine``, the shares ``merged`` and ``rare_merged``,
+            ``loss``, ``objective``, ``gap`` (an upper bound on the distance to the optimum;
+            infinite if there is none), ``residual`` and ``participation`` of the rows (NaN
+            for a hard model).
     """
 
     norms: np.ndarray
@@ -98,12 +98,12 @@ class TokenPrediction(NamedTuple):
 
 
 def merged_sizes(counts: Any, groups: int) -> ClassSizes:
-    """Class sizes in at most so many groups, of the least tolerance that allows it.
+    """Class sizes in at most ``groups`` groups, with the smallest tolerance that allows it.
 
-    See :func:`nc_jax.merge_sizes`: the gap of a solution holds for the tokens as they are.
+    See :func:`nc_jax.merge_sizes`: the gap of a solution holds for the original tokens.
 
     Raises:
-        ValueError: no group.
+        ValueError: ``groups`` is below one.
     """
     counts = np.asarray(counts, float)
     if groups < 1:
@@ -122,18 +122,18 @@ def merged_sizes(counts: Any, groups: int) -> ClassSizes:
 def predict_tokens(
     surrogate: str, task: TokenTask, weight_decay: float, measured: Mapping[str, float]
 ) -> TokenPrediction:
-    """One of :data:`TOKEN_SURROGATES`, solved in float64 where JAX allows it.
+    """Solves one of :data:`TOKEN_SURROGATES`, in float64 if JAX allows it.
 
     Args:
-        surrogate: which.
-        task: what is known before training.
-        weight_decay: λ > 0, for *decay* and *norm*; they know no other number.
-        measured: E_W, E_H of :func:`nc_jax.training.text_measures.measure_text`, for the
-            *budgets* surrogates.
+        surrogate: name of the surrogate.
+        task: the information before training.
+        weight_decay: λ > 0, for *decay* and *norm*, which use no other number.
+        measured: E_W and E_H from :func:`nc_jax.training.text_measures.measure_text`, for
+            the *budgets* surrogates.
 
     Raises:
-        ValueError: an unknown surrogate; *decay* or *norm* without any, when there is no
-            minimum.
+        ValueError: an unknown surrogate; *decay* or *norm* without weight decay, because
+            there is no minimum then.
     """
     if surrogate not in TOKEN_SURROGATES:
         known = ", ".join(TOKEN_SURROGATES)
@@ -164,7 +164,7 @@ def predict_tokens(
 
 
 def _of_soft(model: Any, task: TokenTask) -> TokenPrediction:
-    """A soft model by the factored solver."""
+    """Solves a soft model with the factored solver."""
     solver = FactoredMultiStart(
         restarts=1, max_iterations=task.iterations, stationarity=STATIONARITY
     )
@@ -177,7 +177,7 @@ def _of_soft(model: Any, task: TokenTask) -> TokenPrediction:
 
 
 def _of_rows(rows: np.ndarray, numbers: dict[str, float], task: TokenTask) -> TokenPrediction:
-    """A head [V, p] whose rows are looked at one by one."""
+    """A prediction from a head [V, p] whose rows are processed one by one."""
     rows = rows.astype(np.float64) - rows.mean(axis=0)
     merged = nearest_distances(rows) <= task.merged
     norms = np.linalg.norm(rows, axis=1)
@@ -198,7 +198,7 @@ def _of_rare(
 
 
 def _of_groups(solution: Solution, task: TokenTask) -> TokenPrediction:
-    """A hard model, by its groups alone."""
+    """A prediction from a hard model, computed by groups."""
     member = np.asarray(solution.model.sizes.membership)
     lengths = np.asarray(solution.classifier_norms)
     cosines = np.asarray(solution.between_cosines)
@@ -223,7 +223,7 @@ def _of_groups(solution: Solution, task: TokenTask) -> TokenPrediction:
 
 
 def _nearest_group(solution: Solution) -> np.ndarray:
-    """Distance [G] of a group's rows to the nearest other row, over the longest row."""
+    """Distance [G] of a group's rows to the nearest other row, relative to the longest row."""
     lengths = np.asarray(solution.classifier_norms)
     cosines = np.asarray(solution.between_cosines)
     products = np.where(np.isnan(cosines), 0, cosines) * np.outer(lengths, lengths)
@@ -236,7 +236,7 @@ def _nearest_group(solution: Solution) -> np.ndarray:
 
 
 def _cosine_of(groups: np.ndarray, lengths: np.ndarray, cosines: np.ndarray) -> float:
-    """Mean cosine over pairs of the rows whose groups are given; NaN without such a pair."""
+    """Mean cosine over pairs of rows, given the group of each; NaN if there is no pair."""
     count = np.bincount(groups, minlength=len(lengths)) * (lengths > 0)
     pairs = np.outer(count, count) - np.diag(count)
     total = pairs.sum()
@@ -244,6 +244,6 @@ def _cosine_of(groups: np.ndarray, lengths: np.ndarray, cosines: np.ndarray) -> 
 
 
 def _loss_of(solution: Solution) -> float:
-    """The mean loss without the penalties."""
+    """The mean loss without penalties."""
     point = GroupLogits(solution.within, solution.between)
     return float(jax.jit(data_loss)(solution.model, point))

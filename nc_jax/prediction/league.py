@@ -1,10 +1,10 @@
-"""Every surrogate's word on every run, beside what was seen.
+"""The predictions of every surrogate for every run, next to the measurements.
 
-The league: the Layer-Peeled Model at budgets that were measured on the run itself; and,
+The surrogates are: the Layer-Peeled Model at budgets measured on the run itself; and,
 from class sizes and weight decay alone, unconstrained features (with and without decay
-of the bias), the model matched to the network (nonnegative features behind a ReLU;
-several layers where a network has no normalisation), and a deep one. Two of them also
-with one constant that is measured on the balanced runs of the same network, data and
+of the bias), the model matched to the network (nonnegative features after a ReLU;
+several layers if the network has no normalisation), and a deep one. Two of them are also
+used with one constant that is measured on the balanced runs of the same network, data and
 weight decay.
 """
 
@@ -21,18 +21,18 @@ from nc_jax.prediction.surrogate import Penalties, model_of, penalties_of
 from nc_jax.solvers import FactoredMultiStart, FactoredSolution, phase, solve_batch
 from nc_jax.surrogates import DeepUnconstrainedFeatures, LayerPeeled, UnconstrainedFeatures
 
-# Weight matrices of the deep model where a network's head has a single one.
+# Number of weight matrices of the deep model for a network whose head has a single one.
 DEEP_LAYERS = 2
 
 
 class Entry(NamedTuple):
-    """A surrogate of the league.
+    """A surrogate in the comparison.
 
     Attributes:
-        make: (head, sizes, penalties, runs) to a batch of models, or None where the
+        make: from (head, sizes, penalties, runs) to a batch of models, or None if the
             network has no such surrogate.
         fitted: what is measured on runs before it predicts.
-        solver: None for the one that suits the model.
+        solver: None for the default solver of the model.
     """
 
     make: Callable[[Head, ClassSizes, Penalties, pd.DataFrame], Any]
@@ -70,7 +70,7 @@ LEAGUE: dict[str, Entry] = {
     "unconstrained": Entry(_unconstrained, "nothing"),
     "unconstrained-free-bias": Entry(_free_bias, "nothing"),
     "matched": Entry(_matched, "nothing"),
-    # Slow at what it gives up on, the unlearnt state: fewer restarts, each of fewer steps.
+    # Slow where it fails, at the unlearnt state: fewer restarts, with fewer steps each.
     "deep": Entry(_deep, "nothing", FactoredMultiStart(restarts=4, max_iterations=1500)),
     "unconstrained-constant": Entry(_unconstrained, "a constant"),
     "matched-constant": Entry(_matched, "a constant"),
@@ -80,22 +80,22 @@ MATRICES = ("classifier_gram", "mean_gram")
 
 
 def predict_runs(runs: pd.DataFrame, surrogates: Sequence[str] = tuple(LEAGUE)) -> pd.DataFrame:
-    """One row a run and surrogate.
+    """One row for each run and surrogate.
 
     Args:
-        runs: one row a run on two groups of classes: ``data``, ``network``, ``majority``
-            K_A, ``num_classes`` K, ``majority_size`` and ``minority_size`` (as an epoch
-            counts them), ``weight_decay``, ``seed``, ``input_energy`` and what
-            :func:`nc_jax.prediction.measure_last_layer` gives, NaN where a run has none;
+        runs: one row for each run with two class sizes: ``data``, ``network``, ``majority``
+            K_A, ``num_classes`` K, ``majority_size`` and ``minority_size`` (as counted in an
+            epoch), ``weight_decay``, ``seed``, ``input_energy`` and the numbers of
+            :func:`nc_jax.prediction.measure_last_layer`, NaN if a run has none;
             ``converged`` and ``state``.
-        surrogates: of :data:`LEAGUE`.
+        surrogates: names in :data:`LEAGUE`.
 
     Returns:
         The runs' columns without the matrices, and ``surrogate``, ``fitted``,
-        ``constant`` (NaN where none is used), ``seen_cosine`` and ``predicted_cosine``
-        (mean over pairs of small classes' classifiers; where the model's vanish, their
-        limit 1), ``difference``, ``predicted_phase``, ``gap`` (infinite without a
-        certificate), ``residual`` (NaN of solvers that give none), agreement of all
+        ``constant`` (NaN if none is used), ``seen_cosine`` (measured) and ``predicted_cosine``
+        (means over pairs of small classes' classifiers; for vanishing classifiers of the
+        model the limit 1), ``difference``, ``predicted_phase``, ``gap`` (infinite without a
+        certificate), ``residual`` (NaN for solvers without one), agreement of all
         cosines ``classifier_rms``, ``classifier_correlation``, ``mean_rms``,
         ``mean_correlation``, the mean lengths ``seen_large_norm``, ``seen_small_norm``,
         ``predicted_large_norm``, ``predicted_small_norm``, ``predicted_loss``.
@@ -129,7 +129,7 @@ def predict_runs(runs: pd.DataFrame, surrogates: Sequence[str] = tuple(LEAGUE)) 
 
 
 def _constants(runs: pd.DataFrame) -> pd.Series:
-    """κ = c N‖W‖²/Σ‖h‖², mean over converged balanced runs; NaN where there are none."""
+    """κ = c N‖W‖²/Σ‖h‖², mean over converged balanced runs; NaN if there are none."""
     keys = ["data", "network", "weight_decay"]
     balanced = runs[(runs["majority_size"] == runs["minority_size"]) & runs["converged"]]
     mean: Any = balanced.groupby(keys)["balance"].mean()
@@ -139,7 +139,7 @@ def _constants(runs: pd.DataFrame) -> pd.Series:
 
 
 def _predict(entry: Entry, runs: pd.DataFrame, constant: pd.Series) -> dict[str, Any]:
-    """Columns of the runs of one network and one K_A."""
+    """The prediction columns for the runs of one network and one K_A."""
     head, first = NETWORKS[runs["network"].iloc[0]].head, runs.iloc[0]
     majority, size = int(first["majority"]), int(first["num_classes"])
     large, small = (runs[name].to_numpy(float) for name in ("majority_size", "minority_size"))
@@ -157,7 +157,7 @@ def _predict(entry: Entry, runs: pd.DataFrame, constant: pd.Series) -> dict[str,
     )
     if entry.fitted != "budgets of the run":
         given[:, 2:] = 0
-    # Runs that differ in seed alone have one model.
+    # Runs that differ only in the seed have the same model.
     asked = np.nan_to_num(np.column_stack([given, large, small, scale]))
     _, first_of, lane_of = np.unique(asked, axis=0, return_index=True, return_inverse=True)
     energy, decay = given[first_of, 0], given[first_of, 1]
@@ -181,7 +181,7 @@ def _predict(entry: Entry, runs: pd.DataFrame, constant: pd.Series) -> dict[str,
 def _geometry(
     solution: Any, lane_of: np.ndarray, runs: pd.DataFrame, majority: int
 ) -> dict[str, np.ndarray]:
-    """What a batch of solutions says, and how it agrees with the runs, each of its lane."""
+    """The geometry of a batch of solutions, and its agreement with the run of each lane."""
     weights, means = (np.asarray(x, float) for x in (solution.classifiers, solution.features))
     phases = np.atleast_1d(np.asarray(phase(solution)))
     losses = _losses(solution)
@@ -225,7 +225,7 @@ def _geometry(
 
 
 def _losses(solution: Any) -> np.ndarray:
-    """Mean loss over the samples, without penalties, of a batch of solutions."""
+    """Mean loss over the samples of a batch of solutions, without penalties."""
     model = solution.model
     logits = np.asarray(solution.logits, float)
     losses = np.asarray(model.loss(logits, np.arange(logits.shape[-1])), float)

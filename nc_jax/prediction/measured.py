@@ -1,4 +1,4 @@
-"""What a trained network's last layer looks like, in one row of a table."""
+"""The measures of a trained network's last layer, as one row of a table."""
 
 from typing import Any
 
@@ -21,24 +21,24 @@ def measure_last_layer(
     minority: np.ndarray,
     run: Run,
 ) -> dict[str, Any]:
-    """One row of numbers.
+    """One row of measures.
 
     Args:
-        trainer: whose images the indices refer to.
-        weights: of the network.
-        indices: of the training subset, none repeated.
-        test: images held out.
+        trainer: the trainer with the images that the indices refer to.
+        weights: the weights of the network.
+        indices: indices of the training subset, none repeated.
+        test: the held-out images.
         minority: the small classes; may be empty.
-        run: its recipe's loss and weight decay, repeated images and class weights.
+        run: gives the loss and weight decay, repeated images and class weights.
 
     Returns:
         Accuracies as in :func:`nc_jax.training.measures.measure`, and
-        ``least_minority_accuracy``, of the small class learnt worst, on training samples;
+        ``least_minority_accuracy``, that of the worst small class on training samples;
         ``stationarity``, ``balance`` and ``train_loss``
         (:class:`nc_jax.prediction.Rest`); ``weight_energy``, ``feature_energy``,
         ``budget``; ``minority_cosine`` and ``minority_norm_variation`` of the classifiers
-        where there are two small classes; ``classifier_gram`` and ``mean_gram``, the Gram
-        matrices of the classifiers and of the class means about their mean, flat [K²],
+        if there are at least two small classes; ``classifier_gram`` and ``mean_gram``, the Gram
+        matrices of the classifiers and of the centred class means, flat [K²],
         the large classes first, each group in the order of its labels.
     """
     logits, features, labels = trainer.outputs(weights, trainer.images, indices)

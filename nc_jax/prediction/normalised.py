@@ -1,23 +1,23 @@
-r"""Free contexts behind a layer normalisation: the surrogate that has what the network has.
+r"""Free contexts with a layer normalisation: a surrogate that keeps the network's normalisation.
 
 Minimise over directions x_j, the normalisation's gain γ and offset β, and the head W
 
     Σ_j q_j CE(W h_j, y_j) + (λ/2)(‖W‖² + ‖γ‖² + ‖β‖²),    h_j = γ∘x̂_j + β,
 
-x̂_j = √p · x_j/‖x_j‖ about the mean of its coordinates, y_j the distribution of what follows
-cluster j and q_j its share of the text. Only the body of the network is replaced: by
-one that gives every cluster the direction that it likes.
+x̂_j = √p · x_j/‖x_j‖ after centring its coordinates, y_j the distribution of the token after
+cluster j and q_j its share of the text. Only the body of the network is replaced: every
+cluster may choose its direction freely.
 
-How much features cost. Drop β and ask for ‖x̂_j‖² = p on average only. For given features
-H (rows √q_j h_j) the least ‖γ‖² in a rotated feature space is ‖H‖_*²/p: with m_c = Σ_j q_j h_jc²
-one needs Σ_c m_c/γ_c² = p, so γ_c² = √m_c Σ_d √m_d / p and ‖γ‖² = (Σ_c √m_c)²/p; Σ_c √m_c is
-concave in the diagonal m of HᵀH and so least in its eigenbasis. Hence
+The cost of features. Drop β and require ‖x̂_j‖² = p only on average. For given features
+H (rows √q_j h_j) the smallest ‖γ‖² in a rotated feature space is ‖H‖_*²/p: with m_c = Σ_j q_j h_jc²
+the condition is Σ_c m_c/γ_c² = p, so γ_c² = √m_c Σ_d √m_d / p and ‖γ‖² = (Σ_c √m_c)²/p; Σ_c √m_c is
+concave in the diagonal m of HᵀH and therefore smallest in its eigenbasis. Hence
 
     (λ/2)‖γ‖² ≥ (λ/2p) ‖H‖_*²,    which is between (λ/2p)‖H‖² and (λ/2)‖H‖²:
 
-features of rank r can cost as little as r/p of what they cost behind a batch normalisation, and
-the more weight decay lowers the rank, the cheaper they get. Unconstrained features with
-λ_H = λ/N charge the full price.
+features of rank r can cost as little as r/p of their cost after a batch normalisation, and
+the more weight decay lowers the rank, the cheaper they become. Unconstrained features with
+λ_H = λ/N have the full cost.
 """
 
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ from jax.flatten_util import ravel_pytree
 from nc_jax.solvers.quasi_newton import Settings, minimise_lanes
 from nc_jax.training.contexts import ContextRows
 
-# Residuals, over the objective, to stop at.
+# Residuals, relative to the objective, at which a solve stops.
 RELATIVE = 3e-6
 PAIRS = 6
 
@@ -45,7 +45,7 @@ class NormalisedHead(NamedTuple):
         gain: γ [p].
         offset: β [p].
         loss: the mean loss.
-        objective: with the penalties.
+        objective: the mean loss with the penalties.
         residual: ‖gradient‖·‖parameters‖; the model is not convex and has no gap.
     """
 
@@ -61,17 +61,17 @@ class NormalisedHead(NamedTuple):
 def solve_normalised(
     contexts: ContextRows, width: int, weight_decay: float, iterations: int, seed: int = 0
 ) -> NormalisedHead:
-    """Minimises from a random start, by L-BFGS.
+    """Minimises the objective from a random start with L-BFGS.
 
     Args:
         contexts: J clusters and their targets.
         width: p ≥ 2.
         weight_decay: λ > 0.
-        iterations: at most.
-        seed: of the start.
+        iterations: largest number of iterations.
+        seed: seed of the start.
 
     Raises:
-        ValueError: naming the argument.
+        ValueError: naming the invalid argument.
     """
     if width < 2 or iterations < 1:
         raise ValueError("width must be at least 2, and iterations at least 1")

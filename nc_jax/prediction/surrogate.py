@@ -1,10 +1,10 @@
-"""The surrogate that belongs to a network, from what is known before training.
+"""The surrogate of a network, from what is known before training.
 
-Batch normalisation makes of its own weight decay a penalty on what leaves it: with
+Weight decay of a batch normalisation is a penalty on its output: with
 h_i = γ∘â_i + β and â of mean zero and variance one over the N samples,
-Σ_i ‖h_i‖² = N(‖γ‖² + ‖β‖²). A network that ends in it is an unconstrained features
-model with λ_W = λ, λ_H = λ/N, λ_b = λ; README.md of this folder has the derivation, the
-case of a ReLU, of residual branches, and of networks without normalisation.
+Σ_i ‖h_i‖² = N(‖γ‖² + ‖β‖²). A network that ends in a batch normalisation is an unconstrained
+features model with λ_W = λ, λ_H = λ/N, λ_b = λ. README.md of this folder has the derivation,
+and the cases of a ReLU, of residual branches, and of networks without normalisation.
 """
 
 import math
@@ -20,12 +20,12 @@ from nc_jax.training.recipe import Recipe
 
 
 class Penalties(NamedTuple):
-    """What a surrogate's weight decay is; numbers or arrays of one shape.
+    """The weight decay of a surrogate; numbers, or arrays of one shape.
 
     Attributes:
         lambda_w: λ_W of the classifiers (and of every further layer).
         lambda_h: λ_H of every sample's features.
-        lambda_b: λ_b of the bias, or None where there is none.
+        lambda_b: λ_b of the bias, or None if there is no bias.
     """
 
     lambda_w: Any
@@ -36,22 +36,22 @@ class Penalties(NamedTuple):
 def penalties_of(
     head: Head, weight_decay: Any, samples: Any, constant: Any = 1.0, input_energy: Any = None
 ) -> Penalties:
-    """Penalties of a network's surrogate.
+    """The penalties of a network's surrogate.
 
     Args:
-        head: of the network.
-        weight_decay: λ > 0 [...], as the recipe's gradient has it: (λ/2)‖p‖².
-        samples: N [...] of an epoch, each as often as it is repeated.
-        constant: κ > 0, multiplies λ_H; one where nothing is fitted.
+        head: the properties of the network's last layers.
+        weight_decay: λ > 0 [...], as in the gradient of the recipe: (λ/2)‖p‖².
+        samples: N [...], the number in an epoch, counting repetitions.
+        constant: κ > 0, a factor on λ_H; one if nothing is fitted.
         input_energy: E > 0 [...], mean squared length of the inputs of the first layer,
             for a network without normalisation.
 
     Returns:
         λ_W = λ, λ_b = λ, and λ_H = κλ/(cN) for c normalised branches, or κλ/E: the
-        decay of the first layer W_0 if the inputs were orthogonal, ‖W_0‖² = Σ ‖h_i‖²/E.
+        decay of the first layer W_0 for orthogonal inputs, ‖W_0‖² = Σ ‖h_i‖²/E.
 
     Raises:
-        ValueError: a network without normalisation and no ``input_energy``.
+        ValueError: a network without normalisation, and no ``input_energy``.
     """
     decay = np.asarray(weight_decay, float)
     if head.branches:
@@ -73,26 +73,26 @@ def surrogate_of(
     decayed_bias: bool = True,
     input_energy: float | None = None,
 ) -> UnconstrainedFeatures | DeepUnconstrainedFeatures:
-    """The surrogate of a network's last layers; nothing in it is fitted.
+    """The surrogate of a network's last layers; none of its numbers are fitted.
 
     Args:
-        network: one of :data:`nc_jax.networks.NETWORKS`.
-        sizes: a :class:`ClassSizes` or [K], training samples of each class.
-        recipe: its loss, weight decay and what that acts on.
-        oversampling: w_r ≥ 1, how often each sample stands in an epoch: a number or [K].
+        network: a name in :data:`nc_jax.networks.NETWORKS`.
+        sizes: a :class:`ClassSizes` or [K], number of training samples of each class.
+        recipe: provides the loss, the weight decay and the decayed parameters.
+        oversampling: w_r ≥ 1, how often each sample occurs in an epoch: a number or [K].
         class_weights: [K] positive factors of the loss, as ``Run.class_weights``; only their
-            ratios matter, for a step divides by their sum over its samples.
-        constant: κ, multiplies λ_H: N c ‖W‖²/Σ‖h‖² of balanced runs, or one.
+            ratios matter, because a step divides by their sum over its samples.
+        constant: κ, a factor on λ_H: N c ‖W‖²/Σ‖h‖² of balanced runs, or one.
         decayed_bias: False for λ_b = 0.
-        input_energy: of the first layer's inputs, for a network without normalisation.
+        input_energy: that of the first layer's inputs, for a network without normalisation.
 
     Returns:
-        Unconstrained features, held at zero or above where the last layer ends in a
-        ReLU; below several layers, :class:`DeepUnconstrainedFeatures`.
+        Unconstrained features, constrained to be nonnegative if the last layer ends in a
+        ReLU; for a head of several layers :class:`DeepUnconstrainedFeatures`.
 
     Raises:
-        ValueError: naming the argument; no weight decay, or one that leaves features
-            free (``decayed='kernels'``): then the surrogate has no minimum.
+        ValueError: naming the invalid argument; no weight decay, or one that does not act on
+            the features (``decayed='kernels'``): then the surrogate has no minimum.
     """
     if network not in NETWORKS:
         raise ValueError(f"network must be one of {', '.join(NETWORKS)}, got {network!r}")
@@ -101,8 +101,8 @@ def surrogate_of(
         raise ValueError(f"recipe must have weight decay, got {recipe.weight_decay}")
     if recipe.decayed == "kernels" and head.branches:
         raise ValueError(
-            "recipe: decayed='kernels' leaves batch normalisation free, and with it the length "
-            "of the features; the surrogate then has no minimum"
+            "recipe: decayed='kernels' does not decay batch normalisation, so the length of the "
+            "features has no penalty and the surrogate has no minimum"
         )
     if not 0 < constant < math.inf:
         raise ValueError(f"constant must be positive and finite, got {constant}")
@@ -120,7 +120,7 @@ def surrogate_of(
 def model_of(
     head: Head, sizes: ClassSizes, penalties: Penalties, loss: Loss | None = None
 ) -> UnconstrainedFeatures | DeepUnconstrainedFeatures:
-    """A head's surrogate at given penalties, one or a batch."""
+    """The surrogate of a head at given penalties; a single model or a batch."""
     if head.layers == 1:
         return UnconstrainedFeatures(sizes, *penalties, loss, nonnegative=head.rectified)
     return DeepUnconstrainedFeatures(
@@ -129,11 +129,12 @@ def model_of(
 
 
 def _repeated(sizes: ClassSizes, oversampling: Any) -> ClassSizes:
-    """Sizes as an epoch counts them."""
+    """Class sizes as counted in an epoch."""
     rates = np.asarray(oversampling, float)
     if rates.shape not in ((), (sizes.num_classes,)) or not (rates >= 1).all():
         raise ValueError(
-            f"oversampling must be a rate of at least 1, or {sizes.num_classes}; got {oversampling}"
+            f"oversampling must be a rate of at least 1, or {sizes.num_classes} rates; "
+            f"got {oversampling}"
         )
     if rates.ndim == 0:
         return ClassSizes(sizes.group_sizes * float(rates), sizes.membership)
@@ -141,7 +142,7 @@ def _repeated(sizes: ClassSizes, oversampling: Any) -> ClassSizes:
 
 
 def _weighted(loss: Loss, class_weights: Any, sizes: ClassSizes) -> Loss:
-    """The loss with weights of mean one over the samples, by whose sum a step divides."""
+    """The loss with weights of mean one over the samples, because a step divides by their sum."""
     if class_weights is None:
         return loss
     weights = np.asarray(class_weights, float)

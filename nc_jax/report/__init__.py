@@ -1,4 +1,4 @@
-"""Tables, figures and provenance: what a study leaves behind."""
+"""The output of a study: tables, figures and provenance."""
 
 from nc_jax.report.commands import as_started, program, run_command
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure, plain_ticks, save_figure

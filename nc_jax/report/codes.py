@@ -1,4 +1,4 @@
-"""Figures and tables of more classes than dimensions: codes, and which classes merge."""
+"""Figures and tables for more classes than dimensions: codes, and which classes merge."""
 
 from typing import Any
 
@@ -10,33 +10,33 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure
 
-# Classifiers closer than this, relative to the longest, are drawn alike.
+# Smaller distances, relative to the longest classifier, are drawn as this one.
 CLOSEST = 1e-3
 
 
 def shown(numbers: Any, digits: int) -> list[str]:
-    """Numbers of so many digits; a dash for one that is not there."""
+    """Numbers with the given digits after the point; a dash for a missing number."""
     return ["–" if np.isnan(number) else f"{number:.{digits}f}" for number in numbers]
 
 
 def summarise_codes(codes: pd.DataFrame) -> pd.DataFrame:
-    """A row for each K and p, as shown."""
+    """A row for each K and p, formatted for a reader."""
     return pd.DataFrame(
         {
             "p": codes["p"],
             "K": codes["K"],
             "largest cosine, model": shown(codes["model_cosine"], 6),
-            "limit": shown(codes["code_cosine"], 8),
-            "best known": shown(codes["known_cosine"], 6),
-            "code": codes["known_name"] + np.where(codes["proved"], " (proved)", ""),
-            "limit − known": [
+            "largest cosine, limit": shown(codes["code_cosine"], 8),
+            "largest cosine, best known": shown(codes["known_cosine"], 6),
+            "best known code": codes["known_name"] + np.where(codes["proved"], " (proved)", ""),
+            "limit − best known": [
                 "–" if np.isnan(excess) else f"{excess:.0e}"
                 for excess in codes["code_cosine"] - codes["known_cosine"]
             ],
-            "lower bound": shown(codes["bound"], 4),
-            "margin, model": shown(codes["model_margin"], 4),
-            "margin, limit": shown(codes["code_margin"], 4),
-            "restarts at best": [
+            "lower bound on the cosine": shown(codes["bound"], 4),
+            "smallest margin, model": shown(codes["model_margin"], 4),
+            "smallest margin, limit": shown(codes["code_margin"], 4),
+            "restarts at the best": [
                 f"{a}/{b}"
                 for a, b in zip(codes["code_restarts_at_best"], codes["code_restarts"], strict=True)
             ],
@@ -45,7 +45,7 @@ def summarise_codes(codes: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise_merging(merging: pd.DataFrame) -> pd.DataFrame:
-    """For each sizes and p: from which budget on each class stands apart for good."""
+    """For each kind of sizes and p: the budget from which on each class stays separate."""
     rows = []
     for _, own in merging.groupby(["sizes", "p"], sort=False):
         kind, dimension = own["sizes"].iloc[0], own["p"].iloc[0]
@@ -64,7 +64,7 @@ def summarise_merging(merging: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_codes(codes: Any, budget: float) -> Figure:
-    """Largest cosines and margins against K/p: model, limit, best known, bound; a column a p."""
+    """Largest cosines and margins against K/p: model, limit, best known, bound; by p."""
     dimensions = list(codes["p"].unique())
     width = 1.2 + 2.6 * len(dimensions)
     figure, axes = new_figure(2, len(dimensions), max(width, 5.0), 5.0, "col", "row")
@@ -91,7 +91,7 @@ def draw_codes(codes: Any, budget: float) -> Figure:
 
 
 def draw_merging(merging: Any) -> Figure:
-    """How far each classifier is from the nearest other, over the budget; and the rank used."""
+    """Distance of each classifier from the nearest other one, over the budget; and the rank."""
     kinds, widths = list(merging["sizes"].unique()), list(merging["p"].unique())
     wide = 1.9 * len(widths) + 3.2
     figure, axes = new_figure(
@@ -116,14 +116,14 @@ def draw_merging(merging: Any) -> Figure:
     axes[-1, -1].set_xlabel("budget $E$")
     figure.colorbar(
         image, ax=list(axes[:, :-1].ravel()), location="bottom", shrink=0.5, aspect=40,
-        label="distance from the nearest other classifier, over the longest classifier",
+        label="distance to the nearest other classifier, relative to the longest classifier",
     )  # fmt: skip
     legend_outside(figure, axes[0, -1], columns=len(widths) + 1)
     return figure
 
 
 def _budget_axis(panel: Any) -> None:
-    """A logarithmic axis with a few plain numbers, which would overlap in small panels."""
+    """A logarithmic axis with a few plain numbers; more would overlap in small panels."""
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     panel.xaxis.set_major_formatter("{x:g}")
@@ -131,7 +131,7 @@ def _budget_axis(panel: Any) -> None:
 
 
 def _ranks(panel: Any, own: Any, widths: list[int]) -> None:
-    """Rank of the classifiers over the budget; filled where the bound certifies the optimum."""
+    """Rank of the classifiers over the budget; filled where the optimum is certified."""
     for colour, width in zip(PALETTE, widths, strict=False):
         curve = own[own["p"] == width].drop_duplicates("E")
         panel.plot(

@@ -20,16 +20,16 @@ def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], 
 
     Args:
         presets: configs by name; the first is the default. ``--preset NAME``
-            starts from another; every field is an option of its own.
-        study: what to run.
+            selects another; every field of a config is also an option.
+        study: the function to run.
         doc: the study's docstring, shown by ``--help``.
 
-    Exits with 2 and one line on standard error for bad input, a file that cannot
-    be written or too little memory, with 130 on Ctrl-C.
+    Exits with code 2 and one line on standard error for invalid input, a file that
+    cannot be written or too little memory, and with code 130 on Ctrl-C.
     """
     arguments = list(sys.argv[1:])
     name = _take_preset(arguments, presets)
-    listed = f"Presets (--preset NAME): {', '.join(presets)}. Options override them."
+    listed = f"Presets (--preset NAME): {', '.join(presets)}. Options override presets."
     config = tyro.cli(
         type(presets[name]),
         args=arguments,

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure
 
-# What each cure's strength is, for the axes.
+# The name of each cure and the symbol of its strength, for the axes.
 STRENGTHS = {
     "class-weights": r"class weights $n_k^{-s}$, $s$",
     "oversampling": r"oversampling, $s$",
@@ -29,7 +29,7 @@ MODEL_ROWS = {
 
 
 def draw_model(curves: Any, designed: Any) -> Figure:
-    """The model over strengths: a row a quantity, a column a cure, a line an R."""
+    """The model over strengths: one row for each quantity, one column for each cure."""
     cures = [cure for cure in STRENGTHS if cure in set(curves["cure"])]
     height = 1.55 * len(MODEL_ROWS) + 0.8
     figure, axes = new_figure(len(MODEL_ROWS), len(cures), 1.75 * len(cures), height, "col", "row")
@@ -46,14 +46,14 @@ def draw_model(curves: Any, designed: Any) -> Figure:
         axes[-1, column].set_xlabel(STRENGTHS[cure], fontsize="small")
     for row, label in enumerate(MODEL_ROWS.values()):
         axes[row, 0].set_ylabel(label, fontsize="small")
-    for marker, label in (("*", "closest to simplex ETF"), ("o", "least that parts all classes")):
+    for marker, label in (("*", "closest to simplex ETF"), ("o", "smallest that separates")):
         axes[0, 0].plot([], [], marker, color="0.4", label=label)
     legend_outside(figure, axes[0, 0], columns=5)
     return figure
 
 
 def _mark(panel: Any, own: Any, name: str, at: Any, marker: str, colour: str) -> None:
-    """The designer's strength on a curve, where the curve has a value."""
+    """Marks the designer's strength on a curve, if the curve has a value there."""
     known = own.dropna(subset=[name])
     inside = at[at.between(known["strength"].min(), known["strength"].max())]
     heights = np.interp(inside, known["strength"], known[name]) if len(inside) else []
@@ -61,13 +61,13 @@ def _mark(panel: Any, own: Any, name: str, at: Any, marker: str, colour: str) ->
 
 
 def _groups(table: Any) -> tuple[list[Any], list[str]]:
-    """Rows of the figure and the cures of its columns."""
+    """The rows of the figure, and the cures of its columns."""
     groups = list(table.groupby(["data", "network", "ratio"], sort=False))
     return groups, [cure for cure in STRENGTHS if cure in set(table["cure"])]
 
 
 def draw_accuracy(table: Any) -> Figure:
-    """Balanced and minority test accuracy over strengths; the designer's marked."""
+    """Balanced and minority test accuracy over strengths; the designer's strength is marked."""
     groups, cures = _groups(table)
     height = 1.9 * len(groups) + 1.0
     figure, axes = new_figure(len(groups), len(cures), 1.75 * len(cures), height, "col", "row")
@@ -88,7 +88,7 @@ def draw_accuracy(table: Any) -> Figure:
                 chosen = mean[mean.index == mean["designed"]]
                 panel.plot(
                     chosen.index, chosen["test_accuracy_all"], "*", color=colour, markersize=11,
-                    label="designed before training",
+                    label="strength chosen before training",
                 )  # fmt: skip
             if row == len(groups) - 1:
                 panel.set_xlabel(STRENGTHS[cure], fontsize="small")
@@ -116,7 +116,7 @@ def draw_geometry(table: Any, designs: Any) -> Figure:
                     panel.plot(
                         mine["strength"], mine["minority_cosine"], "o", color=colour,
                         markerfacecolor=fill, markersize=4,
-                        label=rf"runs, $\lambda$ = {decay:g}" if rest else "open: not at rest",
+                        label=rf"runs, $\lambda$ = {decay:g}" if rest else "open: not converged",
                     )  # fmt: skip
                 line = designs[
                     (designs["data"] == data) & (designs["network"] == network)
@@ -135,6 +135,6 @@ def draw_geometry(table: Any, designs: Any) -> Figure:
 
 
 def _mean(part: Any, cure: str) -> pd.DataFrame:
-    """Over seeds, by strength; strength zero is the run without a cure."""
+    """Mean over seeds, by strength; strength zero is the run without a cure."""
     own = part[part["cure"].isin(["none", cure])]
     return own.groupby("strength").mean(numeric_only=True)

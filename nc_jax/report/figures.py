@@ -1,4 +1,4 @@
-"""Figures fit for a paper: one style, legends outside, PNG and SVG."""
+"""Figures of publication quality: one style, legends outside the panels, PNG and SVG."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import LogFormatterMathtext  # noqa: E402
 
-# Okabe and Ito's colours, which the common forms of colour blindness keep apart.
+# The colours of Okabe and Ito, which readers with colour blindness can distinguish.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 STYLE: Any = {
@@ -42,13 +42,13 @@ def new_figure(
     """A figure in the project's style.
 
     Args:
-        rows: rows of panels.
-        columns: columns of panels.
-        width: in inches.
-        height: in inches.
+        rows: number of rows of panels.
+        columns: number of columns of panels.
+        width: width in inches.
+        height: height in inches.
         share_x: which panels share their horizontal axis: True for all, False,
             'row' or 'col'.
-        share_y: the same of the vertical axis.
+        share_y: the same for the vertical axis.
 
     Returns:
         The figure, and its axes as an array [rows, columns].
@@ -60,7 +60,7 @@ def new_figure(
 
 
 def legend_outside(figure: Figure, axes: Axes, columns: int) -> None:
-    """One legend for the whole figure, below its panels, of as many columns as fit."""
+    """One legend for the whole figure, below its panels, with as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
     while True:
         legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
@@ -71,20 +71,20 @@ def legend_outside(figure: Figure, axes: Axes, columns: int) -> None:
 
 
 class _PlainLogarithm(LogFormatterMathtext):
-    """Labels the ticks that its parent would, in plain numbers."""
+    """Labels the same ticks as its parent class, with plain numbers."""
 
     def __call__(self, x: float, pos: Any = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def plain_ticks(axes: Axes) -> None:
-    """Labels a logarithmic vertical axis 0.2, 0.3 in place of 2×10⁻¹, 3×10⁻¹."""
+    """Labels a logarithmic vertical axis with 0.2, 0.3 instead of 2×10⁻¹, 3×10⁻¹."""
     axes.yaxis.set_major_formatter(_PlainLogarithm())
     axes.yaxis.set_minor_formatter(_PlainLogarithm(labelOnlyBase=False))
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Writes ``folder/name.png`` (200 dots an inch) and ``folder/name.svg``.
+    """Writes ``folder/name.png`` (200 dots per inch) and ``folder/name.svg``.
 
     Raises:
         OSError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written either completely or not at all."""
 
 import os
 import tempfile
@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets ``write`` fill a temporary neighbour of ``path``, then renames it.
+    """Lets ``write`` fill a temporary file next to ``path``, then renames it.
 
-    A killed process or a full disk leaves the old file, or none, as it was.
+    If the process is killed or the disk is full, an existing file stays unchanged.
 
     Raises:
-        OSError: the folder cannot be made or written; the message names the path.
+        OSError: the folder cannot be created or written; the message names the path.
     """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays last: writers choose the format by it.
+        # The suffix is kept at the end, because writers choose the format by it.
         handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.name, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -32,10 +32,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Makes a folder and tries to write there, before anything long is computed.
+    """Creates a folder and tests that it can be written, before a long computation starts.
 
     Raises:
-        OSError: the folder cannot be made or written; the message names it.
+        OSError: the folder cannot be created or written; the message names it.
     """
     probe = folder / "probe"
     write_atomically(probe, lambda file: file.write_text("probe"))

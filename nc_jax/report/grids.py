@@ -1,4 +1,4 @@
-"""Tables over a grid of axes: lines, maps, and one file of a table in many parts."""
+"""Tables over a grid of axes: lines, maps, and export of a table in many parts to one file."""
 
 import itertools
 import os
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure
 from nc_jax.report.tables import markdown
 
-# Panels or lines of one figure at most; of more, evenly spaced ones are shown.
+# Largest number of panels or lines of one figure; of more, evenly spaced ones are shown.
 MOST_PANELS = 9
 MOST_LINES = len(PALETTE)
 MOST_MARKDOWN_ROWS = 10_000
@@ -25,8 +25,8 @@ def export_dataset(dataset: Any, path: Path) -> None:
     """Writes a pyarrow dataset as one .csv, .parquet or .md file, part by part.
 
     Raises:
-        ValueError: more rows than a Markdown table is good for.
-        OSError: the file cannot be written; an earlier one is left as it was.
+        ValueError: too many rows for a Markdown table.
+        OSError: the file cannot be written; an existing file is left unchanged.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     os.close(handle)
@@ -34,7 +34,10 @@ def export_dataset(dataset: Any, path: Path) -> None:
     try:
         if path.suffix == ".md":
             if dataset.count_rows() > MOST_MARKDOWN_ROWS:
-                raise ValueError(f"{path.name} would have more than {MOST_MARKDOWN_ROWS:,} rows")
+                raise ValueError(
+                    f"{path.name} would have more than {MOST_MARKDOWN_ROWS:,} rows; "
+                    "use .csv or .parquet"
+                )
             temporary.write_text(markdown(dataset.to_table().to_pandas()))
         else:
             kinds = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
@@ -93,7 +96,7 @@ def draw_maps(table: pd.DataFrame, over: list[str], rest: list[str], output: str
 
 
 def _parts(table: pd.DataFrame, rest: list[str], most: int) -> list[tuple[str, pd.DataFrame]]:
-    """The table cut by the other axes, at most so many parts, evenly chosen."""
+    """The table split by the other axes into at most ``most`` parts, evenly chosen."""
     levels = [np.unique(np.asarray(table[name])) for name in rest]
     combinations = list(itertools.product(*levels))
     chosen = np.unique(np.linspace(0, len(combinations) - 1, most).round().astype(int))
@@ -112,7 +115,7 @@ def _parts(table: pd.DataFrame, rest: list[str], most: int) -> list[tuple[str, p
 
 
 def _scale(setter: Any, column: Any) -> None:
-    """Logarithmic where the values are spaced so."""
+    """Chooses a logarithmic scale if the values are spaced that way."""
     values = np.unique(np.asarray(column, float))
     if len(values) > 2 and values[0] > 0 and values[-1] / values[0] > 20:
         logs = np.diff(np.log(values))

@@ -30,11 +30,11 @@ COURSES = {
 
 
 def draw_rows(ends: Any, predicted: Any, frequency: Any) -> Figure:
-    """Rows by frequency: a row a measure, a column a kind of run, seen as points.
+    """Rows by frequency: one panel row for each measure, one column for each kind of run.
 
     Args:
-        ends: the last row of each run that was trained, with lists by bin.
-        predicted: a row for each run and surrogate, with the same lists.
+        ends: the last row of each trained run, with lists by bin.
+        predicted: one row for each run and surrogate, with the same lists.
         frequency: [B] mean count of the tokens in a bin.
     """
     kinds = list(ends.groupby(RUN, sort=False))
@@ -53,7 +53,7 @@ def draw_rows(ends: Any, predicted: Any, frequency: Any) -> Figure:
             panel.set_xscale("log")
         axes[0, column].set_title(_title(kind))
         axes[0, column].set_yscale("log")
-        axes[-1, column].set_xlabel("times in the text")
+        axes[-1, column].set_xlabel("occurrences in the text")
     seen = np.concatenate([np.stack(list(ends["bin_norms"])).ravel()])
     axes[0, 0].set_ylim(seen.min() / 4, seen.max() * 2.5)
     plain_ticks(axes[0, 0])
@@ -64,7 +64,7 @@ def draw_rows(ends: Any, predicted: Any, frequency: Any) -> Figure:
 
 
 def draw_courses(through: Any, predicted: Any) -> Figure:
-    """Rare tokens through training: a row a measure, a column an optimiser and head."""
+    """Rare tokens through training: one row for each measure, by optimiser and head."""
     kinds = list(through.groupby(["optimiser", "head"], sort=False))
     figure, axes = new_figure(
         len(COURSES), len(kinds), max(4.5, 2.4 * len(kinds) + 0.6), 1.6 * len(COURSES) + 1.0, True,
@@ -109,13 +109,13 @@ def _title(kind: Any) -> str:
 
 
 def _mean(table: Any, name: str) -> Any:
-    """Mean of a list column over seeds; None without a row."""
+    """Mean of a list column over seeds; None if there are no rows."""
     values = [np.asarray(own, float) for own in table[name]]
     return np.mean(values, axis=0) if values else None
 
 
 def _legend(figure: Figure, axes: Any, columns: int) -> None:
-    """What any panel of the first row shows, once."""
+    """One legend with the labels of all panels of the first row."""
     shown = {}
     for panel in axes[0]:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):

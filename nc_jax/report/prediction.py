@@ -1,4 +1,4 @@
-"""Figures of predicted beside trained last layers, from their table."""
+"""Figures that compare predicted and trained last layers, from their table."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure
 
 MARKERS = {"separated": "o", "collapsed": "s", "unlearnt": "X", "broken": "+"}
-BRANCHES = {"scratch": "from scratch", "up": "R rising", "down": "R falling"}
+BRANCHES = {"scratch": "from scratch", "up": "R increasing", "down": "R decreasing"}
 SHOWN = ("layer-peeled", "unconstrained", "matched", "matched-constant")
 STYLES = (":", "-", "-", "--")
 
@@ -45,7 +45,7 @@ def draw_overlay(stored: pd.DataFrame) -> Figure:
                     )
             _over_ratios(panel, own)
             panel.set_ylim(-0.4, 1.05)
-            # Chosen later, wider labels would leave the figure.
+            # Ticks are set now: wider labels set later would not fit into the figure.
             panel.set_yticks([0, 0.5, 1])
             if row == 0:
                 panel.set_title(rf"$\lambda$ = {decay:g}")
@@ -54,19 +54,19 @@ def draw_overlay(stored: pd.DataFrame) -> Figure:
         label = f"{data}, {network}\n$K_A$ = {majority}, minority cosine"
         axes[row, 0].set_ylabel(label, fontsize="small")
     axes[0, 0].plot([], [], "o", color="black", markerfacecolor="none", markersize=4,
-                    label="open: not at rest")  # fmt: skip
+                    label="open: not converged")  # fmt: skip
     legend_outside(figure, axes[0, 0], columns=4)
     return figure
 
 
 def _over_ratios(panel: Any, table: Any) -> None:
-    """A logarithmic axis of R, also where nothing is drawn."""
+    """Sets up a logarithmic axis of R, also if nothing is drawn."""
     panel.set_xscale("log")
     panel.set_xlim(table["ratio"].min() / 1.3, table["ratio"].max() * 1.3)
 
 
 def draw_league(stored: pd.DataFrame) -> Figure:
-    """Predicted against seen minority cosine of converged runs, a panel for each surrogate."""
+    """Predicted against measured minority cosine of converged runs, a panel per surrogate."""
     table: Any = stored[stored["converged"] & stored["predicted_cosine"].notna()]
     names = list(dict.fromkeys(table["surrogate"])) or ["none"]
     columns = min(4, len(names))
@@ -94,9 +94,9 @@ def draw_league(stored: pd.DataFrame) -> Figure:
         panel.set_ylim(-0.4, 1.05)
     for panel in axes.flat[max(len(names) - columns, 0) : len(names)]:
         panel.tick_params(labelbottom=True)
-        panel.set_xlabel("cosine seen")
+        panel.set_xlabel("measured cosine")
     for panel in axes[:, 0]:
-        panel.set_ylabel("cosine predicted")
+        panel.set_ylabel("predicted cosine")
     legend_outside(figure, axes[0, 0], columns=4)
     return figure
 
@@ -137,7 +137,7 @@ def draw_loop(table: Any) -> Figure:
 
 
 def draw_map(table: Any, lines: Any) -> Figure:
-    """States of runs from scratch over R and weight decay, with the deep models' lines."""
+    """States of runs from scratch over R and weight decay, with the lines of deep models."""
     runs = table[table["branch"] == "scratch"]
     runs = runs[runs["surrogate"] == runs["surrogate"].iloc[0]] if len(runs) else runs
     cases: Any = list(runs.groupby(["data", "network", "majority"], sort=False))
@@ -162,7 +162,7 @@ def draw_map(table: Any, lines: Any) -> Figure:
                 part["ratio"], part["weight_decay"], style, color=colour, linewidth=width,
                 label=label,
             )  # fmt: skip
-        # Runs at one point of the map stand beside each other.
+        # Runs at the same point of the map are drawn next to each other.
         for (_, _), spot in own.groupby(["ratio", "weight_decay"]):
             shift = np.linspace(-0.06, 0.06, len(spot)) if len(spot) > 1 else np.zeros(1)
             for move, run in zip(shift, spot.to_dict("records"), strict=True):

@@ -22,16 +22,16 @@ Result = TypeVar("Result")
 def points_bar(
     total: int, unit: str = "points", failures: str = "chunks failed"
 ) -> Iterator[Callable[[int, int], None]]:
-    """Shows points done, points/s, failures and time left.
+    """Shows finished points, points per second, failures and the remaining time.
 
     Args:
-        total: points in all.
-        unit: what is counted.
-        failures: what may fail, and how.
+        total: total number of points.
+        unit: name of what is counted.
+        failures: text after the number of failures.
 
     Yields:
-        What to call with further points and failures; its first call tells
-        what was done before, which does not count for the speed.
+        A function to call with the number of new points and failures; its first call
+        reports earlier work, which does not count for the speed.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -60,15 +60,15 @@ def points_bar(
 def map_with_bar(
     function: Callable[[Item], Result], items: Collection[Item], unit: str
 ) -> list[Result]:
-    """Results of a function for every item, under a bar that counts them.
+    """Results of a function for every item, with a progress bar.
 
-    Rich's own ``track`` is a generator: an exception in its loop leaves it to
-    the garbage collector, which can run in the bar's thread and wait for itself.
+    Rich's own ``track`` is a generator: if its loop raises, the garbage collector closes
+    it, possibly in the thread of the bar, which then waits for itself.
 
     Args:
-        function: what to do with an item.
-        items: what to go through.
-        unit: what is counted.
+        function: applied to each item.
+        items: the items to process.
+        unit: name of what is counted.
     """
     with Progress() as bar:
         task = bar.add_task(unit, total=len(items))

@@ -1,4 +1,4 @@
-"""Where a result came from: enough to repeat it."""
+"""The provenance of a result: all that is needed to repeat it."""
 
 import dataclasses
 import datetime
@@ -24,9 +24,9 @@ def write_provenance(
 ) -> None:
     """Writes ``folder/provenance.json``.
 
-    Holds the command, the config (which holds seed and dtype), versions,
-    device, wall time in seconds, git revision and date; no path of the machine
-    but what the command names. ``data`` tells digests of data sets by name.
+    It holds the command, the config (including seed and dtype), versions,
+    device, wall time in seconds, git revision and date, and no path of the machine except
+    those in the command. ``data`` maps the names of data sets to their digests.
 
     Raises:
         OSError: the folder cannot be written.
@@ -62,7 +62,7 @@ def _device() -> str:
 
 
 def _git() -> dict[str, Any] | None:
-    """Revision, and whether code was changed since; None outside a checkout."""
+    """Revision, and whether code has changed since then; None outside a checkout."""
     root = Path(__file__).parent
 
     def ask(*arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""Result tables: every row as Parquet, a reader's summary as CSV and Markdown."""
+"""Result tables: every row as Parquet, and a summary for readers as CSV and Markdown."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ except ImportError as error:
         "nc_jax.report needs the packages of its extra: pip install 'nc-jax[studies]'"
     ) from error
 
-# What a reader of Markdown would take for HTML.
+# Text that a Markdown reader would take for HTML.
 _TAG = re.compile("<(?=[A-Za-z/!])")
 
 
@@ -36,7 +36,7 @@ def read_table(folder: Path, name: str = "table") -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: no such table; the message names the file.
-        ValueError: the file is not a whole Parquet file.
+        ValueError: the file is not a complete Parquet file.
     """
     path = folder / f"{name}.parquet"
     if not path.exists():
@@ -48,7 +48,7 @@ def read_table(folder: Path, name: str = "table") -> pd.DataFrame:
 
 
 def write_summary(summary: pd.DataFrame, folder: Path, name: str = "table") -> None:
-    """Writes a reader's table to ``folder/name.csv`` and ``folder/name.md``.
+    """Writes a summary for readers to ``folder/name.csv`` and ``folder/name.md``.
 
     Raises:
         OSError: the folder cannot be written.
@@ -59,7 +59,7 @@ def write_summary(summary: pd.DataFrame, folder: Path, name: str = "table") -> N
 
 
 def markdown(summary: pd.DataFrame) -> str:
-    """A Markdown table with numbers as a reader wants them."""
+    """A Markdown table with numbers formatted for readers."""
     rows = [list(summary.columns), ["---"] * len(summary.columns)]
     rows += [
         [_TAG.sub("&lt;", cell.replace("|", r"\|")) for cell in row] for row in _cells(summary)
@@ -83,9 +83,9 @@ def write_report(
 
 
 def print_table(summary: pd.DataFrame, title: str) -> None:
-    """Prints a table to the terminal; one that is too wide in parts, its first columns repeated."""
+    """Prints a table to the terminal; a table that is too wide is printed in parts."""
     console = Console()
-    # A pipe has no width of its own; a log should not fold the numbers.
+    # A pipe has no width; in a log file the numbers should not be folded.
     console = Console(width=console.width if console.is_terminal else 160)
     names, cells = [str(name) for name in summary.columns], _cells(summary)
     for number, part in enumerate(_parts(names, cells, console.width)):
@@ -98,8 +98,8 @@ def print_table(summary: pd.DataFrame, title: str) -> None:
 
 
 def _parts(names: list[str], cells: list[list[str]], width: int) -> list[list[int]]:
-    """Columns of each part: those that tell the rows apart, and as many more as fit."""
-    # A header folds at its spaces, a cell does not; borders take three characters.
+    """The columns of each part: those that identify the rows, and as many others as fit."""
+    # A header can be folded at its spaces, a cell cannot; borders take three characters.
     needs = [
         3 + max(cell_len(text) for text in [*name.split(), *(row[place] for row in cells), ""])
         for place, name in enumerate(names)
@@ -117,7 +117,7 @@ def _parts(names: list[str], cells: list[list[str]], width: int) -> list[list[in
 
 
 def _prefix(cells: list[list[str]], columns: int) -> int:
-    """How many of the first columns tell all rows apart, or one where many would be needed."""
+    """How many leading columns identify the rows, or one if that would take many."""
     for size in range(1, columns // 2 + 1):
         if len({tuple(row[:size]) for row in cells}) == len(cells):
             return size

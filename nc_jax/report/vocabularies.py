@@ -1,4 +1,4 @@
-"""Figures and tables of vocabularies and long-tailed classes: who keeps a direction."""
+"""Figures and tables of vocabularies and long-tailed classes: which classes stay separate."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +12,14 @@ from nc_jax.report.figures import PALETTE, legend_outside, new_figure
 
 
 def _shown(number: float) -> str:
-    """A budget; a dash where there is none."""
+    """A budget; a dash if there is none."""
     return "–" if not np.isfinite(number) else f"{number:.2g}"
 
 
 def budget_at(curve: Any, rank: float) -> float:
-    """The budget E at which the rank reaches a number, between points of a sweep; NaN if never.
+    """The budget E at which the rank reaches a number, interpolated in a sweep; NaN if never.
 
-    Straight lines in log E and log rank are drawn between the points.
+    The interpolation is linear in log E and log rank.
     """
     curve = curve.sort_values("E")
     ranks = np.maximum(curve["rank"].to_numpy(float), 0.5)
@@ -33,14 +33,14 @@ def budget_at(curve: Any, rank: float) -> float:
 
 
 def _all_kept(curve: Any) -> float:
-    """The smallest E of a sweep from which on all classes keep a direction; NaN if never."""
+    """The smallest E of a sweep from which on all classes have their own direction; or NaN."""
     lost = curve.loc[curve["own"] < curve["classes"], "E"]
     rest = curve.loc[curve["E"] > (lost.max() if len(lost) else 0), "E"]
     return float(rest.min()) if len(rest) else np.nan
 
 
 def _growth(curve: Any) -> float:
-    """Power of E at which the rank grows, over ranks from ten to half the classes."""
+    """Exponent of E in the growth of the rank, over ranks from ten to half the classes."""
     part = curve[(curve["rank"] >= 10) & (curve["rank"] <= 0.5 * curve["classes"])]
     if len(part) < 2:
         return np.nan
@@ -48,13 +48,13 @@ def _growth(curve: Any) -> float:
 
 
 def _largest_gap(curve: Any) -> str:
-    """The gap over the objective, where the gap matters at all."""
+    """The largest gap relative to the objective, where the objective is not negligible."""
     part = curve[curve["objective"] > 0.05]
     return f"{100 * (part['gap'] / part['objective']).max():.1f}" if len(part) else "–"
 
 
 def summarise_vocabularies(table: Any, contours: Sequence[int]) -> pd.DataFrame:
-    """For each exponent: up to which budgets p dimensions hold the optimum exactly."""
+    """For each exponent: up to which budget p dimensions are enough for the optimum."""
     rows, lost = [], table[~table["solved"]].groupby("exponent").size()
     table = table[table["solved"]]
     for exponent, own in table.groupby("exponent"):
@@ -65,17 +65,17 @@ def summarise_vocabularies(table: Any, contours: Sequence[int]) -> pd.DataFrame:
             "groups": own["groups"].iloc[0],
         }
         for width in contours:
-            row[f"largest E that p = {width:,} holds"] = _shown(budget_at(own, width))
-        row["budgets not solved, left out"] = int(lost.get(exponent, 0))
-        row["all tokens apart from E"] = _shown(_all_kept(own))
-        row["directions grow as E to the power"] = _shown(_growth(own))
+            row[f"largest E for which p = {width:,} is enough"] = _shown(budget_at(own, width))
+        row["unsolved budgets, left out"] = int(lost.get(exponent, 0))
+        row["all tokens separate from E"] = _shown(_all_kept(own))
+        row["exponent of E in the number of directions"] = _shown(_growth(own))
         row["largest gap, % of the loss"] = _largest_gap(own)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def summarise_profiles(table: Any) -> pd.DataFrame:
-    """For each profile: collapsed classes at a few budgets, and where none is collapsed."""
+    """For each profile: collapsed classes at several budgets, and where none is collapsed."""
     rows = []
     for name, own in table.groupby("profile", sort=False):
         row = {
@@ -88,18 +88,18 @@ def summarise_profiles(table: Any) -> pd.DataFrame:
         for wanted in (0.1, 1.0, 3.0, 10.0):
             away = (np.log(own["E"]) - np.log(wanted)).abs()
             count = f"{own.loc[away.idxmin(), 'collapsed']:,.0f}" if away.min() < 0.1 else "–"
-            row[f"collapsed at E ≈ {wanted:g}"] = count
-        row["all classes apart from E"] = _shown(_all_kept(own))
+            row[f"collapsed classes at E ≈ {wanted:g}"] = count
+        row["all classes separate from E"] = _shown(_all_kept(own))
         row["largest gap, % of the loss"] = _largest_gap(own)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def draw_vocabularies(table: Any, contours: Sequence[int]) -> Figure:
-    """The rank over budget and exponent, with the p that hold it; tokens kept over the budget."""
+    """Rank over budget and exponent, with lines of sufficient p; and tokens kept over budget."""
     figure, axes = new_figure(1, 2, 9.6, 3.9, False, False)
     left, right = axes[0]
-    # A budget at which the solver ran out of steps is left blank.
+    # A budget at which the solver reached its step limit is left blank.
     table = table[table["solved"]]
     grid = table.pivot(index="exponent", columns="E", values="rank")
     tokens = int(table["classes"].iloc[0])
@@ -120,7 +120,7 @@ def draw_vocabularies(table: Any, contours: Sequence[int]) -> Figure:
     left.set_xscale("log")
     left.set_xlabel("budget $E$")
     left.set_ylabel("Zipf exponent $s$")
-    left.set_title("left of a line, so many dimensions $p$ hold the optimum", pad=14)
+    left.set_title("left of a line, this many dimensions $p$ are enough", pad=14)
     figure.colorbar(image, ax=left, label="directions of the convex optimum", pad=0.02)
     for colour, (exponent, own) in zip(PALETTE, _some(table), strict=False):
         right.plot(
@@ -130,14 +130,14 @@ def draw_vocabularies(table: Any, contours: Sequence[int]) -> Figure:
     right.axhline(tokens, color="0.6", linewidth=0.8, linestyle=":")
     right.set(xscale="log", yscale="log", xlabel="budget $E$")
     right.set_ylim(0.8, 2 * tokens)
-    right.set_ylabel("tokens with a direction of their own")
+    right.set_ylabel("tokens with their own direction")
     right.set_title(f"of {tokens:,} tokens (dotted)", pad=14)
     legend_outside(figure, right, columns=7)
     return figure
 
 
 def _edges(centres: np.ndarray) -> np.ndarray:
-    """Edges of cells half way between neighbours."""
+    """Edges of cells, half way between neighbouring centres."""
     middles = 0.5 * (centres[1:] + centres[:-1])
     first, last = 2 * centres[0] - middles[0], 2 * centres[-1] - middles[-1]
     return np.concatenate([[first], middles, [last]])
@@ -151,7 +151,7 @@ def _some(table: Any) -> list[Any]:
 
 
 def draw_profiles(table: Any) -> Figure:
-    """Shares of classes apart, and the smallest classes' cosine and length, over the budget."""
+    """Shares of separate classes, and the smallest classes' cosine and length, over the budget."""
     figure, axes = new_figure(1, 3, 9.6, 3.3, True, False)
     first, second, third = axes[0]
     for colour, (name, own) in zip(PALETTE, table.groupby("profile", sort=False), strict=False):
@@ -159,13 +159,13 @@ def draw_profiles(table: Any) -> Figure:
         ends = f"{own['largest'].iloc[0]:,.0f} to {own['smallest'].iloc[0]:,.0f}"
         label = f"{name}: $K$ = {total:,}, {ends}"
         first.plot(own["E"], own["own"] / total, ".-", color=colour, label=label)
-        # Two that are next to nothing have no angle that tells anything.
+        # Two classifiers of almost zero length have no meaningful angle.
         clear = own["smallest_length"] > 1e-4
         second.plot(own["E"], own["smallest_cosine"].where(clear), ".-", color=colour)
         third.plot(own["E"], own["smallest_length"], ".-", color=colour)
-    first.set_ylabel("share of classes with\na direction of their own")
+    first.set_ylabel("share of classes with\ntheir own direction")
     second.set_ylabel("cosine of two classifiers\nof the smallest size")
-    third.set_ylabel("length of the smallest class's\nclassifier over the largest's")
+    third.set_ylabel("classifier length, smallest\nover largest class")
     for panel in axes[0]:
         panel.set(xscale="log", xlabel="budget $E$")
     legend_outside(figure, first, columns=2)

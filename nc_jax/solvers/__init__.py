@@ -1,4 +1,4 @@
-"""How a surrogate is solved, and the certificate of how well."""
+"""Solvers of the surrogates, each with a certificate of its accuracy."""
 
 from nc_jax.solvers.codes import SphericalCode, spherical_code
 from nc_jax.solvers.curvature import Curvature, least_curvature

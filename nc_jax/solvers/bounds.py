@@ -1,15 +1,15 @@
-"""Lower bounds on the optimum of a factored program, from a point of it.
+"""Lower bounds on the optimum of a factored program, computed from one of its points.
 
-Where the program is convex in the logits, the class means of the point are a
+If the program is convex in the logits, the class means of the point are a
 point of the convex form, whose duality gap bounds the optimum (averaging the
-samples of a class raises no convex cost). Where features must not be negative the
-dual norm is max ‖Gᵀa‖ over a ≥ 0, ‖a‖ = 1, at most the root of the largest eigenvalue
-of G Gᵀ without its negative off-diagonal entries; this is exact for an orthogonal
-frame, and where classes share a direction and no other class would join. (Fewer
-dimensions than the convex form has only make the optimum larger.) The
+samples of a class does not increase a convex cost). If features must be nonnegative, the
+dual norm is max ‖Gᵀa‖ over a ≥ 0, ‖a‖ = 1. It is at most the square root of the largest
+eigenvalue of G Gᵀ with its negative off-diagonal entries set to zero; this is exact for an
+orthogonal frame, and if classes share a direction that no other class would join. (With fewer
+dimensions than the convex form needs, the optimum can only be larger.) The
 supervised contrastive loss is convex in the inner products X of the features, X ⪰ 0
-with tr(D X) bounded or priced. For balanced softmax-based losses Theorem 4 of Fang
-et al. 2021 gives the value. Elsewhere there is no bound: minus infinity.
+with tr(D X) bounded or penalised. For balanced softmax-based losses Theorem 4 of Fang
+et al. 2021 gives the value. In all other cases there is no bound: minus infinity.
 """
 
 from typing import Any
@@ -32,9 +32,9 @@ from nc_jax.theory.balanced import balanced_optimum, softmax_condition
 
 
 def lower_bound(model: FactoredProgram, layers: TopLayers) -> Array:
-    """A number that no feasible point of a single model can go below."""
+    """A lower bound on the objective over all feasible points of a single model."""
     if model.sizes.merged:
-        # These bounds are of the merged classes, not of the classes as they are.
+        # These bounds hold for the merged classes, not for the original ones.
         return jnp.asarray(-jnp.inf, layers.features.dtype)
     if isinstance(model.loss, SupervisedContrastive):
         return _contrastive_bound(model, model.loss, layers)
@@ -55,7 +55,7 @@ def lower_bound(model: FactoredProgram, layers: TopLayers) -> Array:
 
 
 def convex_form(model: FactoredProgram, sizes: ClassSizes) -> Any:
-    """The model as a convex program over groups of classes; None where there is none."""
+    """The model as a convex program over groups of classes; None if it has no such form."""
     if not model.loss.convex:
         return None
     loss = model.loss
@@ -97,14 +97,14 @@ def _norms(
     """The norm of X = A Bᵀ (or a bound on it), and the dual norm of the slope."""
     if getattr(model, "nonnegative", False):
         norm = jnp.sum(jnp.linalg.norm(means, axis=0) * jnp.linalg.norm(weights, axis=0))
-        # A product of nonnegative vectors gains nothing from a negative entry.
+        # Negative entries cannot increase a product with nonnegative vectors.
         return norm, jnp.sqrt(jnp.max(jnp.linalg.eigvalsh(_without_negatives(gram(slope)))))
     norm = jnp.sum(jnp.sqrt(_squared_singular_values(product)))
     return norm, jnp.sqrt(jnp.max(_squared_singular_values(slope)))
 
 
 def _soft_target_bound(model: FactoredProgram, layers: TopLayers) -> Array:
-    """The convex bound on J×K logits, for which no classes are alike."""
+    """The convex bound for J×K logits, in which no classes are equal."""
     power = getattr(model, "feature_power", None)
     if not isinstance(model, LayerPeeled | UnconstrainedFeatures) or power is not None:
         return jnp.asarray(-jnp.inf, layers.features.dtype)
@@ -128,26 +128,26 @@ def _soft_target_bound(model: FactoredProgram, layers: TopLayers) -> Array:
     gap = jnp.sum(slope * product) + model.penalty * norm
     gap = gap + radius * jnp.maximum(steepest - model.penalty, 0)
     if model.bias_penalty is not None:
-        # Nothing bounds an optimal bias that is free.
+        # An optimal bias without decay has no bound.
         gain = jnp.sum((decay * bias + in_bias) ** 2) / (2 * jnp.where(decay > 0, decay, 1))
         gap = gap + jnp.where(decay > 0, gain, jnp.inf)
     return objective - gap
 
 
 def _without_negatives(square: Array) -> Array:
-    """The matrix with its negative off-diagonal entries at zero."""
+    """The matrix with its negative off-diagonal entries set to zero."""
     return jnp.where(jnp.eye(len(square), dtype=bool), square, jnp.maximum(square, 0))
 
 
 def _squared_singular_values(matrix: Array) -> Array:
-    """From a symmetric eigenvalue problem, at half the price of singular values."""
+    """From a symmetric eigenvalue problem, which costs half as much as singular values."""
     return jnp.maximum(jnp.linalg.eigvalsh(gram(matrix)), 0)
 
 
 def _contrastive_bound(
     model: FactoredProgram, loss: SupervisedContrastive, layers: TopLayers
 ) -> Array:
-    """f(X) + ⟨∇f, X' − X⟩ minimised over the feasible X' (with its price)."""
+    """Minimum of f(X) + ⟨∇f, X' − X⟩ over the feasible X' (with the penalty of X')."""
     labels = labels_of(model.samples)
     copies = copies_of(model.sizes, model.samples)
     dtype = layers.features.dtype
@@ -170,8 +170,8 @@ def _contrastive_bound(
         return value - inner + model.feature_energy * jnp.minimum(least, 0)
     if not isinstance(model, UnconstrainedFeatures):
         return jnp.asarray(-jnp.inf, value.dtype)
-    # Price (λ_H/2) tr(N X), N = n_k/s_k: at the optimum at most f(0) less the least
-    # that f can be, for a sample of class k loses at least log n_k.
+    # Penalty (λ_H/2) tr(N X), N = n_k/s_k: at the optimum it is at most f(0) minus the smallest
+    # possible value of f, because the loss of a sample of class k is at least log n_k.
     least = _least_eigenvalue(slope, copies) + 0.5 * model.lambda_h
     floor = jnp.sum(model.sizes.class_weights * jnp.log(model.sizes.class_sizes))
     bound = 2 * (mean(jnp.zeros_like(similarity)) - floor) / model.lambda_h

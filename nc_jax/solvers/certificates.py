@@ -1,16 +1,16 @@
-"""How far a point can be from the optimum of a convex program.
+"""Upper bounds on the distance of a point's objective from the optimum of a convex program.
 
 For f convex in X (and b), G = ∇f at a point X with ‖X‖_* ≤ τ, and any X' with
-‖X'‖_* ≤ τ, f(X') ≥ f(X) + ⟨G, X' − X⟩. Minimising the right side plus λ‖X'‖_*
-over that ball bounds the optimum from below, hence
+‖X'‖_* ≤ τ, f(X') ≥ f(X) + ⟨G, X' − X⟩. Minimising the right-hand side plus λ‖X'‖_*
+over that ball gives a lower bound on the optimum, hence
 
     F(X) − F* ≤ ⟨G, X⟩ + λ‖X‖_* + τ max(0, ‖G‖_op − λ).
 
 With λ = 0 this is the gap of the Layer-Peeled Model, ⟨G, Z⟩ + τ‖G‖_op. It holds at any
-point, whatever solver found it, and vanishes at an optimum only.
+point, whichever solver found it, and vanishes only at an optimum.
 
-A bias adds what the same linear bound allows it to gain: ‖λ_b b + g‖²/(2λ_b), or
-where it is unregularised ⟨g, b⟩ + Σ β_k |g_k|, with β_k a bound on the optimal
+A bias adds the amount that it could gain under the same linear bound: ‖λ_b b + g‖²/(2λ_b),
+or, if it is unregularised, ⟨g, b⟩ + Σ β_k |g_k|, with β_k a bound on the optimal
 |b_k| that follows from π_k L_k ≤ F(0).
 """
 
@@ -32,7 +32,7 @@ from nc_jax.surrogates.grouped import (
 
 
 class Certificate(NamedTuple):
-    """A point's objective and what its gradient proves.
+    """A point's objective and what its gradient proves about the optimum.
 
     Attributes:
         objective: F(X), with the penalties.
@@ -55,7 +55,7 @@ def within_slopes(counts: np.ndarray, gradient: GroupLogits) -> Array:
 
 
 def nuclear_norm(counts: np.ndarray, point: GroupLogits) -> Array:
-    """‖X‖_* of the matrix that the group numbers stand for."""
+    """‖X‖_* of the matrix that the group numbers represent."""
     multiplicity, _ = block_sizes(counts, point.within.dtype)
     singular = jnp.linalg.svd(point.between, compute_uv=False)
     return jnp.sum(multiplicity * jnp.abs(point.within)) + jnp.sum(singular)
@@ -71,14 +71,14 @@ def certify(model: GroupedProgram, point: GroupLogits) -> Certificate:
 def certify_with(
     model: GroupedProgram, point: GroupLogits, between_norm: Array, norm: Array
 ) -> Certificate:
-    """Certificate where ‖∇_M f‖_op and ‖X‖_* (or an upper bound) are known."""
+    """Certificate if ‖∇_M f‖_op and ‖X‖_* (or an upper bound on it) are already known."""
     counts = model.sizes.counts
     value, gradient = value_and_gradient(model, point)
     inner = jnp.sum(gradient.within * point.within) + jnp.sum(gradient.between * point.between)
     slope = jnp.maximum(jnp.max(within_slopes(counts, gradient)), between_norm)
     penalised = model.penalty * norm
     objective = value + penalised + bias_cost(model, point)
-    # Losses are not negative, so the optimum pays no more for its norm than this point.
+    # Losses are nonnegative, so the penalty of the optimum's norm is at most this objective.
     priced = objective / jnp.where(model.penalty > 0, model.penalty, 1)
     radius = jnp.where(
         model.penalty > 0, jnp.minimum(model.nuclear_radius, priced), model.nuclear_radius
@@ -90,7 +90,7 @@ def certify_with(
 
 
 def bias_gap(model: GroupedProgram, point: GroupLogits, gradient: GroupLogits) -> Array:
-    """What the bias could still gain under the linear bound."""
+    """Upper bound on what the bias could still gain under the linear bound."""
     penalty, bias, slope = model.bias_penalty, point.bias, gradient.bias
     if penalty is None or bias is None or slope is None:
         return jnp.zeros((), point.within.dtype)
@@ -102,7 +102,7 @@ def bias_gap(model: GroupedProgram, point: GroupLogits, gradient: GroupLogits) -
 
 
 def _free_bias_gap(model: GroupedProgram, bias: Array, slope: Array) -> Array:
-    """The same for a bias without decay, from a bound β [G] on an optimal one."""
+    """The same for a bias without decay, from a bound β [G] on the optimal one."""
     counts = jnp.asarray(model.sizes.counts, bias.dtype)
     shares = model.sizes.group_weights / counts
     floor = floor_of(at_classes(model.loss, model.sizes.representatives), bias.dtype)
@@ -119,7 +119,7 @@ def _free_bias_gap(model: GroupedProgram, bias: Array, slope: Array) -> Array:
         bound = 1 + jnp.sqrt(2 * start / weight) + entries[heaviest]
         return jnp.sum(slope * bias + jnp.abs(slope) * bound)
     # L_k ≥ a_k (Δ_j (z_kj + b_j) − Δ_k (z_kk + b_k)) − c_k in the rows of both classes; adding
-    # a constant to Δ b changes nothing.
+    # a constant to Δ b leaves this unchanged.
     scale = jnp.broadcast_to(floor.scale, shares.shape)
     rows = (start / shares + floor.slack) / floor.slope + 2 * jnp.max(scale) * entries
     bound = (rows + rows[heaviest]) / scale

@@ -1,16 +1,17 @@
-"""The balanced geometry at large budgets: the code of the smallest largest cosine.
+"""The balanced geometry at large budgets: the code whose largest cosine is smallest.
 
-Balanced classes of one length and with features along their classifiers, w_k = h_k = √E u_k,
-lose about log Σ_{k≠j} exp(E u_k·u_j) once E is large: as the budget grows, the minimiser
-tends to a code whose largest cosine is as small as possible. The budget is raised in
-steps, each started where the last one ended, from many starts. Half of them are
-antipodal, and a third each begin at the first, the second and the third budget: which local
-minimum a path ends in depends on that. The best few are then polished on the largest
-cosine itself by a sequence of linear programs over the closest pairs, within a trust region.
+For balanced classes of equal length whose features are aligned with their classifiers,
+w_k = h_k = √E u_k, the loss is about log Σ_{k≠j} exp(E u_k·u_j) for large E. As the budget grows,
+the minimiser tends to a code whose largest cosine is as small as possible. The budget is
+increased in steps, each started from the end of the last one, from many random starts. Half of
+them are antipodal, and a third each begin at the first, second and third budget, because this
+decides in which local minimum a path ends. The best few codes are then polished by minimising
+the largest cosine itself with a sequence of linear programs over the closest pairs, within a
+trust region.
 
-A softmax code (Jiang et al. 2023, arXiv 2310.05351) makes the smallest one-vs-rest margin
-as large as possible instead (:func:`nc_jax.metrics.one_vs_rest_margins`); where it is one
-less the largest cosine for every class, as in the sharp codes, the two agree.
+A softmax code (Jiang et al. 2023, arXiv 2310.05351) instead makes the smallest one-vs-rest
+margin as large as possible (:func:`nc_jax.metrics.one_vs_rest_margins`). If this margin is one
+minus the largest cosine for every class, as in the sharp codes, the two agree.
 """
 
 from functools import partial
@@ -28,18 +29,18 @@ from nc_jax.solvers.quasi_newton import Minima, Settings, minimise_lanes
 from nc_jax.solvers.solution import Status
 from nc_jax.surrogates.layers import maybe_mirrored
 
-# E of the steps; the last leaves an error of the order of log(contacts)/E.
+# Budgets E of the steps; the last one leaves an error of the order of log(contacts)/E.
 BUDGETS = (20.0, 80.0, 320.0)
-# Starts worked on at a time: too few for a second, smaller stage, which compiles anew.
+# Starts processed at a time; so few that no second, smaller stage has to be compiled.
 SLOTS = 56
-# Quasi-Newton steps at a budget; starts that need more rarely end in the best code.
+# Quasi-Newton steps at each budget; starts that need more rarely end in the best code.
 STEPS = 500
-# Restarts that are polished, and linear programs for each.
+# Number of restarts that are polished, and of linear programs for each of them.
 POLISHED = 2
-# Ends whose cosines differ by less than this count as the same code, polished once.
+# End points whose cosines differ by less than this count as one code, polished once.
 SAME = 1e-5
 PROGRAMS = 60
-# Trust region of a linear program: the first, and the one below which nothing moves.
+# Trust region of a linear program: its first radius, and the radius at which polishing stops.
 FIRST_RADIUS, LAST_RADIUS = 0.01, 1e-9
 
 
@@ -49,10 +50,10 @@ class SphericalCode(NamedTuple):
     Attributes:
         points: [K, p] unit rows.
         cosine: the largest cosine of two of them.
-        residual: how fast, at first order, moving the points can still lower it, in cosine
-            for a unit of movement.
-        status: stationary where the residual is within tolerance.
-        restart_cosines: [restarts] before the polish.
+        residual: first-order decrease of the cosine per unit of movement that is still
+            possible.
+        status: stationary if the residual is within tolerance.
+        restart_cosines: [restarts] largest cosines before the polish.
     """
 
     points: np.ndarray
@@ -63,11 +64,11 @@ class SphericalCode(NamedTuple):
 
     @property
     def spread(self) -> float:
-        """Largest minus smallest of the restarts' cosines."""
+        """Largest minus smallest of the cosines of the restarts."""
         return float(np.ptp(self.restart_cosines))
 
     def restarts_within(self, tolerance: float) -> int:
-        """How many restarts came as near to the best of them as that, before the polish."""
+        """How many restarts came this close to the best one, before the polish."""
         best = np.min(self.restart_cosines)
         return int(np.sum(self.restart_cosines <= best + tolerance))
 
@@ -79,18 +80,18 @@ def spherical_code(
     tolerance: float = 1e-6,
     key: Array | None = None,
 ) -> SphericalCode:
-    """K unit vectors in p dimensions whose largest cosine is as small as found.
+    """K unit vectors in p dimensions with the smallest largest cosine that was found.
 
     Args:
         num_classes: K ≥ 2.
         dimension: p ≥ 2.
-        restarts: random starts, whose end points differ where K is well above 2p; by default
+        restarts: random starts, whose end points differ if K is well above 2p; by default
             64, and 16 beyond K = 64.
-        tolerance: of the residual, for the status.
+        tolerance: largest residual of a stationary code.
         key: PRNG key of the starts; a fixed one by default.
 
     Raises:
-        TypeError, ValueError: naming the argument that is wrong.
+        TypeError, ValueError: naming the invalid argument.
     """
     size = require_count("num_classes", num_classes, 2)
     width = require_count("dimension", dimension, 2)
@@ -103,7 +104,7 @@ def spherical_code(
     fresh = np.diff(cosines[order], prepend=-np.inf) > SAME
     points, residual = _polished(ends[order[0]])
     for place in order[fresh][1:POLISHED]:
-        # The last budget leaves an error of about this much, which the polish takes away.
+        # The last budget leaves an error of about this size, which the polish removes.
         if cosines[place] < _largest(points) + np.log(size) / BUDGETS[-1]:
             other = _polished(ends[place])
             points, residual = min((points, residual), other, key=lambda end: _largest(end[0]))
@@ -158,7 +159,7 @@ def _polished(points: np.ndarray) -> tuple[np.ndarray, float]:
         if gained > 0:
             points, largest = moved, largest - gained
         if gained <= 0.5 * promised:
-            # The linear region is left; its error is of the order of the radius squared.
+            # Outside the region of linearity, whose error is of the order of the squared radius.
             radius = min(radius / 4, max(promised, 0) ** 0.5)
         if radius < LAST_RADIUS or promised < 1e-13:
             break
@@ -166,16 +167,16 @@ def _polished(points: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _linear_step(points: np.ndarray, largest: float, radius: float) -> tuple[np.ndarray, float]:
-    """Minimises the linearised largest cosine over tangent moves of at most ``radius``.
+    """Minimises the linearised largest cosine over tangent moves of length at most ``radius``.
 
-    Returns the moved points and the decrease that the linear model promises. The program is
-    in units of the radius, since its solver's tolerances are absolute.
+    Returns the moved points and the decrease that the linear model predicts. The program is
+    in units of the radius, because the tolerances of its solver are absolute.
     """
     size, width = points.shape
     tangents = np.linalg.svd(points[:, None, :])[2][:, 1:, :]
     first, second = np.triu_indices(size, 1)
     inner = np.sum(points[first] * points[second], axis=1)
-    # No pair farther than this can become the closest within the trust region.
+    # No pair farther apart than this can become the closest within the trust region.
     near = inner >= largest - 4 * radius * np.sqrt(width - 1)
     first, second, inner = first[near], second[near], inner[near]
     slopes = [

@@ -1,9 +1,9 @@
-"""Which programs are convex in the logits, who solves them, and what they bound.
+"""Which programs are convex in the logits, which solver suits them, and their relaxation.
 
 With p below the full dimension the rank of the logits is constrained, and the program
-is no longer convex. The same program without that constraint, its relaxation, still is:
-its certified optimum is a lower bound, and the exact optimum wherever it has rank ≤ p,
-as when enough classes have merged or vanished.
+is not convex. The same program without that constraint, its relaxation, still is.
+The certified optimum of the relaxation is a lower bound; it is the exact optimum if its
+rank is at most p, for example after enough classes have merged or vanished.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ MAX_REDUCED_GROUPS = 16
 
 
 def convex_solver(model: FactoredProgram) -> ConvexSolver | None:
-    """The certifying solver over group numbers that suits a model; None where none does."""
+    """The certifying solver over group numbers that suits a model; None if there is none."""
     if not isinstance(model, LayerPeeled | UnconstrainedFeatures) or not _is_convex(model):
         return None
     groups = model.sizes.num_groups
@@ -44,7 +44,7 @@ def convex_solver(model: FactoredProgram) -> ConvexSolver | None:
 
 
 def _order_of(sizes: ClassSizes) -> tuple[int, ...] | None:
-    """Groups by size, where the solver cannot find it out while it runs; None elsewhere."""
+    """Groups by size, if the solver cannot determine the order at run time; otherwise None."""
     counts, values = sizes.counts, sizes.group_sizes
     if values.ndim > 1 or not is_concrete(values) or (counts == counts[0]).all():
         return None
@@ -52,7 +52,7 @@ def _order_of(sizes: ClassSizes) -> tuple[int, ...] | None:
 
 
 def _is_convex(model: LayerPeeled | UnconstrainedFeatures) -> bool:
-    """Whether the solvers over group numbers take the model."""
+    """Whether the solvers over group numbers accept the model."""
     if model.dimension < model.full_dimension:
         return False
     if not model.loss.convex or isinstance(model.loss, SoftTargets):
@@ -67,7 +67,7 @@ def _is_convex(model: LayerPeeled | UnconstrainedFeatures) -> bool:
 def relaxation(model: FactoredProgram) -> Any:
     """The model with as many dimensions as its convex form needs.
 
-    None for a model that has them, or that has no convex form.
+    None for a model that already has them, or that has no convex form.
     """
     if isinstance(model, LayerPeeled | UnconstrainedFeatures):
         power = getattr(model, "feature_power", None)
@@ -76,6 +76,6 @@ def relaxation(model: FactoredProgram) -> Any:
             return None
         return dataclasses.replace(model, dimension=None)
     convex = convex_form(model, model.sizes)
-    # Only the deep models of a single layer have one.
+    # Among the deep models only those with a single layer have a convex form.
     width = getattr(model, "widths", (0,))[0]
     return convex if convex is not None and width < convex.full_dimension else None

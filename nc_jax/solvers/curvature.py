@@ -1,12 +1,12 @@
-"""Whether a stationary point of a factored program is a minimum: its least curvature.
+"""The smallest curvature at a stationary point of a factored program: is it a minimum?
 
-The residual of a solution is zero at saddles too. The Hessian of the objective along all
-directions that keep the constraints tells them apart: budgets that are used up stay used up,
-others are free. It acts on the parameters that :meth:`layers` turns into feasible
-layers, with features and weights in units of their balls (or of their penalties), so that
-curvatures of different layers compare. Rotations of feature space change no objective, so
-that the least curvature of a minimum other than zero is zero up to rounding; it is negative at
-a saddle.
+The residual of a solution is also zero at saddle points. The Hessian of the objective along all
+directions that keep the constraints distinguishes them: budgets that are used up stay used up,
+other budgets are free to change. The Hessian acts on the parameters that :meth:`layers` turns
+into feasible layers, with features and weights in units of their balls (or of their penalties),
+so that curvatures of different layers can be compared. Rotations of feature space leave the
+objective unchanged, so at a minimum other than zero the smallest curvature is zero up to
+rounding; it is negative at a saddle point.
 """
 
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ class Curvature(NamedTuple):
 
     @property
     def relative(self) -> Array:
-        """[...] least over the larger of both in absolute value, at least −1; it has no unit."""
+        """[...] least, divided by the larger absolute value of both; dimensionless, ≥ −1."""
         scale = jnp.maximum(jnp.abs(self.least), jnp.abs(self.largest))
         return self.least / jnp.where(scale > 0, scale, 1)
 
@@ -43,17 +43,17 @@ def least_curvature(
 ) -> Curvature:
     """Extreme eigenvalues of the Hessian at a solution, by Lanczos.
 
-    Exact where the parameters are no more than ``steps``; else estimates from inside, which
-    extreme eigenvalues reach first. A relative value below about −1e−6 in float64 is a
-    direction of descent.
+    Exact if there are at most ``steps`` parameters; otherwise the estimates approach the
+    extreme eigenvalues from inside the spectrum. A relative value below about −1e−6 in
+    float64 means a direction of descent.
 
     Args:
         solution: of a single model or of a batch.
-        steps: products with the Hessian, each about three evaluations of the objective.
+        steps: number of Hessian products, each about three evaluations of the objective.
         key: PRNG key of the first direction; a fixed one by default.
 
     Raises:
-        TypeError, ValueError: naming the argument that is wrong.
+        TypeError, ValueError: naming the invalid argument.
     """
     if not isinstance(solution, FactoredSolution):
         raise TypeError(f"solution must be a FactoredSolution, got {type(solution).__name__}")
@@ -72,7 +72,7 @@ def least_curvature(
 def feasible_objective(model: Any, layers: Any) -> tuple[Any, Array]:
     """The objective as a function of free parameters [d], and the point of the layers.
 
-    The slacks of the balls stay as they are: a direction leaves a sphere only from inside.
+    The slacks of the balls are kept: a direction can leave a sphere only from its interior.
     """
     parameters = dict(model.parameters(layers))
     fixed = {"slacks": parameters.pop("slacks")} if "slacks" in parameters else {}
@@ -100,7 +100,7 @@ def _extremes(objective: Any, point: Array, steps: int, key: Array) -> Curvature
         basis = basis.at[place].set(current)
         image = product(current)
         diagonal = jnp.dot(current, image, precision="highest")
-        # Twice is enough (Parlett): what is left is orthogonal up to rounding.
+        # Twice is enough (Parlett): the result is then orthogonal up to rounding.
         for _ in range(2):
             along = jnp.matmul(basis, image, precision="highest")
             image = image - jnp.matmul(along, basis, precision="highest")

@@ -1,8 +1,8 @@
-"""Plain gradient descent, the baseline: W and H from a standard normal, a fixed rate.
+"""Plain gradient descent, the baseline: standard normal W and H, a constant learning rate.
 
-The numerical experiments of Wang, Gai, Zhang (2024) run it on the reduced form
-of the multilayer model and on unconstrained features. Its path is recorded, so that
-collapse can be measured through the iterations.
+The numerical experiments of Wang, Gai, Zhang (2024) apply it to the reduced form
+of the multilayer model and to unconstrained features. The path is recorded, so that
+collapse can be measured over the iterations.
 """
 
 from typing import Any
@@ -21,13 +21,13 @@ from nc_jax.surrogates.multilayer import MultilayerUnconstrainedFeatures
 
 @immutable()
 class Trajectory:
-    """What descent passed through, at T recorded iterations, the start first.
+    """The path of gradient descent at T recorded iterations, including the start.
 
     Attributes:
         iterations: [T] integers.
         objectives: [T].
         classifiers: W [T, K, d].
-        layers: features [T, m, N, d] of the layers that were free.
+        layers: features [T, m, N, d] of the free layers.
     """
 
     iterations: Array
@@ -43,15 +43,15 @@ class Trajectory:
 
 @immutable(static=("rate", "steps", "records", "reduced"))
 class GradientDescent:
-    """Descent on a multilayer model, or on unconstrained features with one linear layer.
+    """Gradient descent on a multilayer model, or on unconstrained features with one linear layer.
 
     Attributes:
-        rate: step length.
-        steps: iterations.
-        records: how many states to record after the start at most, evenly in the
+        rate: step size.
+        steps: number of iterations.
+        records: largest number of states to record after the start, evenly spaced in the
             logarithm of the iteration.
-        reduced: whether a multilayer model is replaced by its reduced form; else
-            all its layers move.
+        reduced: whether a multilayer model is replaced by its reduced form; otherwise
+            all its layers are optimised.
     """
 
     rate: float
@@ -74,7 +74,7 @@ class GradientDescent:
         """Descends on one model; jit-able.
 
         Raises:
-            ValueError: a batch, a model without samples, or one of several linear layers.
+            ValueError: a batch, a model without samples, or one with several linear layers.
         """
         if model.batch_shape:
             raise ValueError(f"model must be a single one, got batch shape {model.batch_shape}")
@@ -91,7 +91,7 @@ class GradientDescent:
             state = jax.lax.fori_loop(jnp.zeros_like(count), count, step, state)
             return state, (objective(state[0]), state[0])
 
-        # Downwards, so that a single record is the last state.
+        # From the end backwards, so that a single record is the last state.
         spots = np.round(np.geomspace(self.steps, 1, self.records)).astype(np.int32)
         spots = np.unique(spots)
         counts = jnp.asarray(np.diff(spots, prepend=0).astype(np.int32))

@@ -1,15 +1,15 @@
-"""A lower bound on the optimum that is off by the square of a point's error.
+"""A lower bound on the optimum whose error is quadratic in the error of the point.
 
-The gradient G at a point X bounds the optimum from below, but the bound of
-:mod:`nc_jax.solvers.certificates` is off by as much as G is. Here G is first made
-feasible: its singular values are cut at μ. A loss tells the logits X̃ at which it has
-a given slope, and the tangent at X̃ is a bound too, whatever X̃ is:
+The gradient G at a point X bounds the optimum from below, but the error of the bound of
+:mod:`nc_jax.solvers.certificates` is as large as that of G. Here G is first made
+feasible: its singular values are cut at μ. A loss can provide the logits X̃ at which it has
+a given slope, and the tangent at X̃ also gives a bound, for any X̃:
 
     F* ≥ f(X̃) − ⟨∇f(X̃), X̃⟩ − τ max(0, ‖∇f(X̃)‖_op − λ).
 
-Both X and the cut gradient are near the optimal pair, at which primal and dual
-objectives are stationary, so that the gap falls as the square of the error. Of a
-constrained model the best of several μ counts; of a penalised one μ = λ.
+Both X and the cut gradient are close to the optimal pair, at which primal and dual
+objectives are stationary, so the gap is quadratic in the error. For a
+constrained model the best of several μ is used; for a penalised one μ = λ.
 """
 
 from typing import NamedTuple
@@ -30,21 +30,21 @@ from nc_jax.surrogates.grouped import (
     value_and_gradient,
 )
 
-# Cuts tried, relative to the last one that was best.
+# Trial cuts, relative to the best one so far.
 TRIALS = (0.1, 0.3, 1.0, 3.0, 10.0)
 FIRST_CUT = 1e-2
 LEAST_CUT, LARGEST_CUT = 1e-9, 1e-1
-# How often the best cut is looked for anew where no solver knows it.
+# Number of searches for the best cut if no solver provides one.
 LOOKS = 6
-# Excess over a norm, in units of rounding, at which it is tested.
+# Relative excess over a norm at which it is tested, in units of rounding.
 EXCESSES = (1e2, 1e4, 1e7)
 
 
 class DualBound(NamedTuple):
-    """What a cut gradient proves.
+    """What a cut gradient proves about the optimum.
 
     Attributes:
-        value: a number that no feasible point goes below; minus infinity for none.
+        value: a lower bound on the optimum; minus infinity if there is none.
         cut: 1 − μ/‖G‖_op of the best trial.
     """
 
@@ -53,16 +53,16 @@ class DualBound(NamedTuple):
 
 
 def has_dual(model: GroupedProgram) -> bool:
-    """Whether the loss tells at which logits it has a given slope."""
+    """Whether the loss can provide the logits at which it has a given slope."""
     loss = model.loss
     return hasattr(loss.loss if isinstance(loss, ClassWeights) else loss, "at_slope")
 
 
 def merged_bound(model: GroupedProgram, point: GroupLogits, norm: Array) -> Array:
-    """The best bound on the optimum of the classes as they are, some of which were merged.
+    """The best bound on the optimum of the original classes, some of which were merged.
 
     Args:
-        model: whose class sizes know the smallest and the largest of each group.
+        model: whose class sizes store the smallest and the largest of each group.
         point: group numbers, near the optimum of the merged program.
         norm: ‖X‖_* or an upper bound on it.
     """
@@ -79,14 +79,14 @@ def merged_bound(model: GroupedProgram, point: GroupLogits, norm: Array) -> Arra
 def dual_bound(
     model: GroupedProgram, point: GroupLogits, norm: Array, cut: Array, as_they_are: bool = False
 ) -> tuple[Array, DualBound]:
-    """The objective at a point of a single model, and the best bound from there.
+    """The objective at a point of a single model, and the best bound from that point.
 
     Args:
-        model: any; the plain bound counts alone where the loss has no ``at_slope``.
+        model: any; only the plain bound is used if the loss has no ``at_slope``.
         point: group numbers.
         norm: ‖X‖_* or an upper bound on it, at most τ.
-        cut: 1 − μ/‖G‖_op around which to look.
-        as_they_are: whether to bound the program before classes were merged.
+        cut: 1 − μ/‖G‖_op around which to search.
+        as_they_are: whether to bound the program of the original classes, before merging.
     """
     counts = model.sizes.counts
     _, gradient = value_and_gradient(model, point)
@@ -129,7 +129,7 @@ def dual_bound(
 
 
 class _Tangent(NamedTuple):
-    """A bound that holds if no slope is above the limit, and the slopes."""
+    """A bound that holds if no slope exceeds the limit, and the slopes."""
 
     value: Array
     slope: GroupLogits
@@ -154,7 +154,7 @@ def _tangent(
 
 
 def _tangent_point(model: GroupedProgram, dual: GroupLogits, bias: Array | None) -> GroupLogits:
-    """Group numbers at which the gradient is the given one, as near as the loss allows."""
+    """Group numbers at which the gradient is the given one, or as close as the loss allows."""
     counts = model.sizes.counts
     logits = at_slopes(model, sample_slopes(model, dual))
     own, others = logits[:, 0], logits[:, 1:]
@@ -171,9 +171,9 @@ def _tangent_point(model: GroupedProgram, dual: GroupLogits, bias: Array | None)
 
 
 def _norm_bound(matrix: Array, guess: Array) -> Array:
-    """An upper bound on ‖M‖_op: the least tested excess over a guess that it does not reach.
+    """An upper bound on ‖M‖_op: the smallest tested excess over a guess that exceeds it.
 
-    g² I − M Mᵀ has a Cholesky factor exactly if ‖M‖_op < g; infinity if no test holds.
+    g² I − M Mᵀ has a Cholesky factor if and only if ‖M‖_op < g; infinity if no test succeeds.
     """
     size = matrix.shape[0]
     square = jnp.matmul(matrix, matrix.T, precision="highest")
@@ -183,7 +183,7 @@ def _norm_bound(matrix: Array, guess: Array) -> Array:
     for excess in reversed(EXCESSES):
         tested = scale * (1 + excess * eps)
         factor = jnp.linalg.cholesky(tested * jnp.eye(size, dtype=matrix.dtype) - square)
-        # Rounding of the product and of the factor.
+        # Allows for rounding of the product and of the factor.
         holds = jnp.sqrt(tested + 4 * size * eps * scale)
         bound = jnp.where(jnp.all(jnp.isfinite(factor)), holds, bound)
     return bound

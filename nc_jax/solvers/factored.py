@@ -1,4 +1,4 @@
-"""Any surrogate, any loss: the layers optimised directly, from many random starts."""
+"""Any surrogate with any loss: direct optimisation of the layers from many random starts."""
 
 import dataclasses
 from typing import Any
@@ -17,7 +17,7 @@ from nc_jax.solvers.quasi_newton import Minima, Settings, minimise_lanes
 from nc_jax.solvers.solution import Status, default_tolerance
 from nc_jax.surrogates.layers import FactoredProgram
 
-# A relaxed program without a solver of its own has no spurious minima: a second start is spare.
+# A relaxed program without its own solver has no spurious minima; the second start is a reserve.
 RELAXED_RESTARTS = 2
 
 
@@ -25,20 +25,20 @@ RELAXED_RESTARTS = 2
 class FactoredMultiStart:
     """L-BFGS on weights, features and biases, restarted from random points.
 
-    Constraints hold by construction (balls as shadows of spheres), penalties
-    are part of the cost. All restarts of all models run through one queue, in
+    Constraints hold by construction (balls are projections of spheres), and penalties
+    are part of the cost. All restarts of all models go through one queue, in
     which no lane waits for another (:mod:`nc_jax.solvers.quasi_newton`).
 
     Attributes:
-        tolerance: duality gap within which a lane counts as converged; by
+        tolerance: duality gap up to which a lane counts as converged; by
             default 1e−9 in float64 and 1e−5 in float32.
         stationarity: without a certificate a lane counts as stationary at
             residual ≤ stationarity·(|objective| + 1e−3); by default 1e−7 in float64
             and 1e−2 in float32. Restarts aim at a thousandth of it.
-        restarts: random starts a model.
-        max_iterations: steps of a restart at most.
-        memory: L-BFGS pairs.
-        slots: restarts worked on at a time.
+        restarts: number of random starts for each model.
+        max_iterations: largest number of steps of a restart.
+        memory: number of L-BFGS pairs.
+        slots: number of restarts processed at a time.
     """
 
     tolerance: Any
@@ -68,12 +68,12 @@ class FactoredMultiStart:
         set_fields(self, tolerance=tolerance, stationarity=stationarity, **counts)
 
     def floats_per_lane(self, model: FactoredProgram) -> int:
-        """The points and results of all restarts; the slots' memory is apart."""
+        """The points and results of all restarts; the memory of the slots is not included."""
         shape = jax.eval_shape(lambda: model.start(jax.random.key(0)))
         return 4 * self.restarts * sum(leaf.size for leaf in jax.tree.leaves(shape))
 
     def __call__(self, model: FactoredProgram, key: Array | None = None) -> FactoredSolution:
-        """Solves one model; :func:`nc_jax.solve_batch` for many.
+        """Solves one model; use :func:`nc_jax.solve_batch` for many.
 
         Args:
             model: any surrogate.
@@ -85,7 +85,7 @@ class FactoredMultiStart:
         return jax.tree.map(lambda leaf: leaf[0], solved)
 
     def solve_lanes(self, models: FactoredProgram, keys: Array) -> FactoredSolution:
-        """Solves L models whose leaves all lead with [L], with one key each."""
+        """Solves L models, all leaves with leading axis [L], with one key for each."""
         lanes = keys.shape[0]
         single = jax.tree.map(lambda leaf: leaf[0], models)
         template = jax.eval_shape(lambda: single.start(keys[0]))
@@ -114,7 +114,7 @@ class FactoredMultiStart:
         return jax.lax.map(conclude, (models, grouped, bounds), batch_size=min(lanes, 1024))
 
     def _relaxed_bounds(self, models: FactoredProgram, keys: Array) -> Array:
-        """What the convex programs without a constraint on the rank say of L models, [L]."""
+        """Lower bounds from the convex programs without rank constraint, for L models, [L]."""
         relaxed = jax.vmap(relaxation)(models)
         if relaxed is None:
             return jnp.full(keys.shape, -jnp.inf, models.sizes.group_sizes.dtype)
@@ -134,7 +134,7 @@ class FactoredMultiStart:
     def _conclude(
         self, model: FactoredProgram, restarts: Minima, bound: Array, unravel: Any
     ) -> FactoredSolution:
-        """The best restart of one model, certified where that is possible."""
+        """The best restart of one model, with a certificate if that is possible."""
         values = jnp.where(jnp.isfinite(restarts.value), restarts.value, jnp.inf)
         best = jax.tree.map(lambda leaf: leaf[jnp.argmin(values)], restarts)
         layers = model.layers(unravel(best.point))

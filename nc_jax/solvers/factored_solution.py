@@ -1,4 +1,4 @@
-"""What the factored solver returns: the layers, their residual, and all restarts."""
+"""The result of the factored solver: the layers, their residual, and all restarts."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,18 +17,18 @@ from nc_jax.surrogates.layers import (
 
 @immutable()
 class FactoredSolution:
-    """The best of several restarts on the layers themselves.
+    """The best of several restarts in terms of the layers themselves.
 
     Attributes:
-        model: what was solved.
+        model: the model that was solved.
         layers: features [..., S, p], weights and biases of the best restart.
-        objective: [...] the objective there.
-        gap: [...] upper bound on objective − optimum, where a certificate
-            exists; infinity where none does.
+        objective: [...] the objective of the best restart.
+        gap: [...] upper bound on objective − optimum, if there is a certificate;
+            otherwise infinity.
         residual: [...] ‖gradient‖·‖parameters‖: the first-order change of the
             objective for a relative change of the parameters.
         status: [...] integers, see :class:`nc_jax.Status`.
-        iterations: [...] integers, steps of the best restart.
+        iterations: [...] integers, number of steps of the best restart.
         restart_objectives: [..., restarts], unordered.
         restart_evaluations: [..., restarts] integers.
     """
@@ -70,7 +70,7 @@ class FactoredSolution:
 
     @property
     def classifiers(self) -> Array:
-        """The last weight matrix [..., K, d]; the class means for a loss on features."""
+        """The last weight matrix [..., K, d]; the class means for a loss of features."""
         return self.layers.weights[-1] if self.layers.weights else self.features
 
     @property
@@ -80,7 +80,7 @@ class FactoredSolution:
 
     @property
     def bias(self) -> Array | None:
-        """The last layer's bias [..., K]; None without."""
+        """The bias of the last layer [..., K]; None for a model without bias."""
         return self.layers.biases[-1] if self.layers.biases else None
 
     @property

@@ -1,4 +1,4 @@
-"""From the point that a solver reached to a solution: exact zeros, certificate, status."""
+"""From the end point of a solver to a solution: exact zeros, certificate, status."""
 
 from typing import NamedTuple
 
@@ -28,20 +28,20 @@ def finish(
     iterations: Array,
     bound: Array | None = None,
 ) -> Solution:
-    """Cleans, certifies and labels the point that an iterative solver reached.
+    """Cleans, certifies and labels the end point of an iterative solver.
 
-    The result is differentiable in the model's numbers, whatever the solver did.
+    The result is differentiable in the model's numbers, for any solver.
 
-    The group numbers whose exact value must be zero are set to zero, on
-    the word of the dual: with strict complementarity a singular value is zero
-    exactly where the gradient's is below the multiplier.
+    Group numbers whose exact value must be zero are set to zero, as the dual
+    indicates: with strict complementarity a singular value is zero if and only if
+    that of the gradient is below the multiplier.
 
     Args:
         given: the model, with its derivatives.
-        point: where the solver ended.
-        tolerance: duality gap of a converged lane.
-        iterations: steps taken.
-        bound: a number that the solver proved the optimum not to go below.
+        point: the end point of the solver.
+        tolerance: duality gap up to which a lane has converged.
+        iterations: number of steps taken.
+        bound: a lower bound on the optimum that the solver proved.
     """
     model, point = jax.lax.stop_gradient((given, point))
     if model.loss.shift_invariant:
@@ -55,14 +55,14 @@ def finish(
     solution = label(given, best, certificate, tolerance, iterations, resolved & keep)
     if not model.sizes.merged:
         return solution
-    # The merged program is solved as far as the status says; the gap is of the true one.
+    # The status describes the solve of the merged program; the gap holds for the original one.
     known = merged_bound(model, jax.lax.stop_gradient(best), certificate.nuclear_norm)
     gap = jnp.maximum(certificate.objective - known, 0)
     return with_fields(solution, gap=jnp.where(model.valid, gap, jnp.nan))
 
 
 def _with_bound(certificate: Certificate, bound: Array | None) -> Certificate:
-    """The smaller of the point's own gap and its distance from a known bound."""
+    """The smaller of the point's own gap and its distance from a known lower bound."""
     if bound is None:
         return certificate
     gap = jnp.maximum(certificate.objective - bound, 0)
@@ -70,7 +70,7 @@ def _with_bound(certificate: Certificate, bound: Array | None) -> Certificate:
 
 
 class _Spectrum(NamedTuple):
-    """A point with the singular values of its means, which are costly to find again."""
+    """A point with the singular values of its means, which are expensive to recompute."""
 
     within: Array
     left: Array
@@ -89,14 +89,14 @@ class _Spectrum(NamedTuple):
         return jnp.sum(multiplicity * jnp.abs(self.within)) + jnp.sum(self.singular)
 
     def scaled(self, factor: Array) -> "_Spectrum":
-        """All singular values times a number."""
+        """All singular values multiplied by a number."""
         return self._replace(within=self.within * factor, singular=self.singular * factor)
 
 
 def _cleaned(
     model: GroupedProgram, point: GroupLogits, tolerance: Array
 ) -> tuple[GroupLogits, Certificate, GroupLogits, Certificate, Array]:
-    """The point on its budget, with exact zeros or without, both certified."""
+    """The point scaled to its budget, without and with exact zeros, both certified."""
     counts = model.sizes.counts
     left, singular, right = jnp.linalg.svd(point.between)
     plain = _onto_budget(model, _Spectrum(point.within, left, singular, right, point.bias))
@@ -114,9 +114,9 @@ def _cleaned(
 
 
 def _centred(model: GroupedProgram, point: GroupLogits) -> GroupLogits:
-    """Every sample's logits about their mean: the same loss at no larger norm.
+    """Logits centred in each row: the same loss with a norm that is not larger.
 
-    Where the budget is slack, as under label smoothing, nothing else decides the mean.
+    If the budget is not used up, as under label smoothing, nothing else determines the mean.
     """
     _, root = block_sizes(model.sizes.counts, point.between.dtype)
     means = jnp.sum(point.between * root, axis=-1, keepdims=True) / model.num_classes
@@ -124,7 +124,7 @@ def _centred(model: GroupedProgram, point: GroupLogits) -> GroupLogits:
 
 
 def _onto_budget(model: GroupedProgram, spectrum: _Spectrum) -> _Spectrum:
-    """Scales a point into the nuclear ball, or onto its sphere where that helps."""
+    """Scales a point into the nuclear ball, or onto its sphere if that is better."""
     norm = spectrum.norm(model.sizes.counts)
     factor = model.nuclear_radius / jnp.where(norm > 0, norm, 1)
     scaled = spectrum.scaled(factor)
@@ -144,10 +144,10 @@ def _complementary_zeros(
     steepest: Array,
     tolerance: Array,
 ) -> tuple[_Spectrum, Array]:
-    """Zeroes singular values whose dual slack outweighs them; and whether all were clear.
+    """Sets singular values below their dual slack to zero; also whether all cases were clear.
 
     A loss whose own minimum lies inside the nuclear ball has no multiplier:
-    the budget is idle and forces nothing to zero.
+    the budget is not active and forces no value to zero.
     """
     counts = model.sizes.counts
     pulled = jnp.matmul(gradient.between, spectrum.right.T, precision="highest")
@@ -159,7 +159,7 @@ def _complementary_zeros(
     several = jnp.asarray(counts > 1)
 
     norm = spectrum.norm(counts)
-    # A price can press the whole norm to zero: then logits of order one are the unit.
+    # A penalty can force the whole norm to zero; then logits of order one set the scale.
     floor = jnp.where(model.penalty > 0, model.num_classes / jnp.min(model.row_scale), 0)
     unit = jnp.where(norm > 0, jnp.maximum(norm, floor), 1) / model.num_classes
     slack = jnp.where(idle, 0, 1 - slopes / positive)

@@ -1,13 +1,13 @@
-"""Arbitrary class sizes: quasi-Newton on factors of the logits, certified in X.
+"""Arbitrary class sizes: quasi-Newton on factors of the logits, with a certificate for X.
 
-With every class a group of its own, X = A Bᵀ for A, B of size K×K (features and
-classifiers up to scale); in general the group numbers factor the same way,
+If every class is its own group, X = A Bᵀ for A, B of size K×K (features and
+classifiers up to scale). In general the group numbers factor in the same way,
 α_g = a_g b_g/(K_g − 1) and M = A_M B_Mᵀ, scaled so that ‖A‖² = Σ a_g² + ‖A_M‖².
-A and B are points of balls of radius √τ, taken as shadows of spheres one dimension
-up, so that the program is unconstrained; ½(‖A‖² + ‖B‖²), which is at least
-‖X‖_* and no more than it at the optimum, carries the price λ. It is not convex,
+A and B are points of balls of radius √τ, written as projections of spheres with one more
+dimension, so that the program is unconstrained. The penalty λ acts on ½(‖A‖² + ‖B‖²), which
+is at least ‖X‖_* and equal to it at the optimum. The program is not convex,
 but with full-rank factors a local minimum is global, and the duality gap proves
-it each time. An iteration costs a few G×G matrix products.
+it each time. One iteration costs a few G×G matrix products.
 """
 
 from collections.abc import Callable
@@ -34,16 +34,16 @@ from nc_jax.surrogates.grouped import (
     start_bias,
 )
 
-# How far beyond the default tolerance the iterations go, while they gain.
+# How far below the default tolerance the iterations continue while the gap still decreases.
 BEYOND = 1e-6
-# Certificates without much gain after which a lane within its tolerance ends.
+# A lane within its tolerance ends after this many certificates without much progress.
 PATIENCE = 3
-# Relative gap to which a smaller program is solved for a start.
+# Relative gap up to which a smaller program is solved to obtain a start.
 COARSE = 1e-4
 
 
 class _Point(NamedTuple):
-    """Both factors, and the bias where there is one."""
+    """Both factors, and the bias if there is one."""
 
     means: Factors
     weights: Factors
@@ -51,7 +51,7 @@ class _Point(NamedTuple):
 
 
 class _Progress(NamedTuple):
-    """State of the outer loop: optimiser's state, best point and bound, what is left to do."""
+    """State of the outer loop: optimiser state, best point and bound, remaining work."""
 
     point: _Point
     optimiser: Any
@@ -66,20 +66,20 @@ class _Progress(NamedTuple):
 
 @immutable(static=("max_iterations", "check_every", "memory", "order"))
 class FactoredQuasiNewton:
-    """L-BFGS on the factors, from the optimum of a smaller program, stopped by a duality gap.
+    """L-BFGS on the factors, started from a smaller program and stopped by a duality gap.
 
     Attributes:
-        tolerance: duality gap at which a lane counts as converged; by default 1e−9 in
-            float64 and 1e−5 in float32. With a tolerance that is given the iterations
-            stop there; by default they go on down to rounding while they gain, as the
-            error of logits and angles is about the root of the gap.
-        max_iterations: iterations at most; then the status says so.
-        check_every: iterations between two certificates (each an eigenvalue
+        tolerance: duality gap up to which a lane counts as converged; by default 1e−9 in
+            float64 and 1e−5 in float32. If a tolerance is given, the iterations
+            stop there; by default they continue down to rounding while they make progress,
+            because the error of logits and angles is about the square root of the gap.
+        max_iterations: largest number of iterations; the status tells if it was reached.
+        check_every: number of iterations between two certificates (each is an eigenvalue
             problem of the size of the number of groups).
-        memory: L-BFGS pairs kept; by default 20 up to 50 groups, six beyond 160, where
+        memory: number of L-BFGS pairs; by default 20 up to 50 groups, six beyond 160, where
             reading them would take longer than the products.
-        order: groups by size, static; only used, to choose a start, where groups
-            differ in the number of their classes. :func:`nc_jax.solve` gives it.
+        order: groups by size, static; needed only to choose a start if groups contain
+            different numbers of classes. :func:`nc_jax.solve` provides it.
     """
 
     tolerance: Any
@@ -106,7 +106,7 @@ class FactoredQuasiNewton:
         )
 
     def floats_per_lane(self, model: GroupedProgram) -> int:
-        """The pairs that L-BFGS keeps, and some temporaries."""
+        """The pairs that L-BFGS stores, and some temporaries."""
         groups = model.sizes.num_groups
         return 2 * (2 * self._memory(groups) + 20) * (groups + groups**2)
 
@@ -114,12 +114,12 @@ class FactoredQuasiNewton:
         return max(6, min(20, 1000 // groups)) if self.memory is None else self.memory
 
     def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
-        """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.
+        """Solves one model; use vmap or :func:`nc_jax.solve_batch` for many.
 
         Args:
             model: any class sizes; work grows as the cube of the number of groups G and
                 memory as its square (some 60 G² numbers), whatever the number of classes.
-            key: PRNG key to perturb the start with; by default it is exact.
+            key: PRNG key of a perturbation of the start; by default there is none.
 
         Raises:
             ValueError: the loss is not convex in the logits.
@@ -136,7 +136,7 @@ class FactoredQuasiNewton:
     def _minimise(
         self, model: GroupedProgram, start: _Point, tolerance: Array, aim: Array
     ) -> _Progress:
-        """Iterates until the gap is within the aim, or within the tolerance and at its floor."""
+        """Iterates until the gap reaches the aim, or is within tolerance and stops decreasing."""
 
         def loss(candidate: _Point) -> Array:
             logits, norm = _logits(model, candidate)
@@ -183,7 +183,7 @@ def _judged(
     steps: int,
     most: int,
 ) -> _Progress:
-    """The state after some steps: the lowest point so far beside the highest bound so far."""
+    """The state after some steps, with the lowest point and the highest bound so far."""
     logits, norm = _logits(model, point)
     value, found = dual_bound(model, logits, norm, progress.cut)
     better = value < progress.objective
@@ -191,7 +191,7 @@ def _judged(
     bound = jnp.maximum(found.value, progress.bound)
     gap = jnp.maximum(objective - bound, 0)
     gains = gap < 0.5 * progress.gap
-    # A point lost to rounding ends the search with the best so far.
+    # A point spoilt by rounding ends the search with the best point so far.
     lost = jnp.isnan(value)
     return _Progress(
         point,
@@ -209,7 +209,7 @@ def _judged(
 def _good_start(
     model: GroupedProgram, order: tuple[int, ...] | None, minimise: Callable[..., _Progress]
 ) -> _Point:
-    """The optimum of a program of fewer groups, itself started in the same way."""
+    """The optimum of a program with fewer groups, which is itself started in the same way."""
     level = coarsened(model, order)
     if level is None:
         return _start(model)
@@ -224,14 +224,14 @@ def _good_start(
 
 
 def _start(model: GroupedProgram) -> _Point:
-    """The balanced optimum: a simplex ETF, or for a loss with a minimum a frame."""
+    """The balanced optimum: a simplex ETF, or a frame if the loss has a minimiser."""
     counts = model.sizes.counts
     dtype = model.sizes.group_sizes.dtype
     groups, size = len(counts), model.num_classes
     multiplicity, root = block_sizes(counts, dtype)
     copies, _ = block_sizes(np.maximum(counts, 2), dtype)
     within, between = jnp.sqrt(multiplicity), jnp.eye(groups, dtype=dtype)
-    # The part of the ball's radius to start at; what is left of the sphere is slack.
+    # Fraction of the ball's radius at which to start; the rest of the sphere is slack.
     radius = model.nuclear_radius
     if model.loss.shift_invariant:
         between = between - root[:, None] * root / size
@@ -242,7 +242,7 @@ def _start(model: GroupedProgram) -> _Point:
         point = GroupLogits(part * within**2 / square / copies, part * between / square, bias)
         return data_loss(model, point) + model.penalty * part
 
-    # Without slack a point stays on the sphere: right where the loss always falls outwards.
+    # Without slack a point stays on the sphere, which is right if the loss decreases outwards.
     parts = radius * jnp.exp2(-jnp.arange(1.0, 40.0, dtype=dtype))
     inside = parts[jnp.argmin(jax.lax.map(cost, parts))]
     part = inside if has_minimum(model.loss) else jnp.where(model.penalty > 0, inside, radius)
@@ -251,7 +251,7 @@ def _start(model: GroupedProgram) -> _Point:
 
 
 def _perturbed(start: _Point, key: Array | None) -> _Point:
-    """A start with noise of a tenth of its size a row."""
+    """A start with noise of a tenth of the size of each row."""
     if key is None:
         return start
     parts = []

@@ -2,10 +2,10 @@
 
 With X = A Bᵀ and ½(‖A‖² + ‖B‖²) in place of ‖X‖_* the optimum is a stationary point of
 a smooth Lagrangian, whose Hessian is positive semidefinite there; it is singular only
-along rotations of both factors, which change no X. So the change of the optimum with
-the model's numbers is one linear system, solved by conjugate gradients. Singular
-values that are zero stay zero: where the optimum is about to change its rank, these are
-derivatives within the phase at hand.
+along rotations of both factors, which leave X unchanged. The derivative of the optimum with
+respect to the model's numbers is therefore given by one linear system, solved by conjugate
+gradients. Singular values that are zero stay zero: at a change of rank of the optimum, these
+are the derivatives within the current phase.
 """
 
 from typing import Any
@@ -31,11 +31,11 @@ MAX_ITERATIONS = 2000
 
 
 def differentiable(model: GroupedProgram, point: GroupLogits) -> GroupLogits:
-    """The optimum itself, with derivatives in the model's numbers; free where none are taken.
+    """The optimum itself, with derivatives in the model's numbers; no cost if none are taken.
 
     Args:
-        model: of one lane.
-        point: its optimum, of which no derivative is known.
+        model: a single model.
+        point: its optimum, whose derivatives are not known.
     """
     return _attach(model, jax.lax.stop_gradient(point))
 
@@ -75,7 +75,7 @@ def _attach_jvp(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[An
             symmetric=True,
         )
 
-    # Only the model's numbers change here; the multiplier of a full ball does in turn.
+    # Only the model's numbers change here; then the multiplier of an active ball changes too.
     pull = jax.jvp(lambda m: jax.grad(lagrangian)(flat, m), (model,), (changes,))[1]
     radius = jax.jvp(lambda m: m.nuclear_radius, (model,), (changes,))[1]
     outward = jax.grad(lambda z: _half_squares(unravel(z)))(flat)
@@ -100,10 +100,10 @@ def _factors(model: GroupedProgram, point: GroupLogits) -> dict[str, Any]:
 
 
 def _without_rotations(factors: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    """A change less its part (A Ω, B Ω) with Ω skew, along which the Lagrangian is constant.
+    """A change without its part (A Ω, B Ω), Ω skew, along which the Lagrangian is constant.
 
-    Where the point is not quite stationary the Hessian is not quite zero there, and
-    conjugate gradients would wander off.
+    If the point is not exactly stationary, the Hessian is not exactly zero along this part, and
+    conjugate gradients would diverge.
     """
     means, weights = factors["between"]
     squares = jnp.sum(means**2, axis=0)

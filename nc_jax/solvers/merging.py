@@ -1,13 +1,13 @@
-"""What it costs a bound that classes of almost equal sizes were taken as equal.
+"""The error of a lower bound that treats classes of almost equal sizes as equal.
 
-Let a group's classes have sizes n_k = t_k n̄ with mean one of t. A point that treats
-them alike has the same objective as in the merged program, as loss and norm are linear
+Let a group's classes have sizes n_k = t_k n̄ with t of mean one. A point that treats
+them equally has the same objective as in the merged program, because loss and norm are linear
 in n_k. A lower bound is Σ_k π_k h(s_k y) − τ max(0, ‖Y‖_op − λ), where y is the slope of one
-sample's loss in the merged program, h(y) = min_z L(z) − ⟨y, z⟩, which is concave, and s_k is
-chosen so that the matrix Y of all slopes in X stays as it is, 1/t_k with row scale one and
-1/√t_k where it is n_k^(−½), or less where no logits have such a slope: smaller rows make
-no larger norm. With a chord of h below it, Σ_k t_k h(s_k y) is at least linear in
-Σ_k t_k s_k, so that the smallest and the largest t suffice. What it costs is of second order
+sample's loss in the merged program, and h(y) = min_z L(z) − ⟨y, z⟩ is concave. The s_k are
+chosen so that the matrix Y of all slopes in X does not change: 1/t_k with row scale one and
+1/√t_k with row scale n_k^(−½), or less if no logits have such a slope (smaller rows do not
+increase the norm). With a chord below h, Σ_k t_k h(s_k y) is bounded by a linear function of
+Σ_k t_k s_k, so the smallest and the largest t are sufficient. The error is of second order
 in t − 1 for classes that are learnt, and of first order for those that are not.
 """
 
@@ -23,7 +23,7 @@ from nc_jax.surrogates.layer_peeled import LayerPeeled
 
 
 def _copies(model: GroupedProgram, group: Array, dtype: Any) -> Array:
-    """How many classes each of the 1 + G logits of a row stands for."""
+    """How many classes each of the 1 + G logits of a row represents."""
     own = (jnp.arange(model.sizes.num_groups) == group).astype(dtype)
     return jnp.concatenate([jnp.ones(1, dtype), jnp.asarray(model.sizes.counts, dtype) - own])
 
@@ -32,8 +32,8 @@ def sample_slopes(model: GroupedProgram, slopes: GroupLogits) -> Array:
     """Slopes [G, 1 + G] of one sample's loss in its logits, from a matrix of slopes in X.
 
     Args:
-        model: single.
-        slopes: the numbers of that matrix; for a gradient the within-group ones are
+        model: a single model.
+        slopes: the group numbers of that matrix; for a gradient the within-group ones are
             divided by their multiplicities.
     """
     sizes, dtype = model.sizes, slopes.within.dtype
@@ -48,7 +48,7 @@ def sample_slopes(model: GroupedProgram, slopes: GroupLogits) -> Array:
 
 
 def at_slopes(model: GroupedProgram, slopes: Array) -> Array:
-    """Logits [G, 1 + G], bias included, at which each row has the given slopes."""
+    """Logits [G, 1 + G], including the bias, at which each row has the given slopes."""
     sizes = model.sizes
     classes = jnp.asarray(sizes.representatives)
 
@@ -60,12 +60,12 @@ def at_slopes(model: GroupedProgram, slopes: Array) -> Array:
 
 
 def merging_cost(model: GroupedProgram, point: GroupLogits, gradient: GroupLogits) -> Array:
-    """By how much a tangent's bound must fall to hold for the classes as they are.
+    """By how much the bound from a tangent must be lowered to hold for the original classes.
 
     Args:
-        model: single, without bias, of merged sizes.
-        point: where the tangent touches.
-        gradient: of the mean loss there.
+        model: a single model with merged sizes, without bias.
+        point: the point of tangency.
+        gradient: of the mean loss at that point.
     """
     sizes = model.sizes
     assert sizes.smallest is not None and sizes.largest is not None
@@ -79,7 +79,7 @@ def merging_cost(model: GroupedProgram, point: GroupLogits, gradient: GroupLogit
     def factor(t: Array) -> Array:
         return jnp.minimum(t**-power, cap)
 
-    # t s is a concave function of t, and one at most: its mean is on the chord at least.
+    # t s is a concave function of t and at most one: its mean is at least that of the chord.
     ends = low * factor(low), high * factor(high)
     width = jnp.where(high > low, high - low, 1)
     least = jnp.where(high > low, (ends[0] * (high - 1) + ends[1] * (1 - low)) / width, 1)
@@ -95,9 +95,9 @@ def merging_cost(model: GroupedProgram, point: GroupLogits, gradient: GroupLogit
 
 
 def _largest_factors(model: GroupedProgram, slopes: Array) -> Array:
-    """Factor [G] up to which a row's slopes can be those of a loss.
+    """Factor [G] up to which a row's slopes are attainable slopes of the loss.
 
-    No slope in the label's logit is steeper than where that logit is far below the others.
+    The slope in the label's logit is steepest when that logit is far below the others.
     """
     far = -jnp.sqrt(jnp.finfo(slopes.dtype).max ** 0.25)
 
@@ -111,14 +111,14 @@ def _largest_factors(model: GroupedProgram, slopes: Array) -> Array:
 
 
 def _conjugates(model: GroupedProgram, factor: Array, slopes: Array, low: Array) -> Array:
-    """A bound [G] below h(s y) of each row, for logits that the optimum can have."""
+    """A lower bound [G] on h(s y) of each row, for logits that the optimum can have."""
     logits = at_slopes(model, factor[:, None] * slopes)
     groups = jnp.arange(model.sizes.num_groups)
     reach = model.nuclear_radius * model.row_scale / jnp.sqrt(low)
 
     def row(group: Array, z: Array, wanted: Array, largest: Array) -> Array:
         value, slope = jax.value_and_grad(lambda own: group_loss(model, group, own))(z)
-        # The slopes of a row count every class that a logit stands for.
+        # The slopes of a row count every class that a logit represents.
         copies = _copies(model, group, z.dtype)
         missed = jnp.sum(jnp.abs(slope - copies * wanted)) * largest
         return value - jnp.sum(slope * z) - missed

@@ -1,9 +1,9 @@
-"""The multilayer unconstrained feature model: over W alone, or over W and the features.
+"""Solvers of the multilayer unconstrained feature model: over W, or over W and the features.
 
-Under squared error the features are eliminated in closed form. What is left
-depends on the data through their second moments C = XXᵀ/N and Q = YXᵀ/N alone, so
-that neither time nor memory of a solve grows with N. In the eigenbasis of C, with
-W's columns in units of 1/√(s + λ_W), the curvature is even and a step costs
+Under squared error the features are eliminated in closed form. The reduced problem
+depends on the data only through the second moments C = XXᵀ/N and Q = YXᵀ/N, so
+neither time nor memory of a solve grows with N. In the eigenbasis of C, with
+the columns of W in units of 1/√(s + λ_W), the curvature is even and a step costs
 O(K² d + K³).
 
 For a loss convex in the logits, weak duality bounds the optimum: with g_i the
@@ -12,9 +12,9 @@ B = (1/N) Σ g xᵀ, minimising over all H and then over all W gives for θ in [
 
     optimum ≥ θ a − (θ²/2) tr[Bᵀ (λ_W I − θ² M/λ_H)⁻¹ B]
 
-wherever the matrix is positive definite (and L ≥ 0). The bound is tight if
-M ≼ λ_W λ_H I at a stationary point: then it is a global optimum, though the
-program is not convex. Elsewhere a feature space with K more dimensions, in
+if the matrix is positive definite (and L ≥ 0). The bound is tight if
+M ≼ λ_W λ_H I at a stationary point: then the point is a global optimum, although the
+program is not convex. Otherwise a feature space with K more dimensions, in
 which the data are zero, has a lower optimum.
 """
 
@@ -34,19 +34,19 @@ from nc_jax.solvers.restarts import best_of, lanes_of, minimise_restarts
 from nc_jax.solvers.solution import Status, default_tolerance
 from nc_jax.surrogates.multilayer import MultilayerUnconstrainedFeatures
 
-# Multiples of the largest θ at which the bound is looked at: it is concave in θ,
-# and its maximum lies at the end wherever the bound is tight.
+# Fractions of the largest θ at which the bound is evaluated: it is concave in θ,
+# and its maximum is at the largest θ if the bound is tight.
 SHRINKAGES = 48
 
 
 class _Spectrum(NamedTuple):
-    """C = U diag(s) Uᵀ, and what squared error knows of the labels.
+    """C = U diag(s) Uᵀ, and the parts of the squared error that depend on the labels.
 
     (1/N)(Y − W X)(Y − W X)ᵀ = (A − W U√s)(A − W U√s)ᵀ + S⊥ with A = Q U/√s and S⊥
-    the error of the best W of all. A difference of large squares would cost digits.
+    the error of the best possible W. A difference of large squares would lose digits.
 
     Attributes:
-        values: s [d], zero where below rounding.
+        values: s [d], set to zero below rounding.
         vectors: U [d, d].
         fitted: A [K, d].
         rest: S⊥ [K, K].
@@ -58,7 +58,7 @@ class _Spectrum(NamedTuple):
     rest: Array
 
     def units(self, model: MultilayerUnconstrainedFeatures) -> Array:
-        """Of W's columns in the eigenbasis [d]."""
+        """Units of the columns of W in the eigenbasis [d]."""
         return jax.lax.rsqrt(self.values + model.lambda_w)
 
 
@@ -77,7 +77,7 @@ def _spectrum(model: MultilayerUnconstrainedFeatures) -> _Spectrum:
 
 
 class _Settled(NamedTuple):
-    """What a solver's parameters are not: weights, layers, and the numbers of the bound."""
+    """Quantities computed from a solver's parameters: weights, layers, numbers of the bound."""
 
     weights: Array
     layers: Array | None
@@ -89,18 +89,18 @@ class _Settled(NamedTuple):
 
 @immutable(static=("restarts", "max_iterations", "memory", "slots"))
 class EliminatedMultiStart:
-    """L-BFGS on W alone, features eliminated; squared error, from many random starts.
+    """L-BFGS on W alone with features eliminated, for squared error, from many random starts.
 
     Attributes:
-        tolerance: duality gap within which a lane counts as converged; by
+        tolerance: duality gap up to which a lane counts as converged; by
             default 1e−9 in float64 and 1e−5 in float32.
-        stationarity: else it counts as stationary at residual ≤
+        stationarity: otherwise it counts as stationary at residual ≤
             stationarity·(|objective| + 1e−3); by default 1e−9 in float64 and 1e−3
             in float32. Restarts aim at a thousandth of it.
-        restarts: random starts of a model.
-        max_iterations: steps of a restart at most.
-        memory: L-BFGS pairs.
-        slots: restarts worked on at a time; more would not fit a core's cache.
+        restarts: number of random starts for each model.
+        max_iterations: largest number of steps of a restart.
+        memory: number of L-BFGS pairs.
+        slots: number of restarts processed at a time; more would not fit into a core's cache.
     """
 
     tolerance: Any
@@ -165,7 +165,7 @@ class EliminatedMultiStart:
             return _random_weights(one, key).reshape(-1)
 
         def settle(one: MultilayerUnconstrainedFeatures, point: Array) -> _Settled:
-            # The slopes are g = W h − e_y = −P (Y − W X), column by column.
+            # The slopes are g = W h − e_y = −P (Y − W X), for each column.
             weights, inverse, missed, errors = eliminated(one, point)
             with jax.default_matmul_precision("highest"):
                 slopes = inverse @ errors @ inverse
@@ -179,11 +179,11 @@ class EliminatedMultiStart:
 
 
 def _shrinking(weights: Array, price: Array) -> Array:
-    """P = (I + WWᵀ/λ_H)⁻¹ [K, K], through the smaller of two systems."""
+    """P = (I + WWᵀ/λ_H)⁻¹ [K, K], from the smaller of two systems."""
     size, dimension = weights.shape
     with jax.default_matmul_precision("highest"):
         if dimension < size:
-            # W then has a null space, where the K×K system would lose ‖W‖²/λ_H in digits.
+            # W then has a null space, in which the K×K system would lose digits.
             inner = price * jnp.eye(dimension, dtype=weights.dtype) + weights.T @ weights
             factor = jnp.linalg.cholesky(inner)
             solved = jax.scipy.linalg.cho_solve((factor, True), weights.T)
@@ -198,17 +198,17 @@ def _shrinking(weights: Array, price: Array) -> Array:
 class LayerwiseMultiStart:
     """L-BFGS on W and the features of the last layer, or of all layers; any loss.
 
-    Time and memory grow with N.
+    Time and memory grow linearly with N.
 
     Attributes:
         tolerance: see :class:`EliminatedMultiStart`.
-        stationarity: see there.
-        reduced: whether the layers between are left out, as Theorem 3 allows; else all
-            L layers are free.
-        restarts: random starts of a model.
-        max_iterations: steps of a restart at most.
-        memory: L-BFGS pairs.
-        slots: restarts worked on at a time.
+        stationarity: see :class:`EliminatedMultiStart`.
+        reduced: whether the intermediate layers are left out, as Theorem 3 allows; otherwise
+            all L layers are free.
+        restarts: number of random starts for each model.
+        max_iterations: largest number of steps of a restart.
+        memory: number of L-BFGS pairs.
+        slots: number of restarts processed at a time.
     """
 
     tolerance: Any
@@ -258,7 +258,7 @@ class LayerwiseMultiStart:
         shape = (depth, *inputs.shape)
 
         def parts(one: MultilayerUnconstrainedFeatures, point: Array) -> tuple[Array, Array]:
-            """W and the layers; parameters are steps between layers in even units."""
+            """W and the layers; the parameters are the steps between layers, in even units."""
             weights = point[: size * dimension].reshape(size, dimension) * spectrum.units(one)
             weights = jnp.matmul(weights, spectrum.vectors.T, precision="highest")
             prices = one.lambda_h * (jnp.ones(1, point.dtype) if depth == 1 else one.layer_scales)
@@ -293,7 +293,7 @@ class LayerwiseMultiStart:
 
 
 def _random_weights(model: MultilayerUnconstrainedFeatures, key: Array) -> Array:
-    """Normal, over two decades of lengths, in the even units of W [K, d]."""
+    """Normal W [K, d] in its even units, with lengths over two decades."""
     shape, dtype = (model.num_classes, model.dimension), model.lambda_w.dtype
     size = jnp.exp(jax.random.uniform(jax.random.fold_in(key, 2), (), dtype, -4, 1))
     return size * jax.random.normal(key, shape, dtype) / shape[1] ** 0.5
@@ -334,7 +334,7 @@ def _solve(
             return jnp.where(valid, x, jnp.nan)
 
         return MultilayerSolution(
-            # The data are shared, so the model is put in place after the lanes.
+            # The data are shared, so the model is inserted after the lanes.
             model=None,  # type: ignore[arg-type]
             classifiers=mask(settled.weights),
             layers=None if settled.layers is None else mask(settled.layers),
@@ -354,7 +354,7 @@ def _solve(
 
 
 def _bound(model: MultilayerUnconstrainedFeatures, settled: _Settled) -> Array:
-    """The dual bound at the best θ; zero, the least that a loss can be, at worst."""
+    """The dual bound at the best θ; never below zero, the lower bound of every loss."""
     values, vectors = jnp.linalg.eigh(settled.slopes)
     values = jnp.maximum(values, 0)
     squares = jnp.sum(jnp.matmul(vectors.T, settled.pull, precision="highest") ** 2, axis=-1)

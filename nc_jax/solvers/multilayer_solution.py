@@ -1,4 +1,4 @@
-"""What the solvers of the multilayer model return: classifiers, and every layer on demand."""
+"""The result of the multilayer solvers: classifiers, and every layer on demand."""
 
 import dataclasses
 from typing import Any
@@ -15,22 +15,22 @@ from nc_jax.surrogates.multilayer import MultilayerUnconstrainedFeatures
 
 @immutable()
 class MultilayerSolution:
-    """The best of several restarts of a multilayer unconstrained feature model.
+    """The best of several restarts on a multilayer unconstrained feature model.
 
-    Batch axes lead; the data of a batch are shared.
+    Batch axes lead; the data are shared by all models of a batch.
 
     Attributes:
-        model: what was solved.
+        model: the model that was solved.
         classifiers: W [..., K, d].
-        layers: [..., L, N, d] where all layers were free, [..., 1, N, d] where the
-            last was; None where the features were eliminated.
-        objective: [...] the objective there.
-        gap: [...] upper bound on objective − optimum, by duality: at most the
-            objective itself, and that for a nonconvex loss.
+        layers: [..., L, N, d] if all layers were free, [..., 1, N, d] if only the
+            last one was; None if the features were eliminated.
+        objective: [...] the objective of the best restart.
+        gap: [...] upper bound on objective − optimum, by duality; for a nonconvex loss
+            it is the objective itself, and it is never larger.
         residual: [...] ‖gradient‖·‖parameters‖, the first-order change of the
             objective for a relative change of the solver's parameters.
         status: [...] integers, see :class:`nc_jax.Status`.
-        iterations: [...] integers, steps of the best restart.
+        iterations: [...] integers, number of steps of the best restart.
         restart_objectives: [..., restarts], unordered.
         restart_evaluations: [..., restarts] integers.
     """
@@ -66,7 +66,7 @@ class MultilayerSolution:
 
     @property
     def bias(self) -> None:
-        """The model has none."""
+        """None: the model has no bias."""
         return None
 
     @property
@@ -76,19 +76,19 @@ class MultilayerSolution:
 
     @property
     def contraction(self) -> Array:
-        """A = (I + WᵀW/λ_H)⁻¹ [..., d, d]; under squared error within-class parts are A X_w."""
+        """A = (I + WᵀW/λ_H)⁻¹ [..., d, d]; under squared error it maps X_w to A X_w."""
         weights = self.classifiers
         size = weights.shape[-2]
         transposed = jnp.swapaxes(weights, -1, -2)
         price = self.model.lambda_h[..., None, None]
-        # Woodbury: a K×K system in place of a d×d one.
+        # Woodbury: a K×K system instead of a d×d one.
         inner = price * jnp.eye(size, dtype=weights.dtype) + _product(weights, transposed)
         moved = _product(transposed, jnp.linalg.solve(inner, weights))
         return jnp.eye(weights.shape[-1], dtype=weights.dtype) - moved
 
     @property
     def offsets(self) -> Array:
-        """A Wᵀe_k/λ_H [..., K, d]: where squared error moves class k, h = A x + offset_k."""
+        """A Wᵀe_k/λ_H [..., K, d]: squared error moves a sample of class k to A x + offset_k."""
         weights = self.classifiers
         size = weights.shape[-2]
         price = self.model.lambda_h[..., None, None]
@@ -108,21 +108,21 @@ class MultilayerSolution:
     def features_of(self, inputs: Any, labels: Any) -> Array:
         """Last-layer features [..., n, d] of samples X [n, d] with labels [n].
 
-        For features that were eliminated, in batches if need be.
+        For eliminated features; call it on batches of samples if memory is limited.
 
         Raises:
-            ValueError: the layers were free, so they belong to the model's own inputs.
+            ValueError: the layers were free, so they exist only for the model's own inputs.
         """
         if self.layers is not None:
-            raise ValueError("features_of needs eliminated features; read sample_features")
+            raise ValueError("features_of needs eliminated features; use sample_features instead")
         rows = jnp.asarray(inputs, self.classifiers.dtype)
         moved = jnp.matmul(rows, jnp.swapaxes(self.contraction, -1, -2), precision="highest")
         return moved + self.offsets[..., jnp.asarray(labels), :]
 
     def layer_features(self) -> list[Array]:
-        """Layers 0 … L [..., N, d], the first the data.
+        """Layers 0 … L [..., N, d]; layer 0 is the data.
 
-        Where not all layers were free, those between are on the straight line
+        If not all layers were free, the intermediate ones lie on the straight line
         (Theorem 3), at the steps of :attr:`MultilayerUnconstrainedFeatures.positions`.
         """
         model = self.model
@@ -133,10 +133,10 @@ class MultilayerSolution:
         return [inputs + t * (last - inputs) for t in model.positions]
 
     def moments_at(self, position: Any = 1.0) -> ClassMoments:
-        """Sample-weighted moments of (1 − t) X + t H^L of a single model, without samples.
+        """Sample-weighted moments of (1 − t) X + t H^L of a single model, without its samples.
 
-        For eliminated features; a class's own variance is not known from the
-        data's moments, so ``variances`` are NaN.
+        Requires eliminated features. The moments of the data do not contain the variance
+        of each class, so ``variances`` are NaN.
 
         Args:
             position: t in [0, 1].

@@ -1,8 +1,8 @@
-"""A program with fewer groups, whose optimum is a good start for the program itself.
+"""A program with fewer groups, whose optimum is a good start for the full program.
 
-Groups of almost equal classes have almost equal rows. Neighbours in size are taken as
-one group of their mean size; the optimum of that smaller program, spread over the
-groups that were merged, is off by the square of their spread.
+Groups of almost equal classes have almost equal rows. Groups of neighbouring sizes are merged
+into one group of their mean size. The optimum of that smaller program is assigned to all groups
+that were merged; its error is of the order of the square of their spread.
 """
 
 from typing import Any, NamedTuple
@@ -16,10 +16,10 @@ from nc_jax.immutable import with_fields
 from nc_jax.losses import at_classes
 from nc_jax.surrogates.grouped import GroupedProgram
 
-# Groups that become one, and how many are solved without a smaller program.
+# Number of groups merged into one, and number up to which no smaller program is used.
 TOGETHER = 8
 FEWEST = 128
-# Share of the root of a mean singular value that every one is given at least.
+# Lower limit on the roots of singular values, as a share of the root of their mean.
 FLOOR = 0.1
 
 
@@ -32,13 +32,13 @@ class Factors(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A smaller program and what its groups are made of.
+    """A smaller program and the groups that it merges.
 
     Attributes:
         model: over the merged groups.
-        order: [G] the groups of the larger program, neighbours next to each other.
-        parents: [G] the merged group of each in this order (concrete).
-        counts: [G] classes of each in this order (concrete).
+        order: [G] the groups of the larger program, with neighbours in size adjacent.
+        parents: [G] the merged group of each, in this order (concrete).
+        counts: [G] number of classes of each, in this order (concrete).
     """
 
     model: GroupedProgram
@@ -48,12 +48,12 @@ class Level(NamedTuple):
 
 
 def coarsened(model: GroupedProgram, order: tuple[int, ...] | None) -> Level | None:
-    """The next smaller program; None where there are few groups already.
+    """The next smaller program; None if there are already few groups.
 
     Args:
         model: a single model of G groups.
-        order: [G] groups by size, needed only where they differ in the number of their
-            classes, which must be known when a program is compiled.
+        order: [G] groups by size, needed only if they differ in the number of their
+            classes; it must be known when the program is compiled.
     """
     sizes = model.sizes
     counts, groups = sizes.counts, sizes.num_groups
@@ -81,14 +81,14 @@ def coarsened(model: GroupedProgram, order: tuple[int, ...] | None) -> Level | N
 
 
 def spread(level: Level, means: Factors, weights: Factors) -> tuple[Factors, Factors]:
-    """The factors of the smaller program, balanced, over the groups of the larger one."""
+    """The balanced factors of the smaller program, assigned to the groups of the larger one."""
     totals = np.bincount(level.parents, level.counts)
     copies = jnp.asarray(np.maximum(totals - 1, 1), means.within.dtype)
     product = jnp.matmul(means.between, weights.between.T, precision="highest")
     left, singular, right = jnp.linalg.svd(product)
     products = means.within * weights.within
     within = jnp.sqrt(jnp.abs(products) / copies)
-    # What is zero in both factors has no slope and would stay zero.
+    # A direction that is zero in both factors has zero gradient and would stay zero.
     least = FLOOR * jnp.sqrt(jnp.sum(singular) / len(totals))
     root = jnp.maximum(jnp.sqrt(singular), least)
     within = jnp.where(jnp.asarray(totals > 1), jnp.maximum(within, least), 0)
@@ -98,7 +98,7 @@ def spread(level: Level, means: Factors, weights: Factors) -> tuple[Factors, Fac
 
 
 def _spread(level: Level, factors: Factors) -> Factors:
-    """One of them; ``within`` is that of a single class here."""
+    """One of the two factors; ``within`` refers to a single class here."""
     parents, counts = level.parents, jnp.asarray(level.counts, factors.within.dtype)
     whole = jnp.asarray(np.bincount(parents, level.counts), counts.dtype)
     own, root, every = factors.within, jnp.sqrt(counts), jnp.sqrt(whole)

@@ -1,10 +1,10 @@
-"""Which geometry a solution has: separated, collapsed, vanished, or in doubt.
+"""The phase of a solution's geometry: separated, collapsed, vanished, or unresolved.
 
-A phase says which classifiers are distinct, not which frame they form. With as many
+A phase tells which classifiers are distinct, not which frame they form. With as many
 dimensions as the convex form needs, the equal classes of a group collapse all at once. With
-fewer (p < K − 1), separated classifiers are distinct but cannot be a simplex ETF, and
-collapse may join only some of a group. Unequal classes never coincide exactly unless they
-vanish: at equal classifiers their features would be proportional, by the inverse ratio of
+fewer dimensions (p < K − 1), separated classifiers are distinct but cannot be a simplex ETF, and
+a collapse may merge only some classes of a group. Unequal classes never coincide exactly unless
+they vanish: with equal classifiers their features would be proportional, by the inverse ratio of
 their sizes.
 """
 
@@ -18,33 +18,33 @@ from jax import Array
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.solution import Solution, Status
 
-# Relative to the longest classifier: lengths that count as zero, distances
-# that count as zero, and distances from which on classifiers surely differ. A
-# first-order method approaches an exact zero slowly, so there is a gap between.
+# Relative to the longest classifier: length below which a classifier counts as zero, distance
+# below which two coincide, and distance above which they certainly differ. A first-order
+# method approaches an exact zero slowly, hence the range between the two distances.
 VANISHED_LENGTH = 1e-3
 COLLAPSED_DISTANCE = 1e-3
 SEPARATE_DISTANCE = 1e-2
 
 
 class Phase(enum.IntEnum):
-    """The geometry that an optimum takes: three phases and a doubt."""
+    """The geometry of an optimum: three phases, or unresolved."""
 
     SEPARATED = 0
-    """No classifier is zero, and no two of equal classes coincide."""
+    """No classifier is zero, and no two classifiers of equal classes coincide."""
     COLLAPSED = 1
     """The classifiers of at least two equal classes coincide."""
     VANISHED = 2
     """At least one classifier is zero: its direction, and any cosine, is undefined."""
     UNRESOLVED = 3
-    """Not converged, or too close to a threshold for the certificate to tell."""
+    """Not converged, or too close to a threshold for the certificate to decide."""
 
 
 def phase_codes(solution: Solution | FactoredSolution) -> Array:
     """The :class:`Phase` of each lane as integers [...]; pure and jit-able.
 
-    Of a group solution, collapse is read off the group numbers, which solvers
-    set to zero only on the word of the certificate, never off a cosine. Of a
-    factored solution, it is read off lengths and distances of classifiers: the closest
+    For a group solution, collapse is read from the group numbers, which solvers
+    set to zero only if the certificate implies it, never from a cosine. For a
+    factored solution, it is read from lengths and distances of classifiers: the closest
     two of each group.
     """
     if isinstance(solution, FactoredSolution):
@@ -80,7 +80,7 @@ def _factored_codes(solution: FactoredSolution) -> Array:
 
 
 def _least_distance(points: Array) -> Array:
-    """Between any two of the rows of [..., K, p], in memory that does not grow with p."""
+    """Smallest distance between two rows of [..., K, p]; its memory does not grow with p."""
 
     def add(squares: Array, column: Array) -> tuple[Array, None]:
         return squares + (column[..., :, None] - column[..., None, :]) ** 2, None

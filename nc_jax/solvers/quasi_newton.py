@@ -1,13 +1,13 @@
-"""L-BFGS on many small problems at once, where no lane waits for another.
+"""L-BFGS on many small problems at once, in which no lane waits for another.
 
-Lanes are worked on in a fixed number of slots. In one tick every slot spends
+Lanes are processed in a fixed number of slots. In one tick every slot uses
 one evaluation: it accepts its trial point and takes a new direction, or it
-shortens its step. Lanes that are done leave, and the next ones of the queue take
-their slots; when the queue is empty, the stragglers (those at a phase
-transition) go on in fewer slots. So the work is that of the sum of all steps,
-not of the slowest lane times their number.
+shortens its step. Finished lanes leave, and the next lanes of the queue take
+their slots; when the queue is empty, the remaining lanes (those at a phase
+transition) continue in fewer slots. The total work is therefore the sum of all steps,
+not the number of lanes times the steps of the slowest one.
 
-The pairs of all slots stand in one ring, written at one common place a tick; a
+The pairs of all slots are stored in one ring buffer, written at one common place per tick; a
 slot that rejects its trial leaves that place empty.
 """
 
@@ -18,18 +18,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-# Ticks between two looks at which lanes are done.
+# Number of ticks between two checks for finished lanes.
 PERIOD = 8
-# The slots shrink by this factor once so few of them are still in use.
+# The number of slots shrinks by this factor when only so few of them are still in use.
 SHRINK = 8
 SMALLEST = 8
 # Fraction of the predicted decrease that a step must bring (Armijo).
 SUFFICIENT = 1e-4
-# Evaluations without progress after which a lane has reached its rounding floor.
+# Number of evaluations without progress after which a lane has reached its rounding floor.
 PATIENCE = 20
 
-# Losses are sums of terms of order one: their rounding is at least this part of
-# eps, however small the sum.
+# Losses are sums of terms of order one: their rounding error is at least this multiple of
+# eps, however small the sum is.
 ROUNDING_SCALE = 0.1
 
 Objective = Callable[[Any, Array], Array]
@@ -37,15 +37,15 @@ Start = Callable[[Any, Array], Array]
 
 
 class Minima(NamedTuple):
-    """Where each of L lanes ended.
+    """The end points of L lanes.
 
     Attributes:
         point: [L, d].
-        value: [L] objective there.
+        value: [L] objective at the end point.
         residual: [L] ‖gradient‖·‖point‖, the first-order change of the objective
             for a relative change of the point.
-        iterations: [L] accepted steps.
-        evaluations: [L] evaluations of objective and gradient.
+        iterations: [L] number of accepted steps.
+        evaluations: [L] number of evaluations of objective and gradient.
     """
 
     point: Array
@@ -76,10 +76,10 @@ class _Slots(NamedTuple):
 class _Memory(NamedTuple):
     """Pairs (s, y) of steps and gradient changes, in the compact form of L-BFGS.
 
-    In it the inverse Hessian is γ + [S γY] N [S γY]ᵀ with N made of γ, the
+    In this form the inverse Hessian is γ + [S γY] N [S γY]ᵀ, where N consists of γ, the
     diagonal D of SᵀY, the inverse of its upper triangle R (by age) and YᵀY
-    (Byrd, Nocedal, Schnabel 1994). Kept up to date, none of them depends on the
-    order in which the ring stores the pairs; an empty place is all zeros.
+    (Byrd, Nocedal, Schnabel 1994). When they are updated in place, none of them depends on
+    the order in which the ring stores the pairs; an empty place is all zeros.
 
     Attributes:
         pairs: [B, 2m, d] S above Y.
@@ -97,7 +97,7 @@ class _Memory(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """The slots, the ring's place, the queue's head and what is finished."""
+    """The slots, the position in the ring, the head of the queue and the results."""
 
     slots: _Slots
     tick: Array
@@ -109,11 +109,11 @@ class Settings(NamedTuple):
     """How long and how precisely to minimise.
 
     Attributes:
-        relative: a lane is done at residual ≤ relative·|objective| + absolute.
-        absolute: see there.
-        max_iterations: accepted steps at most.
-        memory: pairs kept.
-        slots: lanes worked on at a time.
+        relative: a lane is finished at residual ≤ relative·|objective| + absolute.
+        absolute: see ``relative``.
+        max_iterations: largest number of accepted steps.
+        memory: number of stored pairs.
+        slots: number of lanes processed at a time.
     """
 
     relative: Any
@@ -131,7 +131,7 @@ def minimise_lanes(
     Args:
         objective: of one lane's data and a point [d].
         start: a point [d] from one lane's data and key.
-        data: pytree whose leaves lead with the lanes [L].
+        data: pytree whose leaves have the lanes [L] as leading axis.
         keys: [L] PRNG keys.
         settings: see :class:`Settings`.
     """
@@ -152,7 +152,7 @@ def minimise_lanes(
             lane=lane,
             data=new_data,
             point=points,
-            # Evaluated by the next tick, which takes any value over infinity.
+            # The next tick evaluates the start and accepts any finite value.
             value=jnp.full(count, jnp.inf, dtype),
             gradient=zero,
             direction=zero,
@@ -171,7 +171,7 @@ def minimise_lanes(
         return _advance(slots, place, trial, value, gradient, settings)
 
     def retire(run: _Run, refill: bool) -> _Run:
-        """Stores the lanes that are done and loads the queue's next ones, if any are left."""
+        """Stores the finished lanes and loads the next ones of the queue, if there are any."""
         slots = run.slots
         target = jnp.where(slots.done, slots.lane, lanes)
         ended = _ended(slots)
@@ -185,7 +185,7 @@ def minimise_lanes(
         return _Run(load(slots, slots.done, lane), run.tick, head, minima)
 
     def stage(run: _Run, least: int, refill: bool) -> _Run:
-        """Until the queue is empty and no more than ``least`` slots are in use."""
+        """Runs until the queue is empty and at most ``least`` slots are in use."""
 
         def busy(run: _Run) -> Array:
             return (run.head < lanes) | (jnp.sum(run.slots.lane < lanes) > least)
@@ -259,13 +259,13 @@ def _ended(slots: _Slots) -> Minima:
 
 
 def _compact(slots: _Slots, size: int, lanes: int) -> _Slots:
-    """The first ``size`` slots after sorting the busy ones to the front."""
+    """The first ``size`` slots after the busy ones are sorted to the front."""
     order = jnp.argsort(slots.lane >= lanes)[:size]
     return jax.tree.map(lambda leaf: leaf[order], slots)
 
 
 def _where(mask: Array, new: _Slots, old: _Slots) -> _Slots:
-    """Slot by slot, for all fields but the memory."""
+    """Selects slot by slot, for all fields except the memory."""
 
     def choose(a: Array, b: Array) -> Array:
         return jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)
@@ -276,7 +276,7 @@ def _where(mask: Array, new: _Slots, old: _Slots) -> _Slots:
 
 
 def _forget(memory: _Memory, mask: Array) -> _Memory:
-    """Without pairs in the slots of the mask; the vectors may stay, nothing reads them."""
+    """Empties the memory in the slots of the mask; the vectors are kept, but never read."""
     return _Memory(
         memory.pairs,
         jnp.where(mask[:, None], 0, memory.curvatures),
@@ -303,7 +303,7 @@ def _advance(
     finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient), axis=-1)
     along = _dot(gradient, slots.direction)
     armijo = value <= slots.value + SUFFICIENT * slots.step * slots.slope
-    # Where the decrease drowns in rounding the slope still tells (Hager and Zhang).
+    # If the decrease is below rounding, the slope still decides (Hager and Zhang).
     level = value <= slots.value + 64 * eps * (jnp.abs(slots.value) + ROUNDING_SCALE)
     accept = finite & ~slots.done & (armijo | (level & (along <= -0.8 * slots.slope)))
 
@@ -313,11 +313,11 @@ def _advance(
     gradient = jnp.where(accept[:, None], gradient, slots.gradient)
     point = jnp.where(accept[:, None], trial, slots.point)
     new_value = jnp.where(accept, value, slots.value)
-    # The first evaluation of a lane has no gradient before it to compare with.
+    # At the first evaluation of a lane there is no earlier gradient to compare with.
     usable = accept & (slots.iterations >= 0)
     memory, direction = _remember(slots.memory, place, difference, change, gradient, usable)
     slope = _dot(direction, gradient)
-    # The first step, or one after the memory was lost: a tenth of the point's length.
+    # First step, or first after the memory was emptied: a tenth of the point's length.
     length, size = _norm(gradient), _norm(point)
     positive = jnp.where(length > 0, length, 1)
     plain = (memory.scale == 0) | ~(slope < 0)
@@ -325,7 +325,7 @@ def _advance(
     direction = jnp.where(plain[:, None], steepest, direction)
     slope = jnp.where(plain, -0.1 * size * length, slope)
 
-    # A rejected step shrinks to the minimiser of the parabola through what is known.
+    # A rejected step shrinks to the minimiser of the parabola through the known values.
     drop = value - slots.value - slots.step * slots.slope
     parabola = -0.5 * slots.step * slots.slope / jnp.where(drop > 0, drop, 1)
     shorter = slots.step * jnp.where(finite & (drop > 0), jnp.clip(parabola, 0.1, 0.5), 0.1)
@@ -354,7 +354,7 @@ def _advance(
 def _remember(
     memory: _Memory, place: Array, difference: Array, change: Array, gradient: Array, usable: Array
 ) -> tuple[_Memory, Array]:
-    """Stores a pair where it is usable, drops the oldest; the new direction −H g."""
+    """Stores a pair if it is usable and drops the oldest; the new direction −H g."""
     count = memory.curvatures.shape[-1]
     curvature, square = _dot(difference, change), _dot(change, change)
     eps = jnp.finfo(gradient.dtype).eps
@@ -367,7 +367,7 @@ def _remember(
     products = jnp.einsum("bmd,bnd->bmn", pairs, new, precision="highest")
     here = jnp.arange(count, dtype=jnp.int32) == place
     positive = jnp.where(usable, curvature, 1)
-    # Only pairs that the triangle knows count: a forgotten one is zero there.
+    # Only pairs in the triangle count: a dropped pair is zero there.
     known = (memory.curvatures > 0) & ~here
     older = jnp.where(known & kept, products[:, :count, 0], 0)
     triangle = jnp.where(here[:, None] | here, 0, memory.inverse_triangle)

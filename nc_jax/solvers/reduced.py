@@ -3,9 +3,9 @@
 Follows the central path of :mod:`nc_jax.solvers.spectral` from its known
 start (ε large, Z near zero) in a fixed number of Newton steps, so that in a
 batch no lane waits for another. Each step factors one dense system of
-G + G² unknowns (and G for a bias), tries a few reductions of ε along the path's
-tangent, and takes the boldest that stays near the path; if none does, the best
-damped step at the same ε.
+G + G² unknowns (plus G for a bias), tries several reductions of ε along the path's
+tangent, and takes the largest one that stays close to the path; if there is none, it takes
+the best damped step at the same ε.
 """
 
 from typing import Any, NamedTuple
@@ -31,12 +31,12 @@ from nc_jax.surrogates.grouped import (
     value_and_gradient,
 )
 
-# Factors by which a step may cut ε, boldest first; then, at the same ε, the
-# lengths of damped steps.
+# Factors by which a step may reduce ε, smallest factor first; then the lengths of damped
+# steps at the same ε.
 REDUCTIONS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
 DAMPINGS = (1.0, 0.5, 0.25, 0.1, 0.03)
-# Squared Newton decrement, in units of ε, within which a point counts as near
-# the path. Larger values save a few steps and lose lanes.
+# Squared Newton decrement, in units of ε, up to which a point counts as close to
+# the path. Larger values save a few steps but make some lanes fail.
 NEARNESS = 0.3
 
 
@@ -57,9 +57,9 @@ class ReducedInteriorPoint:
     """Interior-point solver of a grouped Layer-Peeled or unconstrained feature model.
 
     Attributes:
-        tolerance: duality gap at which a lane counts as converged; by default
+        tolerance: duality gap up to which a lane counts as converged; by default
             1e−9 in float64 and 1e−5 in float32.
-        steps: Newton steps, the same for every lane.
+        steps: number of Newton steps, the same for every lane.
     """
 
     tolerance: Any
@@ -74,7 +74,7 @@ class ReducedInteriorPoint:
         return 6 * (groups + groups**2) ** 2 + 120 * (groups + groups**2)
 
     def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
-        """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.
+        """Solves one model; use vmap or :func:`nc_jax.solve_batch` for many.
 
         Args:
             model: any groups; work grows as G⁶, so best for G up to about 16.
@@ -97,7 +97,7 @@ class ReducedInteriorPoint:
 
 
 class _Best(NamedTuple):
-    """The point with the smallest gap so far, and the steps that led to it."""
+    """The point with the smallest gap so far, and the number of steps that led to it."""
 
     logits: GroupLogits
     gap: Array
@@ -127,7 +127,7 @@ def _start(model: GroupedProgram) -> PathPoint:
 
     multiplier = 2 * jnp.maximum(slope, model.penalty)
     first = at(multiplier).logits
-    # Where the ball is so large that the loss would be saturated, start farther inside.
+    # If the ball is so large that the loss would be saturated, start farther inside.
     largest = jnp.maximum(jnp.abs(first.within), jnp.max(jnp.abs(first.between), axis=1))
     return at(multiplier * jnp.maximum(jnp.max(model.row_scale * largest) / 10, 1))
 
@@ -156,7 +156,7 @@ def _advance(model: GroupedProgram, point: PathPoint, best: _Best) -> tuple[Path
     near = distances[: len(REDUCTIONS)] < NEARNESS
     damped = len(REDUCTIONS) - 1 + jnp.argmin(distances[len(REDUCTIONS) - 1 :])
     chosen = jnp.where(jnp.any(near), jnp.argmax(near), damped)
-    # Once rounding rules, steps stop making sense: stay, rather than wander off.
+    # Once rounding dominates, steps are meaningless: stay at the current point.
     moves = jnp.isfinite(distances[chosen]) & (best.gap > _rounding(objective))
     following = jax.tree.map(lambda a, b: jnp.where(moves, a[chosen], b), trials, point)
     return following, _better(model, following, best)
@@ -176,7 +176,7 @@ def _rounding(objective: Array) -> Array:
 
 
 def _better(model: GroupedProgram, point: PathPoint, best: _Best) -> _Best:
-    """The better of the best so far and a new point, by certified gap."""
+    """The point with the smaller certified gap: the best so far or the new one."""
     certificate: Certificate = certify(model, point.logits)
     feasible = certificate.nuclear_norm <= model.nuclear_radius
     improved = feasible & (certificate.gap < best.gap)
@@ -233,10 +233,10 @@ def _factor(
 
 
 def _bias_curvature(model: GroupedProgram, penalty: Array, curvature: Array) -> Array:
-    """Hessian [G, G] in the bias, with its price."""
+    """Hessian [G, G] in the bias, including its penalty."""
     counts = jnp.asarray(model.sizes.counts, curvature.dtype)
     if bias_is_free(model.loss):
-        # Fixes the constant that an unregularised bias leaves free; no slope points that way.
+        # Fixes the constant that an unregularised bias leaves open; no gradient points there.
         largest = jnp.max(jnp.diag(curvature))
         gauge = jnp.where(largest > 0, largest, 1)
         curvature = curvature + jnp.where(penalty > 0, 0, gauge)
@@ -274,7 +274,7 @@ def _move(
 def _distance(
     model: GroupedProgram, trial: PathPoint, system: PathSystem, factored: _Factored
 ) -> Array:
-    """Squared Newton decrement of a trial in units of its ε, in the metric at hand."""
+    """Squared Newton decrement of a trial in units of its ε, in the current metric."""
     _, gradient = value_and_gradient(model, trial.logits)
     new = path_system(model, gradient, trial)
     residual = jnp.matmul(system.left.T, gradient.between + new.pull, precision="highest")

@@ -1,4 +1,4 @@
-"""All restarts of all models of a batch that share their data, through one queue."""
+"""All restarts of all models of a batch with common data, in one queue."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,17 +10,17 @@ from jax import Array
 from nc_jax.losses import own_axes
 from nc_jax.solvers.quasi_newton import Minima, Settings, minimise_lanes
 
-# Fields that a batch of models has in common.
+# Fields that all models of a batch share.
 SHARED = ("data", "layer_scales")
 
 
 class Lanes(NamedTuple):
-    """A batch of models taken apart.
+    """A batch of models, split into its lanes.
 
     Attributes:
         numbers: the leaves that differ, each [L].
-        rebuild: one lane's numbers to its model; the data are not copied.
-        shape: the batch axes, of product L.
+        rebuild: from one lane's numbers to its model; the data are not copied.
+        shape: the batch axes, with product L.
     """
 
     numbers: list[Array]
@@ -58,14 +58,14 @@ def minimise_restarts(
     restarts: int,
     settings: Settings,
 ) -> Minima:
-    """Minimises every lane from ``restarts`` starts; leaves lead with [L, restarts].
+    """Minimises every lane from ``restarts`` starts; leaves have leading axes [L, restarts].
 
     Args:
         lanes: the models.
         objective: of a single model and a point [d].
         start: a point [d] of a single model and a key.
-        key: one, split over lanes and restarts, or one for each lane [L].
-        restarts: starts of a lane.
+        key: one key, split over lanes and restarts, or one for each lane [L].
+        restarts: number of starts of each lane.
         settings: see :class:`Settings`.
     """
     count = lanes.numbers[0].shape[0]
@@ -85,6 +85,6 @@ def minimise_restarts(
 
 
 def best_of(restarts: Minima) -> Minima:
-    """The lowest of one lane's restarts; a NaN is no minimum."""
+    """The restart of one lane with the lowest value; NaN is never the lowest."""
     values = jnp.where(jnp.isfinite(restarts.value), restarts.value, jnp.inf)
     return jax.tree.map(lambda leaf: leaf[jnp.argmin(values)], restarts)

@@ -1,4 +1,4 @@
-"""The front door: picks a solver, for one model or for a batch."""
+"""The main entry points: solve one model or a batch with a suitable solver."""
 
 import dataclasses
 import math
@@ -42,35 +42,35 @@ class Solver(Protocol):
         ...
 
     def floats_per_lane(self, model: Any) -> int:
-        """Roughly how many numbers a lane of a batch holds while it is solved."""
+        """Rough number of floats that a lane of a batch occupies while it is solved."""
         ...
 
 
-# Restarts where the dimensions are too few for the convex form, and local minima abound.
+# Restarts if there are too few dimensions for the convex form, which means many local minima.
 SHORT_RESTARTS = 16
 
-# Numbers held at a time by a batch (one gigabyte in float64), and lanes beyond
-# which larger chunks stop paying.
+# Numbers that a batch holds at a time (one gigabyte in float64), and number of lanes beyond
+# which larger chunks bring no gain.
 WORKING_FLOATS = 2**27
 MAX_LANES = 2**16
 
-# Slots' worth of lanes that keep a further core busy.
+# Another core is used if there are lanes for this many times the slots.
 LANES_WORTH_A_CORE = 4
 
-# Groups from which on lanes of the quasi-Newton solver are solved one by one on a CPU.
+# From this many groups on a CPU solves the lanes of the quasi-Newton solver one by one.
 WIDE = 48
 
-# Fields of the models that carry an axis of their own; all others are numbers.
+# Fields of the models with an axis of their own; all others are single numbers.
 VECTORS = ("sizes", "weight_energies")
 
 
 def choose_solver(model: Surrogate) -> Solver | MultilayerSolver:
     """The solver that :func:`solve` uses: a static choice, by structure and loss.
 
-    Programs convex in the logits go to a solver over group numbers, which
-    certifies its answer; multilayer models to one that eliminates the features
-    where it can; all others, among them those of fewer dimensions than the convex
-    form needs, to :class:`FactoredMultiStart`.
+    Programs convex in the logits are solved over group numbers, with
+    a certificate; multilayer models by elimination of the features
+    if that is possible; all others, including those with fewer dimensions than the convex
+    form needs, by :class:`FactoredMultiStart`.
     """
     if isinstance(model, MultilayerUnconstrainedFeatures):
         squared = isinstance(model.loss, MeanSquaredError)
@@ -90,22 +90,22 @@ def _choose(model: TopLayersModel) -> Solver:
 def solve(
     model: Surrogate, solver: Solver | MultilayerSolver | None = None, key: Array | None = None
 ) -> Any:
-    """Solves a surrogate; certified wherever the program is convex in the logits.
+    """Solves a surrogate, with a certificate if the program is convex in the logits.
 
-    Pure, jit- and vmap-able. A batched model is handed to :func:`solve_batch`.
+    Pure, jit- and vmap-able. A batched model is passed on to :func:`solve_batch`.
 
     Args:
-        model: what to solve.
-        solver: by default the best for the model (:func:`choose_solver`).
-        key: PRNG key of solvers that start at random; others ignore it.
+        model: the surrogate to solve.
+        solver: by default the best one for the model (:func:`choose_solver`).
+        key: PRNG key for solvers with random starts; others ignore it.
 
     Returns:
-        A :class:`Solution` with its duality gap, or of the factored solver a
-        :class:`FactoredSolution` with its residual and restarts; read ``status``
-        (or :func:`nc_jax.phase`) before its numbers.
+        A :class:`Solution` with its duality gap, or, from the factored solver, a
+        :class:`FactoredSolution` with its residual and restarts. Check ``status``
+        (or :func:`nc_jax.phase`) before using the numbers.
 
     Raises:
-        TypeError, ValueError: not a model, or one that the solver does not take.
+        TypeError, ValueError: not a model, or a model that the solver does not accept.
     """
     _check(model, solver)
     if model.batch_shape or isinstance(model, MultilayerUnconstrainedFeatures):
@@ -119,17 +119,17 @@ def solve_batch(
     key: Array | None = None,
     batch_size: int | None = None,
 ) -> Any:
-    """Solves every lane of a batched model; a bad lane spoils no other.
+    """Solves every lane of a batched model; a bad lane does not affect the others.
 
     Args:
         model: leading axes of sizes and energies broadcast to the batch [...].
         solver: as in :func:`solve`.
-        key: one, split over the lanes, or one for each lane [...].
-        batch_size: lanes worked on at a time, which bounds memory; by default
-            as many as hold about a gigabyte (solvers with restarts have ``slots``).
+        key: one key, split over the lanes, or one for each lane [...].
+        batch_size: number of lanes processed at a time, which bounds memory; by default
+            as many as need about a gigabyte (solvers with restarts have ``slots``).
 
     Returns:
-        A solution whose leaves lead with the batch axes; ``status`` per lane.
+        A solution whose leaves have the batch axes in front; ``status`` for each lane.
     """
     _check(model, solver)
     if isinstance(model, MultilayerUnconstrainedFeatures):
@@ -137,7 +137,7 @@ def solve_batch(
     shape = model.batch_shape
     solver = solver or _choose(model)
     if isinstance(solver, MultilayerSolver):
-        raise TypeError(f"solver must suit a {type(model).__name__} model, got {solver!r}")
+        raise TypeError(f"solver must be one for a {type(model).__name__} model, got {solver!r}")
     if batch_size is not None:
         require_count("batch_size", batch_size, 1)
     lanes = math.prod(shape)
@@ -155,7 +155,7 @@ def solve_batch(
         keys = jax.random.split(jax.random.key(0), lanes) if keys is None else keys
         solved = _solve_queues(lane_models, solver, keys)
     elif batch_size is None and _one_by_one(model, solver):
-        # Lanes that need different numbers of steps do not wait for each other one by one.
+        # Solved one by one, lanes that need more steps do not hold up the others.
         cores = min(os.cpu_count() or 1, lanes)
         solved = _in_parts(
             lambda own, key: _solve_lanes(own, solver, key, None), lane_models, keys, cores
@@ -173,7 +173,7 @@ def _lane_keys(key: Array, shape: tuple[int, ...]) -> Array:
     if key.ndim == 0 or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return jax.random.split(key, math.prod(shape))
     if key.shape != shape:
-        raise ValueError(f"key must be one, or one for each lane {shape}, got {key.shape}")
+        raise ValueError(f"key must be a single key or have shape {shape}, got {key.shape}")
     return key.reshape(-1)
 
 
@@ -192,7 +192,7 @@ def _solve_queue(
 def _solve_queues(
     models: TopLayersModel, solver: FactoredMultiStart, keys: Array
 ) -> FactoredSolution:
-    """One queue a core: on a CPU, XLA runs programs as small as these on a single one."""
+    """One queue per core: on a CPU, XLA runs programs of this size on a single core."""
     lanes = keys.shape[0]
     cores = os.cpu_count() or 1
     queues = min(cores, lanes * solver.restarts // (LANES_WORTH_A_CORE * solver.slots))
@@ -200,19 +200,19 @@ def _solve_queues(
 
 
 def _one_by_one(model: TopLayersModel, solver: Solver) -> bool:
-    """Whether lanes are wide enough to fill a core each; other backends want them together."""
+    """Whether each lane is large enough to use a core alone; GPUs solve lanes together."""
     wide = isinstance(solver, FactoredQuasiNewton) and model.sizes.num_groups >= WIDE
     return wide and jax.default_backend() == "cpu"
 
 
 def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int) -> Any:
-    """Lanes in equal parts, one a core, where that is possible: on a CPU, for known numbers."""
+    """Lanes in equal parts, one per core, if possible: on a CPU, for concrete numbers."""
     leaves = jax.tree.leaves((models, keys))
     lanes = leaves[0].shape[0]
     concrete = all(is_concrete(leaf) for leaf in leaves)
     if parts < 2 or not concrete or jax.default_backend() != "cpu":
         return solved_by(models, keys)
-    # Equal parts share one compiled program; the last lane fills the last part.
+    # Equal parts share one compiled program; copies of the last lane fill the last part.
     size = -(-lanes // parts)
     shares = []
     for first in range(0, lanes, size):
@@ -222,7 +222,7 @@ def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int)
     def solve_part(part: tuple[Any, Any]) -> Any:
         return jax.block_until_ready(solved_by(*part))
 
-    # LAPACK's own threads, which wait by spinning, would take the cores from each other.
+    # LAPACK's own threads wait actively and would take the cores from each other.
     with threadpool_limits(1), ThreadPoolExecutor(parts) as pool:
         solved = list(pool.map(solve_part, shares))
     return jax.tree.map(lambda *own: jnp.concatenate(own)[:lanes], *solved)
@@ -231,7 +231,7 @@ def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int)
 def _solve_multilayer(
     model: MultilayerUnconstrainedFeatures, solver: Any, key: Array | None
 ) -> MultilayerSolution:
-    """Where the features are eliminated, the samples stay out of the compiled program."""
+    """If the features are eliminated, the samples are not passed to the compiled program."""
     if not isinstance(solver, EliminatedMultiStart | LayerwiseMultiStart):
         raise TypeError(
             "a MultilayerUnconstrainedFeatures model needs EliminatedMultiStart or "

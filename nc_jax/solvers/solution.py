@@ -1,4 +1,4 @@
-"""What a solver returns: a certified point, from which the geometry is derived."""
+"""The result of a solver: a certified point, from which the geometry is derived."""
 
 import enum
 from typing import Any, NamedTuple
@@ -23,37 +23,37 @@ from nc_jax.surrogates.grouped import (
 
 
 class Status(enum.IntEnum):
-    """How a solve ended; one per lane of a batch."""
+    """How a solve ended; one value for each lane of a batch."""
 
     CONVERGED = 0
     """The duality gap is within the solver's tolerance."""
     NOT_CONVERGED = 1
-    """The steps ran out first; gap and residual say how far the point may be off."""
+    """The step limit was reached; gap and residual bound the remaining error."""
     STATIONARY = 3
-    """The residual is within tolerance; nothing certifies that no better point exists."""
+    """The residual is within tolerance, but there is no certificate of global optimality."""
     INVALID = 2
-    """The lane's parameters are NaN, infinite or not positive; its numbers are NaN."""
+    """A parameter of the lane is NaN, infinite or not positive; all its numbers are NaN."""
 
 
 @immutable()
 class Solution:
     """A solved convex program: group numbers, certificate, derived geometry.
 
-    Only a few numbers a group are stored, so that a million lanes fit in
+    Only a few numbers are stored for each group, so that a million lanes fit into
     memory; matrices are computed on demand, with the batch axes leading.
 
     Attributes:
-        model: what was solved.
+        model: the model that was solved.
         within: α [..., G] of X (Z itself in a Layer-Peeled Model, D^½ Z for
             unconstrained features), see :mod:`nc_jax.surrogates.grouped`.
         between: M [..., G, G].
         group_bias: b [..., G] of a class of each group; None for a model without bias.
-        objective: [...] the objective at the solution, penalties included.
+        objective: [...] the objective at the solution, including penalties.
         gap: [...] duality gap, an upper bound on objective − optimum.
         multiplier: [...] dual variable μ of the nuclear norm.
         status: [...] integers, see :class:`Status`.
-        iterations: [...] integers, steps taken.
-        resolved: [...] booleans: whether the certificate tells which
+        iterations: [...] integers, number of steps taken.
+        resolved: [...] booleans: whether the certificate determines which
             within-group numbers are exactly zero.
     """
 
@@ -95,7 +95,7 @@ class Solution:
 
     @property
     def sample_features(self) -> Array:
-        """One feature a class [..., K, p]: those of a class are all equal."""
+        """One feature for each class [..., K, p]; all features of a class are equal."""
         return self.features
 
     @property
@@ -113,14 +113,14 @@ class Solution:
 
     @property
     def classifier_norms(self) -> Array:
-        """‖w‖ of a classifier of each group, [..., G]; exactly zero where it vanishes."""
+        """‖w‖ of a classifier of each group, [..., G]; exactly zero if it vanishes."""
         return jnp.sqrt(self._group_gram()[0])
 
     @property
     def within_cosines(self) -> Array:
-        """Cosine of two classifiers of one group [..., G].
+        """Cosine of two classifiers of the same group [..., G].
 
-        NaN for a group of one class and where the classifiers vanish.
+        NaN for a group of one class and for classifiers that vanish.
         """
         squares, products, _ = self._group_gram()
         single = jnp.asarray(self.model.sizes.counts < 2)
@@ -142,7 +142,7 @@ class Solution:
 
     @property
     def _row_scale(self) -> Array:
-        """[..., K, 1] what turns rows of X into rows of Z."""
+        """[..., K, 1] the factor from rows of X to rows of Z."""
         return self.model.row_scale[..., np.asarray(self.model.sizes.membership), None]
 
     def _group_gram(self) -> tuple[Array, Array, Array]:
@@ -154,12 +154,12 @@ class Solution:
         alpha = jnp.where(multiplicity > 0, jnp.abs(self.within), 0)
         scale = self.model.classifier_scale[..., None]
         squares = scale * (multiplicity * alpha + diagonal) / root**2
-        # Where classes coincide the two must be equal to the last digit.
+        # For coinciding classes the two must be equal to the last digit.
         products = jnp.where(alpha > 0, scale * (diagonal - alpha) / root**2, squares)
         return squares, products, scale[..., None] * absolute / (root[:, None] * root)
 
     def group_factors(self) -> "GroupFactors":
-        """W and H by groups, in O(G²) memory, where K×K numbers would be too many."""
+        """W and H by groups, in O(G²) memory, for numbers of classes where K×K is too much."""
         weights, means = self._group_numbers()
         root = jnp.asarray(np.sqrt(self.model.sizes.counts), self.within.dtype)[:, None]
         row_scale = self.model.row_scale
@@ -184,7 +184,7 @@ class Solution:
         return weights, means
 
     def _factors(self) -> tuple[Array, Array]:
-        """W and H, scaled and cut to p."""
+        """W and H, scaled and truncated to p dimensions."""
         sizes, dimension = self.model.sizes, self.model.dimension
         weights, means = self._group_numbers()
         quarter = jnp.sqrt(self.model.classifier_scale)[..., None, None]
@@ -200,16 +200,16 @@ class Solution:
 
 
 class GroupFactors(NamedTuple):
-    """Classifiers and class means in a basis of feature space that the groups suggest.
+    """Classifiers and class means in a basis of feature space that is adapted to the groups.
 
-    The classifier of class k of group g is the row g of ``classifier_means``, in the G
-    directions that groups share, plus ``classifier_parts[g]`` times e_k − 1/K_g Σ_j e_j over
-    the classes j of its group, in K further directions of which each is one class's own.
+    The classifier of class k of group g is row g of ``classifier_means``, in the G
+    directions that all groups share, plus ``classifier_parts[g]`` times e_k − 1/K_g Σ_j e_j over
+    the classes j of its group, in K further directions, one for each class.
 
     Attributes:
         classifier_means: [..., G, G] mean classifier of each group.
         classifier_parts: [..., G]; zero where a group has collapsed.
-        feature_means: [..., G, G] mean of a group's class means.
+        feature_means: [..., G, G] mean of the class means of each group.
         feature_parts: [..., G].
     """
 
@@ -240,7 +240,7 @@ def _absolute_value(matrix: Array) -> Array:
 
 @_absolute_value.defjvp
 def _absolute_value_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """From P² = MᵀM, P dP + dP P = Mᵀ dM + dMᵀ M: no difference of singular values divides."""
+    """From P² = MᵀM, P dP + dP P = Mᵀ dM + dMᵀ M: no division by differences of singular values."""
     (matrix,), (change,) = primals, tangents
     _, singular, right = jnp.linalg.svd(matrix)
     basis = jnp.swapaxes(right, -1, -2)
@@ -264,7 +264,7 @@ def label(
     iterations: Array,
     resolved: Array,
 ) -> Solution:
-    """A :class:`Solution` with its status; NaN throughout where the input is bad."""
+    """A :class:`Solution` with its status; all numbers are NaN if the input is bad."""
     valid = model.valid
     status = jnp.where(certificate.gap <= tolerance, Status.CONVERGED, Status.NOT_CONVERGED)
     status = jnp.where(valid, status, Status.INVALID).astype(jnp.int32)
@@ -287,43 +287,43 @@ def label(
 
 
 def default_tolerance(tolerance: Any, dtype: Any) -> Array:
-    """The tolerance given, or the one that a dtype can reach."""
+    """The given tolerance, or the smallest one that the dtype can reach."""
     if tolerance is None:
         tolerance = 1e-9 if dtype == jnp.float64 else 1e-5
     return jnp.asarray(tolerance, dtype)
 
 
 def require_convex(model: GroupedProgram, solver: str) -> None:
-    """Raises ValueError unless the certificate covers the model."""
+    """Raises ValueError unless the certificate applies to the model."""
     if not hasattr(model, "row_scale"):
         raise ValueError(
-            f"{solver} takes models that are convex in the logits; a "
-            f"{type(model).__name__} needs FactoredMultiStart"
+            f"{solver} needs a model that is convex in the logits; use FactoredMultiStart for a "
+            f"{type(model).__name__}"
         )
     if model.dimension < model.full_dimension:
         raise ValueError(
-            f"{solver} needs dimension ≥ {model.full_dimension}, below which the program is not "
-            f"convex in the logits; got {model.dimension}. Use FactoredMultiStart"
+            f"{solver} needs dimension ≥ {model.full_dimension}, because with fewer dimensions the "
+            f"program is not convex in the logits; got {model.dimension}. Use FactoredMultiStart"
         )
     if getattr(model, "feature_power", None) is not None:
-        raise ValueError(f"{solver} takes no feature_power; use FactoredMultiStart")
+        raise ValueError(f"{solver} does not support feature_power; use FactoredMultiStart")
     if getattr(model, "nonnegative", False):
-        raise ValueError(f"{solver} takes no nonnegative features; use FactoredMultiStart")
+        raise ValueError(f"{solver} does not support nonnegative; use FactoredMultiStart")
     if isinstance(model.loss, SoftTargets):
-        raise ValueError(f"{solver} takes no SoftTargets; use FactoredMultiStart")
+        raise ValueError(f"{solver} does not support SoftTargets; use FactoredMultiStart")
     if not model.loss.convex:
         raise ValueError(
-            f"{solver} certifies losses that are convex in the logits, which "
-            f"loss={type(model.loss).__name__} is not (its convex attribute is False)"
+            f"{solver} needs a loss that is convex in the logits; loss={type(model.loss).__name__} "
+            "is not (its convex attribute is False). Use FactoredMultiStart"
         )
     biased = model.bias_penalty is not None
     if model.sizes.merged and (biased or not has_dual(model)):
         raise ValueError(
-            f"{solver} certifies merged sizes (merge_sizes) without a bias and under losses that "
-            f"have at_slope; got lambda_b={model.bias_penalty}, loss={type(model.loss).__name__}"
+            f"{solver} certifies merged sizes (merge_sizes) only without a bias and for losses "
+            f"with at_slope; got lambda_b={model.bias_penalty}, loss={type(model.loss).__name__}"
         )
     if biased and floor_of(model.loss, model.sizes.group_sizes.dtype) is None:
         raise ValueError(
-            f"{solver} certifies a bias (lambda_b) under the convex losses of nc_jax only, got "
+            f"{solver} certifies a bias (lambda_b) only for the convex losses of nc_jax, got "
             f"loss={type(model.loss).__name__}"
         )

@@ -1,9 +1,9 @@
-"""The central path of a priced and bounded nuclear norm, over group numbers.
+"""The central path of a penalised and bounded nuclear norm, over group numbers.
 
 The cost λ Σ m_i |σ_i| (σ_i: the singular values, m_i: their multiplicities) and the
 ball Σ m_i |σ_i| ≤ τ are lifted to λ Σ m_i y_i with |σ_i| ≤ y_i, Σ m_i y_i ≤ τ, and the
 barrier −Σ log(y_i² − σ_i²) − log(τ − Σ m_i y_i). Each group counts once, whatever
-its multiplicity, so that the number of steps does not grow with K. Minimising
+its multiplicity, so the number of steps does not grow with K. Minimising
 f + λ Σ m_i y_i + ε·barrier over y gives, with ν the multiplier of the ball,
 μ = λ + ν and η = μ/ε,
 
@@ -25,7 +25,7 @@ from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits, block_sizes
 
 
 class PathPoint(NamedTuple):
-    """Where an iterate stands: group numbers, multiplier ν of the ball, weight ε."""
+    """An iterate: group numbers, multiplier ν of the ball, barrier weight ε."""
 
     logits: GroupLogits
     multiplier: Array

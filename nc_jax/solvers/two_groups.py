@@ -10,15 +10,15 @@ between-group stationarity give ratios of softmax probabilities as functions of
 (p₂, p₃: another majority, a minority class in a majority row; q₂, q: another
 minority, a majority class in a minority row). Their logarithms are linear in
 α, δ and s; with the budget (K_A−1)α + (K_B−1)δ + s = τ all four numbers follow
-from φ. One equation is left, for t = ln tan φ:
+from φ. One equation remains, for t = ln tan φ:
 
     F(t) = ln R + ln p₃ − ln q + t − ½ ln(K_A/K_B) = 0.
 
-Where its root has δ < 0 the group has collapsed: δ = 0, the budget fixes s without
+If its root has δ < 0 the group has collapsed: then δ = 0, the budget determines s without
 it, and the equation is solved again on that branch (the branches meet in a
-kink, across which Newton's method would cycle). F increases with slope at
-least one (observed on random programs; nothing rests on it but the number of
-steps, for the duality gap certifies each answer). Vanished coupling (s = 0) is
+kink, at which Newton's method would cycle). F increases with slope at
+least one (observed on random programs; only the number of steps depends on this,
+because the duality gap certifies each answer). Vanished coupling (s = 0) is
 decided by its own closed condition. The method is derived for this project
 from the program of Fang et al. 2021, Eq. 7.
 """
@@ -58,7 +58,7 @@ class _Setting(NamedTuple):
 
 
 def _numbers(t: Array, setting: _Setting, collapsed: Array) -> _Numbers:
-    """All four numbers at ln tan φ = t, on the separated or the collapsed branch."""
+    """All four numbers at t = ln tan φ, on the separated or the collapsed branch."""
     major, minor, total, radius, _ = setting
     tangent = jnp.exp(t)
     secant = jnp.sqrt(1 + tangent**2)
@@ -94,7 +94,7 @@ def _to_across(own: Array, others: Array, alpha: Array, across: Array) -> Array:
 
 
 def _log_across(own: Array, others: Array, alpha: Array, across: Array) -> Array:
-    """Logarithm of p_across; safe for α ≪ 0, which the search passes through."""
+    """Logarithm of p_across; also safe for α ≪ 0, which occurs during the search."""
     to_across = _to_across(own, others, alpha, across)
     peak = jax.lax.stop_gradient(jnp.maximum(jnp.maximum(-alpha, to_across), 0))
     rest = (own - 1) * jnp.exp(-alpha - peak) + others * jnp.exp(to_across - peak)
@@ -118,7 +118,7 @@ def _balance(t: Array, setting: _Setting, collapsed: Array) -> Array:
 
 
 def _solve(setting: _Setting, steps: int) -> _Numbers:
-    """Newton's method from the balanced end, on one branch and then on the right one."""
+    """Newton's method from the balanced end, on the first branch and then on the right one."""
     upper = 0.5 * jnp.log(setting.major / setting.minor)
     lower = upper - setting.log_ratio
 
@@ -161,7 +161,7 @@ def _certificate(x: _Numbers, setting: _Setting) -> Certificate:
     q2, q = q1 * jnp.exp(-x.delta), q1 * jnp.exp(to_major)
     slope_a = jnp.where(major > 1, weight_a * (major * p2 + minor * p3), 0)
     slope_b = jnp.where(minor > 1, weight_b * (minor * q2 + major * q), 0)
-    # Slopes in b and c; the unit vector of the coupling carries their scale.
+    # Slopes in b and c; the unit vector of the coupling sets their scale.
     in_b = weight_a * total * minor * p3
     in_c = weight_b * total * major * q
     coupling = jnp.hypot(in_b / jnp.sqrt(total * minor), in_c / jnp.sqrt(total * major))
@@ -180,9 +180,9 @@ class TwoGroupRoot:
     """Exact solver of two-group cross-entropy models; a fixed number of steps.
 
     Attributes:
-        tolerance: duality gap at which a lane counts as converged; by default
+        tolerance: duality gap up to which a lane counts as converged; by default
             1e−9 in float64 and 1e−5 in float32.
-        steps: Newton steps on each branch of the equation, the same for every lane.
+        steps: number of Newton steps on each branch, the same for every lane.
     """
 
     tolerance: Any
@@ -196,7 +196,7 @@ class TwoGroupRoot:
         return 64
 
     def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
-        """Solves one model; vmap or :func:`nc_jax.solve_batch` for many.
+        """Solves one model; use vmap or :func:`nc_jax.solve_batch` for many.
 
         Args:
             model: a :class:`LayerPeeled` with two groups and :class:`CrossEntropy`.
@@ -207,14 +207,14 @@ class TwoGroupRoot:
         """
         sizes = model.sizes
         if not isinstance(model, LayerPeeled):
-            raise ValueError(f"TwoGroupRoot takes a LayerPeeled model, got {type(model).__name__}")
+            raise ValueError(f"TwoGroupRoot needs a LayerPeeled model, got {type(model).__name__}")
         if sizes.num_groups != 2 or not isinstance(model.loss, CrossEntropy):
             raise ValueError(
                 "TwoGroupRoot needs two groups and CrossEntropy, got "
                 f"{sizes.num_groups} groups and {type(model.loss).__name__}"
             )
         if sizes.merged:
-            raise ValueError("TwoGroupRoot takes no merged sizes; use ReducedInteriorPoint")
+            raise ValueError("TwoGroupRoot needs unmerged sizes; use ReducedInteriorPoint")
         require_convex(model, type(self).__name__)
         dtype = sizes.group_sizes.dtype
         tolerance = default_tolerance(self.tolerance, dtype)
@@ -233,7 +233,7 @@ class TwoGroupRoot:
         certificate = _certificate(x, setting)
 
         point = _group_logits(x, major, minor, swap)
-        # Below this distance the sign of δ is at the mercy of rounding.
+        # Below this distance rounding decides the sign of δ.
         blur = 1e3 * jnp.finfo(dtype).eps * (1 + model.budget)
         sure = ~((minor > 1) & (x.delta > 0) & (x.delta < blur))
         return label(model, point, certificate, tolerance, jnp.asarray(2 * self.steps), sure)

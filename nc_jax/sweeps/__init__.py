@@ -1,4 +1,4 @@
-"""A batched, pure function over a named grid, on every device, into one table."""
+"""Evaluates a batched, pure function over a named grid, on all devices, into one table."""
 
 from nc_jax.sweeps.engine import (
     Batched,

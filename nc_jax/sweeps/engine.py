@@ -1,9 +1,9 @@
-"""Chunks of points through one compiled function, over all local devices, into a store.
+"""Runs chunks of points through one compiled function, on all local devices, into a store.
 
-While the devices work on a chunk, the host makes the next one's points and writes
-the one before. A chunk's last, ragged part is padded with its last point, so that
-all chunks of a block share a program. The devices of a mesh run on their own, each
-its share of the points, and none waits for another's loops.
+While the devices compute a chunk, the host prepares the points of the next one and writes
+the previous one. The last, incomplete part of a chunk is padded with its last point, so that
+all chunks of a block share a program. The devices of a mesh run independently, each on
+its share of the points, and no device waits for the loops of another.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from nc_jax.sweeps.grid import Columns
 from nc_jax.sweeps.plan import Plan
 from nc_jax.sweeps.store import Store
 
-# Columns [n] of points and a key for each point [n], to output columns [n].
+# From columns [n] of points and a key for each point [n] to output columns [n].
 Batched = Callable[[dict[str, jax.Array], jax.Array], Mapping[str, jax.Array]]
 # The function for one block's choices, which are static.
 Build = Callable[[Mapping[str, Any]], Batched]
@@ -34,17 +34,17 @@ Build = Callable[[Mapping[str, Any]], Batched]
 
 @dataclasses.dataclass
 class Outcome:
-    """What a run did.
+    """The outcome of a run.
 
     Attributes:
-        points: computed and stored now.
-        chunks: stored now.
-        found: chunks that were done before.
-        failed: one line for each chunk whose function raised.
-        damaged: files of chunks that were truncated or altered, computed again.
-        foreign: files that belong to no block, left alone.
-        seconds: of the run.
-        interrupted: whether it was asked to stop before its end.
+        points: number of points computed and stored in this run.
+        chunks: number of chunks stored in this run.
+        found: number of chunks that were stored before.
+        failed: one line for each chunk whose function raised an error.
+        damaged: chunk files that were truncated or altered; they are computed again.
+        foreign: files that belong to no block; they are left unchanged.
+        seconds: duration of the run.
+        interrupted: whether the run was stopped before its end.
     """
 
     points: int = 0
@@ -58,11 +58,11 @@ class Outcome:
 
 
 def usable_devices() -> list[Any]:
-    """All local devices, but of a CPU's virtual ones no more than half its threads.
+    """All local devices; of a CPU's virtual devices at most half as many as its threads.
 
-    Programs on virtual devices share one pool of threads, and some (batches of
+    Programs on virtual devices share one pool of threads, and some operations (batches of
     singular value decompositions) wait in it for others: with a program on every
-    thread they would wait for ever. The variable NPROC, set before JAX starts, makes
+    thread they would wait forever. The variable NPROC, set before JAX starts, makes
     the pool larger.
     """
     devices = jax.local_devices()
@@ -74,11 +74,11 @@ def usable_devices() -> list[Any]:
 
 
 def use_every_core() -> None:
-    """A virtual device for every core of a CPU, and threads for them.
+    """Creates a virtual device for every core of a CPU, and enough threads for them.
 
-    A program of many small steps runs on one core alone; two devices run two. To be
-    called before JAX starts; afterwards, or where ``XLA_FLAGS`` sets devices, only the
-    variable NPROC is set for what has not started.
+    A program of many small steps uses only one core; two devices run two programs. Call this
+    before JAX starts; afterwards, or if ``XLA_FLAGS`` already sets devices, only the
+    variable NPROC is set, for the parts of JAX that have not started.
     """
     found = re.findall(r"device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
     count = int(found[-1]) if found else os.cpu_count() or 1
@@ -95,18 +95,18 @@ class ChunkSolver:
     def __init__(
         self, build: Build, choices: Mapping[str, Any], length: int, seed: int, devices: Any = None
     ):
-        """Nothing is compiled before the first chunk.
+        """Nothing is compiled until the first chunk is computed.
 
         Args:
-            build: makes the block's function.
-            choices: the block's.
-            length: points of a chunk.
-            seed: of the points' keys.
+            build: makes the function of a block.
+            choices: the choices of the block.
+            length: number of points in a chunk.
+            seed: seed of the keys of the points.
             devices: :func:`usable_devices` by default.
         """
         self.choices, self.seed = choices, seed
         devices = np.array(usable_devices() if devices is None else devices)
-        # Every device gets as many points; the last of them may be padding.
+        # Every device gets equally many points; the last of them may be padding.
         self.length = -(-length // len(devices)) * len(devices)
         mesh = Mesh(devices, ("points",))
         spec = PartitionSpec("points")
@@ -121,7 +121,7 @@ class ChunkSolver:
                 return jax.random.fold_in(jax.random.fold_in(base, word[0]), word[1])
 
             outputs = dict(function(columns, jax.vmap(key)(words)))
-            # A compiled program sorts its names.
+            # A compiled program sorts its outputs by name.
             self.names = list(outputs)
             return outputs
 
@@ -130,7 +130,7 @@ class ChunkSolver:
         )
 
     def inputs(self, columns: Columns) -> tuple[dict[str, Any], Any]:
-        """Padded and laid out over the devices."""
+        """The columns, padded and distributed over the devices."""
         count = len(columns["point"])
         words = columns["point"].view(np.uint32).reshape(count, 2)
         numbers = {
@@ -147,7 +147,7 @@ class ChunkSolver:
         return {name: place(column) for name, column in numbers.items()}, place(words)
 
     def __call__(self, columns: Columns) -> dict[str, jax.Array]:
-        """Starts a chunk; its outputs are padded, and may not be ready yet."""
+        """Starts a chunk; the outputs are padded and may not be ready yet."""
         outputs = self.work(*self.inputs(columns))
         return {name: outputs[name] for name in self.names}
 
@@ -160,15 +160,15 @@ def chunk_solver(
     seed: int,
     devices: tuple | None = None,
 ) -> ChunkSolver:
-    """A :class:`ChunkSolver`, the same one for the same arguments: it compiles but once."""
+    """A cached :class:`ChunkSolver`: equal arguments are compiled only once."""
     return ChunkSolver(build, dict(choices), length, seed, devices)
 
 
 def finished_table(columns: Columns, outputs: Mapping[str, Any]) -> Columns:
-    """Points and outputs without the padding; waits for the devices.
+    """Points and outputs without the padding; waits for the devices to finish.
 
     Raises:
-        ValueError: an output that is not one number a point.
+        ValueError: an output that is not one number per point.
     """
     count = len(columns["point"])
     table = columns | {name: np.asarray(out)[:count] for name, out in outputs.items()}
@@ -179,7 +179,7 @@ def finished_table(columns: Columns, outputs: Mapping[str, Any]) -> Columns:
 
 
 def error_line(error: Exception) -> str:
-    """What went wrong, in one line; of an error inside a compiled program, its cause."""
+    """The error in one line; for an error inside a compiled program, its cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     causes = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
     line = causes[-1] if causes else (lines or [""])[0]
@@ -200,19 +200,19 @@ def run_sweep(
     """Computes every chunk that the store lacks.
 
     Args:
-        plan: as :meth:`Store.prepare` gave it.
-        build: makes a block's function from its choices.
-        store: where the parts go.
-        seed: of the points' keys, folded with the points' ids.
-        share: (i, n), to do every n-th chunk alone.
+        plan: the plan that :meth:`Store.prepare` returned.
+        build: makes the function of a block from its choices.
+        store: where the parts are written.
+        seed: seed of the keys of the points, combined with the points' ids.
+        share: (i, n), to compute only every n-th chunk.
         devices: :func:`usable_devices` by default.
-        stop: set, to end after the chunks in flight.
-        progress: called with points and failed chunks as they come.
-        elsewhere: does the chunks in place of the local devices; called with
+        stop: an event; if it is set, the run ends after the chunks that are in progress.
+        progress: called with the numbers of new points and failed chunks.
+        elsewhere: computes the chunks instead of the local devices; called with
             (block, chunk) pairs, the outcome to fill in, stop and progress.
 
     Raises:
-        OSError: the store cannot be written; all chunks written so far are whole.
+        OSError: the store cannot be written; all chunks written so far are complete.
     """
     begin, outcome = time.perf_counter(), Outcome()
     scan = store.scan(plan)
@@ -240,7 +240,7 @@ def run_sweep(
 def _solvers(
     plan: Plan, build: Build, seed: int, devices: Any, todo: Iterable[tuple[int, int]]
 ) -> Iterable[tuple[int, int, Any]]:
-    """Each chunk to do with its block's solver, or with what building it raised."""
+    """Each remaining chunk with its block's solver, or with the error from building it."""
     current, solver = None, None
     devices = None if devices is None else tuple(devices)
     for place, chunk in todo:
@@ -257,7 +257,7 @@ def _solvers(
 
 
 class _Run:
-    """Two chunks in flight: one on the devices, one being written."""
+    """Two chunks in progress: one on the devices, one being written."""
 
     def __init__(self, plan: Plan, store: Store, outcome: Outcome, report: Any, failed: Any):
         self.plan, self.store, self.outcome, self.report = plan, store, outcome, report
@@ -284,7 +284,7 @@ class _Run:
                 future.result()
 
     def _finish(self, place: int, chunk: int, columns: Columns, outputs: Any) -> None:
-        """Waits for the outputs and writes them; errors of the store go up."""
+        """Waits for the outputs and writes them; errors of the store are raised."""
         count = len(columns["point"])
         try:
             table = finished_table(columns, outputs)
@@ -316,21 +316,21 @@ def measured_chunk(
     memory: float = 2.0**30,
     seconds: float = 10.0,
 ) -> tuple[int, float]:
-    """Points of a chunk, by running the function on few points and then on more.
+    """Number of points of a chunk, from runs with few and then more points.
 
     Args:
-        build: makes the function.
-        choices: of the block.
-        columns: the first n points' columns, for any n.
-        num_points: of the block.
+        build: makes the function of a block.
+        choices: the choices of the block.
+        columns: the columns of the first n points, for any n.
+        num_points: number of points of the block.
         devices: :func:`usable_devices` by default.
-        largest: points a device at most.
-        memory: bytes that a chunk may take while it is computed, on all devices.
-        seconds: what a chunk should take at most.
+        largest: largest number of points per device.
+        memory: bytes that a chunk may use on all devices while it is computed.
+        seconds: longest duration of a chunk.
 
     Returns:
-        The chunk's points, a power of two for each device, and seconds a point as
-        measured on the last trial.
+        The number of points in a chunk, a power of two for each device, and the seconds per
+        point that the last trial took.
     """
     cores = len(usable_devices() if devices is None else devices)
     top = min(largest, -(-num_points // cores))
@@ -345,16 +345,16 @@ def measured_chunk(
         jax.block_until_ready(compiled(*arguments))
         elapsed = time.perf_counter() - start
         analysis = compiled.memory_analysis()
-        # A backend may keep no account of its memory.
+        # Some backends do not report their memory.
         used = analysis.temp_size_in_bytes + analysis.output_size_in_bytes if analysis else 0
         fits = int(trial * min(seconds / elapsed, memory / cores / max(used, 1)))
         size = top if fits >= top else min(_power(max(fits, 1)), top)
-        # Few points cost more each than many do: trusted where they say all fits.
+        # A point costs more in small trials, so they are trusted if all points fit by them.
         if size == top or size <= 4 * trial:
             return size * cores, elapsed / (trial * cores)
         trial = min(16 * trial, size)
 
 
 def _power(count: int) -> int:
-    """The largest power of two that is at most the count."""
+    """The largest power of two that does not exceed the count."""
     return 1 << (max(count, 1).bit_length() - 1)

@@ -1,6 +1,6 @@
-"""Named grids that are never held in memory: axes, designs, products and zips.
+"""Named grids that are never stored in full: axes, designs, products and zips.
 
-A grid knows its number of points and gives the values at any indices. The last
+A grid knows its number of points and returns the values at any indices. The last
 factor of a product varies fastest.
 """
 
@@ -16,11 +16,11 @@ Columns = dict[str, np.ndarray]
 
 
 class Grid(Protocol):
-    """What all grids have."""
+    """The interface of all grids."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the columns."""
+        """Names of the columns."""
         ...
 
     def __len__(self) -> int: ...
@@ -30,18 +30,18 @@ class Grid(Protocol):
         ...
 
     def spec(self) -> Any:
-        """JSON that :func:`from_spec` reads back."""
+        """JSON from which :func:`from_spec` rebuilds the grid."""
         ...
 
 
 class Values:
-    """An axis that lists its values."""
+    """An axis given by a list of values."""
 
     def __init__(self, name: str, values: Any):
-        """Numbers, or strings for choices.
+        """Takes numbers, or strings for choices.
 
         Raises:
-            ValueError: no values, or values that are NaN or not in one row.
+            ValueError: no values, or values that contain NaN or are not one-dimensional.
         """
         array = np.asarray(values)
         if array.ndim != 1 or not array.size:
@@ -70,7 +70,7 @@ class Values:
 
 
 class _Spaced(Values):
-    """Values that follow from their ends and number."""
+    """Values determined by their ends and their number."""
 
     def __init__(self, kind: str, name: str, start: float, stop: float, num: int):
         space = {"linspace": np.linspace, "logspace": np.geomspace}[kind]
@@ -99,15 +99,15 @@ def logspace(name: str, start: float, stop: float, num: int) -> Values:
 
 
 class _Design(abc.ABC):
-    """Points in a box, each coordinate even in the value or in its logarithm."""
+    """Points in a box, uniform in each coordinate or in its logarithm."""
 
     kind = ""
 
     def __init__(self, ranges: Mapping[str, Sequence[Any]], num: int, seed: int = 0):
-        """Ranges by name: (low, high), or (low, high, 'log').
+        """Takes ranges by name: (low, high), or (low, high, 'log').
 
         Raises:
-            ValueError: a range that is no range, no names, num < 1.
+            ValueError: an invalid range, no names, or num < 1.
         """
         if not ranges:
             raise ValueError(f"a {self.kind} design must name at least one axis")
@@ -123,7 +123,7 @@ class _Design(abc.ABC):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One for each coordinate."""
+        """One name for each coordinate."""
         return tuple(self.ranges)
 
     def __len__(self) -> int:
@@ -148,11 +148,11 @@ class _Design(abc.ABC):
 
     @abc.abstractmethod
     def units(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Coordinates in [0, 1), one array [n] each."""
+        """Coordinates in [0, 1), one array [n] for each axis."""
 
 
 class Random(_Design):
-    """Independent uniform points; a point depends on its index and the seed alone."""
+    """Independent uniform points; a point depends only on its index and the seed."""
 
     kind = "random"
 
@@ -164,10 +164,10 @@ class Random(_Design):
 
 
 class Sobol(_Design):
-    """A scrambled Sobol sequence; the first points of a longer one are those of a shorter one.
+    """A scrambled Sobol sequence; a longer sequence starts with the points of a shorter one.
 
-    The sequence is linear over the bits of the index's Gray code, so any point is
-    found without those before it.
+    The sequence is linear in the bits of the Gray code of the index, so any point can be
+    computed without the points before it.
     """
 
     kind = "sobol"
@@ -223,7 +223,7 @@ class _Combined:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all factors."""
+        """Names of all factors."""
         return tuple(name for factor in self.factors for name in factor.names)
 
     def spec(self) -> Any:
@@ -250,7 +250,7 @@ class Product(_Combined):
 
 
 class Zip(_Combined):
-    """Grids of one length, side by side."""
+    """Grids of equal length, whose points are paired."""
 
     kind = "zip"
 
@@ -258,7 +258,7 @@ class Zip(_Combined):
         super().__init__(*factors)
         lengths = {factor.names: len(factor) for factor in factors}
         if len(set(lengths.values())) != 1:
-            raise ValueError(f"zipped axes must have one length, got {lengths}")
+            raise ValueError(f"zipped axes must have equal lengths, got {lengths}")
 
     def __len__(self) -> int:
         return len(self.factors[0])
@@ -270,10 +270,10 @@ class Zip(_Combined):
 
 
 def from_spec(spec: Any) -> Grid:
-    """The grid whose ``spec()`` this is.
+    """The grid that has the given ``spec()``.
 
     Raises:
-        ValueError: no such grid.
+        ValueError: the spec is not that of a grid.
     """
     if not isinstance(spec, dict) or len(spec) != 1:
         raise ValueError(f"a grid's spec must have one key, got {spec!r}")
@@ -291,7 +291,7 @@ def from_spec(spec: Any) -> Grid:
 
 
 def factors_of(grid: Grid) -> tuple[Grid, ...]:
-    """The factors of a product; any other grid is its own only factor."""
+    """The factors of a product; any other grid is its own single factor."""
     return grid.factors if isinstance(grid, Product) else (grid,)
 
 
@@ -307,13 +307,13 @@ def subset(grid: Grid, chosen: np.ndarray) -> Grid | None:
 
 
 def rows_of(grid: Grid) -> list[tuple]:
-    """Every point as a tuple of its values; for factors, which are small."""
+    """Every point as a tuple of its values; only for small grids, such as factors."""
     columns = grid.at(np.arange(len(grid)))
     return list(zip(*(column.tolist() for column in columns.values()), strict=True))
 
 
 def require_distinct(grid: Grid) -> None:
-    """Raises ValueError where a factor that lists its values repeats one."""
+    """Raises ValueError if a factor that lists its values repeats one."""
     for factor in factors_of(grid):
         parts = factor.factors if isinstance(factor, Zip) else (factor,)
         if all(isinstance(part, Values) for part in parts):
@@ -323,10 +323,10 @@ def require_distinct(grid: Grid) -> None:
 
 
 def point_ids(columns: Columns) -> np.ndarray:
-    """Stable 64-bit ids [n] of points, from their names and values alone.
+    """Stable 64-bit ids [n] of points, determined only by their names and values.
 
-    Neither the order of the axes nor chunking, nor what else is in the grid,
-    changes them; 0.0 and −0.0 are one number, and so are 1 and 1.0.
+    They depend neither on the order of the axes or the chunking, nor on the other points of
+    the grid; 0.0 and −0.0 count as equal, and so do 1 and 1.0.
     """
     if not columns:
         raise ValueError("a point must have at least one value")
@@ -342,7 +342,7 @@ def point_ids(columns: Columns) -> np.ndarray:
 
 
 def mix(bits: np.ndarray) -> np.ndarray:
-    """Scatters 64-bit integers one to one (the finaliser of SplitMix64, Steele et al. 2014)."""
+    """A bijection that scatters 64-bit integers (finaliser of SplitMix64, Steele et al. 2014)."""
     with np.errstate(over="ignore"):
         bits = np.asarray(bits, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
         bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

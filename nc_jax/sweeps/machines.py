@@ -1,4 +1,4 @@
-"""Which chunks a process does, and many machines by Ray."""
+"""Which chunks a process computes, and sweeps on many machines with Ray."""
 
 import importlib
 import json
@@ -13,20 +13,20 @@ from nc_jax.sweeps.engine import Outcome, chunk_solver, error_line, finished_tab
 from nc_jax.sweeps.plan import plan_from_spec
 from nc_jax.sweeps.store import Store
 
-# Tasks handed to the cluster at a time, for each of its slots.
+# Tasks given to the cluster at a time, for each of its slots.
 AHEAD = 3
 RETRIES = 20
 
 
 def share_of(text: str | None, environment: Mapping[str, str] | None = None) -> tuple[int, int]:
-    """(i, n): this process does every n-th chunk, from the i-th on.
+    """(i, n): this process computes every n-th chunk, starting with the i-th.
 
     Args:
-        text: 'i/n' with 0 ≤ i < n; None to ask ``jax.distributed``, and then Slurm.
-        environment: where Slurm's variables stand; ``os.environ`` by default.
+        text: 'i/n' with 0 ≤ i < n; None to use ``jax.distributed``, and otherwise Slurm.
+        environment: holds Slurm's variables; ``os.environ`` by default.
 
     Raises:
-        ValueError: not such a text.
+        ValueError: the text has another form.
     """
     if text is not None:
         index, slash, count = text.partition("/")
@@ -45,7 +45,7 @@ def share_of(text: str | None, environment: Mapping[str, str] | None = None) -> 
 
 @lru_cache(maxsize=4)
 def _worker(maker: str, text: str, address: str) -> tuple[Any, Any, Any]:
-    """A worker process's plan, store and function."""
+    """The plan, store and function in a worker process."""
     about = json.loads(text)
     if about["x64"]:
         jax.config.update("jax_enable_x64", True)
@@ -55,10 +55,10 @@ def _worker(maker: str, text: str, address: str) -> tuple[Any, Any, Any]:
 
 
 def do_chunk(maker: str, text: str, address: str, place: int, chunk: int) -> tuple[int, str]:
-    """One chunk, from its points to its part; what a cluster's task runs.
+    """Computes one chunk and writes its part; this is the task that a cluster runs.
 
     Returns:
-        Points stored, and the error of the chunk's function if it raised one.
+        Number of stored points, and the error of the chunk's function if it raised one.
     """
     plan, store, build = _worker(maker, text, address)
     try:
@@ -88,22 +88,22 @@ def run_on_ray(
     cpus: float = 1.0,
     gpus: float = 0.0,
 ) -> None:
-    """Chunks as tasks of a Ray cluster, tried again where a worker or a node dies.
+    """Computes chunks as tasks of a Ray cluster; a task is repeated if its worker dies.
 
     Args:
-        todo: (block, chunk) to do.
+        todo: (block, chunk) pairs to compute.
         maker: 'module:function', which makes the build function from its JSON.
         text: JSON with plan, build, seed and x64.
-        address: of the store, which all workers must reach.
+        address: address of the store, which all workers must be able to reach.
         cluster: 'local', or the address of a cluster to join.
-        outcome: filled in.
-        stop: an event; set, no further task is handed out.
-        progress: called with points and failed chunks.
-        cpus: that a task takes.
-        gpus: that a task takes.
+        outcome: is filled in.
+        stop: an event; after it is set, no further tasks are started.
+        progress: called with the numbers of new points and failed chunks.
+        cpus: CPU cores that each task reserves.
+        gpus: GPUs that each task reserves.
 
     Raises:
-        ImportError: Ray is missing.
+        ImportError: Ray is not installed.
         OSError: the store cannot be written.
     """
     try:

@@ -1,7 +1,7 @@
-"""What a sweep is to compute: settings, and blocks of points cut into chunks.
+"""The plan of a sweep: settings, and blocks of points divided into chunks.
 
-A block is a lazy grid under fixed choices, for instance a number of classes, which
-is a shape. Appended axis values make further blocks of the points that are new.
+A block is a lazy grid with fixed choices, for instance the number of classes, which
+is a shape. If axis values are appended, the new points form further blocks.
 """
 
 import dataclasses
@@ -30,12 +30,12 @@ Choices = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """The points of one grid under fixed choices.
+    """The points of one grid with fixed choices.
 
     Attributes:
-        choices: name to number or string, the same for all points.
-        grid: the rest of the points' values.
-        chunk: points of a chunk; zero where that is still to be measured.
+        choices: from name to number or string, the same for all points.
+        grid: the remaining values of the points.
+        chunk: number of points in a chunk; zero if it is still to be measured.
     """
 
     choices: Choices
@@ -49,11 +49,11 @@ class Block:
 
     @property
     def num_chunks(self) -> int:
-        """The last chunk may be ragged."""
+        """Number of chunks; the last one may be incomplete."""
         return -(-len(self.grid) // self.chunk)
 
     def columns(self, chunk: int) -> Columns:
-        """Choices and values of one chunk's points, and ``point``, their ids."""
+        """Choices and values of the points of one chunk, and ``point``, their ids."""
         first = chunk * self.chunk
         indices = np.arange(first, min(first + self.chunk, len(self.grid)))
         columns = {name: np.full(len(indices), value) for name, value in self.choices.items()}
@@ -61,16 +61,16 @@ class Block:
         return {"point": point_ids(columns)} | columns
 
     def spec(self) -> dict[str, Any]:
-        """As JSON."""
+        """The block as JSON."""
         return {"choices": dict(self.choices), "grid": self.grid.spec(), "chunk": self.chunk}
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Blocks, and all else that decides the numbers.
+    """Blocks, and everything else that determines the numbers.
 
     Attributes:
-        settings: JSON; what function is mapped over the points, and how.
+        settings: JSON; which function is mapped over the points, and how.
         blocks: in the order of the table.
     """
 
@@ -79,7 +79,7 @@ class Plan:
 
     @property
     def num_points(self) -> int:
-        """Of all blocks."""
+        """Number of points in all blocks."""
         return sum(len(block.grid) for block in self.blocks)
 
     def chunks(self) -> Iterator[tuple[int, int]]:
@@ -90,32 +90,32 @@ class Plan:
 
     @property
     def num_chunks(self) -> int:
-        """Of all blocks."""
+        """Number of chunks in all blocks."""
         return sum(block.num_chunks for block in self.blocks)
 
     def size(self, place: int, chunk: int) -> int:
-        """Points of one chunk."""
+        """Number of points in one chunk."""
         block = self.blocks[place]
         return min(block.chunk, len(block.grid) - chunk * block.chunk)
 
     @cached_property
     def fingerprints(self) -> list[str]:
-        """Twelve hexadecimal digits a block, of its points and the settings."""
+        """Twelve hexadecimal digits for each block, from its points and the settings."""
         return [
             hashlib.sha256(canonical([self.settings, block.spec()]).encode()).hexdigest()[:12]
             for block in self.blocks
         ]
 
     def spec(self) -> dict[str, Any]:
-        """As JSON."""
+        """The plan as JSON."""
         return {"settings": self.settings, "blocks": [block.spec() for block in self.blocks]}
 
 
 def plan_from_spec(spec: Any) -> Plan:
-    """The plan whose ``spec()`` this is.
+    """The plan that has the given ``spec()``.
 
     Raises:
-        ValueError: it is no plan.
+        ValueError: the spec is not that of a plan.
     """
     try:
         blocks = tuple(
@@ -133,10 +133,10 @@ def canonical(value: Any) -> str:
 
 
 def extended(old: Plan, new: Plan) -> Plan:
-    """The old blocks, and blocks of those points of the new plan that they lack.
+    """The old blocks, and blocks with those points of the new plan that they lack.
 
     Raises:
-        ValueError: the settings differ, or points of the old plan are not in the new.
+        ValueError: the settings differ, or points of the old plan are missing in the new one.
     """
     if canonical(old.settings) != canonical(new.settings):
         raise ValueError(f"settings changed: {_difference(old.settings, new.settings)}")
@@ -154,17 +154,17 @@ def extended(old: Plan, new: Plan) -> Plan:
 
 
 def _missing(known: list[Block], grid: Grid) -> list[Grid]:
-    """Products that together hold what no known block of the same choices does."""
+    """Products that together hold the points that no known block of the same choices has."""
     if not known:
         return [grid]
     factors = factors_of(grid)
     names = [factor.names for factor in factors]
     if any([factor.names for factor in factors_of(block.grid)] != names for block in known):
         raise ValueError(f"axes changed: {known[0].grid.names} before, {grid.names} now")
-    # Appended blocks tile a box, so what they hold of each factor is enough.
+    # Appended blocks tile a box, so their values of each factor are sufficient.
     new, old = [], []
     for place, factor in enumerate(factors):
-        # A factor that is unchanged is not listed: a design may have a billion points.
+        # An unchanged factor is not listed: a design may have a billion points.
         specs = [canonical(factors_of(block.grid)[place].spec()) for block in known]
         if canonical(factor.spec()) in specs:
             old.append(factor)
@@ -183,7 +183,7 @@ def _missing(known: list[Block], grid: Grid) -> list[Grid]:
 
 
 def _difference(old: Any, new: Any) -> str:
-    """Which keys differ."""
+    """Describes which keys differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return f"{old!r} before, {new!r} now"
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]

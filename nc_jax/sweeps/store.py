@@ -1,9 +1,9 @@
-"""One table in many Parquet parts, in a folder or at an object store's address.
+"""One table in many Parquet parts, in a folder or in an object store.
 
-A part's name holds the fingerprint of its block, its chunk, and a digest of both
-and of its bytes: a part is whole and belongs here, or its name does not match. It
-is written under another name first and then renamed, or put in one piece. Two
-processes may fill one store: what they both write is the same file.
+The name of a part holds the fingerprint of its block, its chunk, and a digest of both
+and of its bytes: if the part is incomplete or does not belong here, its name does not match.
+A part is written under another name first and then renamed, or uploaded in one piece. Two
+processes may fill the same store: they write identical files.
 """
 
 import contextlib
@@ -40,17 +40,17 @@ except ImportError as error:
 MANIFEST = "sweep.json"
 PART = re.compile(r"([0-9a-f]{12})-(\d{8})-([0-9a-f]{32})\.parquet")
 TEMPORARY = ".writing-"
-# Threads that read parts to check them: mostly waiting, or hashing without Python's lock.
+# Threads that check parts: they mostly wait, or compute hashes without Python's lock.
 READERS = 8
-# Characters beyond which a block's spec stands in the manifest alone.
+# A longer spec of a block is stored only in the manifest.
 LONG_SPEC = 100_000
 
 
 class Scan(NamedTuple):
-    """What a store holds.
+    """The content of a store.
 
     Attributes:
-        parts: (block, chunk) to path, of whole parts.
+        parts: (block, chunk) to path, for all complete parts.
         damaged: paths of parts that are truncated or altered.
         foreign: paths of files that belong to no block.
     """
@@ -61,13 +61,13 @@ class Scan(NamedTuple):
 
 
 class Store:
-    """A plan and the parts that are done."""
+    """A plan and the parts that have been computed."""
 
     def __init__(self, address: Any):
-        """A folder, or an address that fsspec knows (``s3://``, ``gs://``, ``memory://``).
+        """Takes a folder, or an address for fsspec (``s3://``, ``gs://``, ``memory://``).
 
         Raises:
-            ValueError: no such kind of address.
+            ValueError: fsspec does not know this kind of address.
         """
         self.address = str(address)
         try:
@@ -98,12 +98,12 @@ class Store:
         """Makes the store ready for a plan: new, the same, or with more axis values.
 
         Args:
-            plan: what is asked for.
-            measure: gives the chunk of a block that comes without one.
-            replace: give up an earlier plan; parts of blocks that both have are kept.
+            plan: the requested plan.
+            measure: determines the chunk of a block that has none.
+            replace: discard an earlier plan; parts of blocks in both plans are kept.
 
         Returns:
-            The plan in the store from now on, with the chunks it was begun with.
+            The plan that is now in the store, with the chunks with which it was begun.
 
         Raises:
             ValueError: the store holds another plan.
@@ -124,7 +124,7 @@ class Store:
         begun = self._put(
             f"{self.root}/{MANIFEST}", text.encode(), new=before is None and not replace
         )
-        # Of several processes that begin a store at once, one is the first.
+        # If several processes start a store at the same time, one of them is first.
         return plan if begun else self.prepare(plan)
 
     def _extended(self, before: Plan, plan: Plan) -> Plan:
@@ -133,14 +133,14 @@ class Store:
         except ValueError as error:
             raise ValueError(
                 f"{self.address} holds another sweep ({error}); "
-                "choose another store, or ask for it to be replaced"
+                "choose another store, or discard that sweep with replace=True"
             ) from error
 
     def write(self, plan: Plan, place: int, chunk: int, columns: Mapping[str, np.ndarray]) -> int:
-        """Writes one part whole and returns its bytes; the same data give the same file.
+        """Writes one part completely and returns its bytes; equal data give an equal file.
 
         Raises:
-            OSError: no room, no permission; nothing is left behind.
+            OSError: no space or no permission; no partial file is left.
         """
         fingerprint = plan.fingerprints[place]
         block = plan.blocks[place].spec()
@@ -163,14 +163,14 @@ class Store:
         return len(raw)
 
     def _put(self, path: str, raw: Any, new: bool = False) -> bool:
-        """Writes a file whole; False where it must be new and is not."""
+        """Writes a complete file; returns False if it must be new but already exists."""
         if not self.local:
             if new and self.files.exists(path):
                 return False
             self.files.pipe_file(path, bytes(raw))
             return True
         folder, name = os.path.split(path)
-        # Named after its writer, so that two of them cannot meet.
+        # Named after its writer, so that two writers cannot conflict.
         mark = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         temporary = os.path.join(folder, f"{TEMPORARY}{mark}-{name}")
         try:
@@ -189,7 +189,7 @@ class Store:
                 os.unlink(temporary)
 
     def scan(self, plan: Plan) -> Scan:
-        """Reads every part once and sorts the whole from the others."""
+        """Reads every part once and separates the complete ones from the others."""
         places = {fingerprint: place for place, fingerprint in enumerate(plan.fingerprints)}
         sizes = [block.num_chunks for block in plan.blocks]
         names = self._names("parts")
@@ -220,7 +220,7 @@ class Store:
         return _digest(match[1], int(match[2]), raw) == match[3]
 
     def discard(self, names: list[str]) -> None:
-        """Removes damaged parts, and what killed writers left behind an hour ago or more."""
+        """Removes damaged parts, and files that killed writers left at least an hour ago."""
         for name in names:
             self._remove(f"{self.root}/parts/{name}")
         if not self.local:
@@ -233,7 +233,7 @@ class Store:
                     self._remove(entry.path)
 
     def record_failure(self, plan: Plan, place: int, chunk: int, error: str) -> None:
-        """Notes a chunk whose function raised; forgotten once the chunk is done."""
+        """Notes a chunk whose function raised; the note is removed once the chunk is done."""
         first, last = chunk * plan.blocks[place].chunk, plan.size(place, chunk)
         note = {
             "block": place,
@@ -247,11 +247,11 @@ class Store:
         self._put(self._failure(plan, place, chunk), json.dumps(note).encode())
 
     def forget_failure(self, plan: Plan, place: int, chunk: int) -> None:
-        """The chunk is done."""
+        """Removes the note, because the chunk is done."""
         self._remove(self._failure(plan, place, chunk))
 
     def _remove(self, path: str) -> None:
-        """Another process may have been faster."""
+        """Removes a file; another process may have removed it before."""
         with contextlib.suppress(FileNotFoundError):
             self.files.rm_file(path)
 
@@ -264,7 +264,7 @@ class Store:
         return f"{self.root}/failures/{plan.fingerprints[place]}-{chunk:08d}.json"
 
     def _names(self, folder: str) -> list[str]:
-        """Files of a folder, but for those being written."""
+        """Files of a folder, except for those that are being written."""
         path = f"{self.root}/{folder}"
         if self.local:
             names = os.listdir(path) if os.path.isdir(path) else []
@@ -275,7 +275,7 @@ class Store:
         return sorted(name for name in names if not name.startswith(TEMPORARY))
 
     def dataset(self) -> Any:
-        """All whole parts in the order of the table, as a pyarrow dataset to scan.
+        """All complete parts in the order of the table, as a pyarrow dataset to scan.
 
         Raises:
             FileNotFoundError: the store is empty.
@@ -318,7 +318,7 @@ class Store:
 
 @cache
 def versions() -> dict[str, str]:
-    """Of what decides the numbers."""
+    """Versions of the packages that determine the numbers."""
     found = {}
     for name in ("nc-jax", "jax", "jaxlib", "numpy"):
         try:

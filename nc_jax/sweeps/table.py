@@ -1,7 +1,7 @@
-"""The table of a study: a sweep into a folder that lives as long as the study runs.
+"""The table of a study: a sweep into a folder that exists as long as the study runs.
 
-A study that was killed goes on where it was, for its parts stay until it calls
-:func:`forget`. They serve again only for the same settings and the same code.
+A study that was interrupted resumes where it stopped, because its parts are kept until it
+calls :func:`forget`. They are reused only for the same settings and the same code.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ def tabulate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Any:
-    """All points of some blocks, and what a function makes of them.
+    """All points of some blocks together with the outputs of a function.
 
     Args:
-        build: makes a block's function from its choices.
-        blocks: what to compute, with the chunks they are to be computed in.
-        folder: of the parts.
-        settings: JSON; whatever else the function's numbers depend on.
-        seed: of the points' keys.
-        progress: called with points and failed chunks as they come.
+        build: makes the function of a block from its choices.
+        blocks: the blocks to compute, with their chunk sizes.
+        folder: folder of the parts.
+        settings: JSON; everything else that the function's numbers depend on.
+        seed: seed of the keys of the points.
+        progress: called with the numbers of new points and failed chunks.
 
     Returns:
         A pandas table in the order of the blocks.
@@ -52,7 +52,7 @@ def tabulate(
 
 
 def forget(folder: Path) -> None:
-    """Removes the parts, once what was made of them is stored."""
+    """Removes the parts after the study has stored its results."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

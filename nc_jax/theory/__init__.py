@@ -1,4 +1,4 @@
-"""What is known in closed form, or as one scalar equation."""
+"""Results in closed form, or as one scalar equation."""
 
 from nc_jax.theory.balanced import (
     BalancedOptimum,

@@ -22,7 +22,7 @@ from nc_jax.losses import (
     class_numbers_of,
 )
 
-# Whose balanced optimum is the simplex ETF of the whole budget.
+# Losses whose balanced optimum is the simplex ETF that uses the whole budget.
 SIMPLEX = CrossEntropy | SoftmaxBased | PowerSoftmax | Focal | LabelMargins | VectorScaling
 
 
@@ -67,16 +67,16 @@ def contrastive_optimum(
 ) -> Array:
     """Optimal value under the supervised contrastive loss (Theorem 3 of Fang et al. 2021).
 
-    log n + log(1 + (K−1) exp(−K E_H/((K−1) τ))), reached by features on a simplex ETF.
+    log n + log(1 + (K−1) exp(−K E_H/((K−1) τ))), attained by features on a simplex ETF.
 
     Args:
         num_classes: K ≥ 2.
-        samples: n ≥ 1 of every class.
+        samples: n ≥ 1, the number of samples of every class.
         feature_energy: E_H > 0.
         temperature: τ > 0. All broadcast to [...].
 
     Raises:
-        TypeError, ValueError: naming the argument.
+        TypeError, ValueError: naming the invalid argument.
     """
     size = require_count("num_classes", num_classes, 2)
     values = {"samples": samples, "feature_energy": feature_energy, "temperature": temperature}
@@ -95,23 +95,23 @@ def balanced_optimum(num_classes: int, budget: Any, loss: Loss | None = None) ->
     log(1 + (K−1) exp(−E K/(K−1))), with Z = (E K/(K−1)) (I − 11ᵀ/K).
     Squared error ½‖z − e_k‖²: the orthogonal frame Z = min(E, 1) I, value
     ½ (1 − E)₊² (a projection onto the nuclear ball). Softmax-based losses: the
-    same ETF, value g1(p₁) + (K−1) g2(p₀), optimal where :func:`softmax_condition`
-    holds (Theorem 4); elsewhere the value of the ETF. So it is for the focal loss, which is
+    same ETF, value g1(p₁) + (K−1) g2(p₀), which is optimal if :func:`softmax_condition`
+    holds (Theorem 4); otherwise it is the value of the ETF. The focal loss is also
     softmax-based: −(1 − p)^γ log p is convex and nonincreasing.
 
-    Losses for imbalance whose numbers are equal for all classes have the ETF of the whole
-    budget too, by symmetry and convexity: a common margin, offset, temperature or weight
-    changes the value alone. Label smoothing reaches no farther than to where its softmax is
+    Losses for imbalance whose numbers are equal for all classes also have the ETF that uses the
+    whole budget, by symmetry and convexity: a common margin, offset, temperature or weight
+    only changes the value. Label smoothing stops at the logits whose softmax is
     its target, z_k − z_j = log(K(1−ε)/ε + 1).
 
     Args:
         num_classes: K ≥ 2.
         budget: E = √(E_W E_H) > 0, a number or an array [...].
         loss: :class:`CrossEntropy` by default; :class:`MeanSquaredError`, a softmax-based
-            one, or one for imbalance.
+            loss, or a loss for imbalance.
 
     Raises:
-        ValueError: another loss, one whose classes differ, or an argument out of range.
+        ValueError: another loss, a loss whose classes differ, or an argument out of range.
     """
     loss = CrossEntropy() if loss is None else loss
     num_classes = require_count("num_classes", num_classes, 2)
@@ -141,7 +141,7 @@ def balanced_optimum(num_classes: int, budget: Any, loss: Loss | None = None) ->
 
 
 def _farthest(num_classes: int, loss: Loss, dtype: Any) -> Array:
-    """The own logit beyond which a simplex ETF gains nothing; ValueError for other losses."""
+    """Own logit beyond which a longer simplex ETF brings no gain; ValueError for other losses."""
     if isinstance(loss, ClassWeights) and not isinstance(loss.loss, MeanSquaredError):
         return _farthest(num_classes, loss.loss, dtype)
     if isinstance(loss, LabelSmoothing):

@@ -1,21 +1,20 @@
 """Spherical codes: the smallest largest cosine of K unit vectors in p dimensions.
 
-With few dimensions and a large budget the balanced classifiers keep away from each other
-as well as they can. What is known of the best possible largest cosine:
+With few dimensions and a large budget the balanced classifiers are as far apart as
+possible. The best possible largest cosine is known in these cases:
 
 - K ≤ p + 1: the simplex, −1/(K − 1); p + 2 ≤ K ≤ 2p: zero (Rankin 1955);
 - p = 2: the regular polygon, cos(2π/K);
-- the sharp codes (Cohn and Kumar, J. AMS 2007, Table 1), which are optimal for every
-  completely monotone potential too, and the 600-cell;
+- the sharp codes (Cohn and Kumar, J. AMS 2007, Table 1), which are also optimal for every
+  completely monotone potential, and the 600-cell;
 - the (10, 4) Petersen code (Bachoc and Vallentin 2009);
 - p = 3, Tammes' problem: K = 7, 8, 9 (Schütte and van der Waerden 1951), 10, 11 (Danzer
   1986), 13, 14 (Musin and Tarasov 2012, 2015), 24 (Robinson 1961);
-- elsewhere the best angles found, for p = 4 those of Sloane's tables of spherical codes,
-  and the 24-cell (as a code not proved to be the best; it is the best with kissing angle 60°).
+- otherwise the best angles found: for p = 4 those of Sloane's tables of spherical codes,
+  and the 24-cell (not proved to be the best code; it is the best with kissing angle 60°).
 
-From below, the largest cosine is bounded by Levenshtein (1992, Acta Applicandae Mathematicae
-29), with equality at all sharp
-codes.
+Levenshtein (1992, Acta Applicandae Mathematicae 29) gives a lower bound on the largest
+cosine, with equality for all sharp codes.
 """
 
 from math import comb, cos, pi, radians, sqrt, tan
@@ -27,12 +26,12 @@ from nc_jax.checks import require_count
 
 
 class KnownCode(NamedTuple):
-    """The best code known.
+    """The best known code.
 
     Attributes:
         cosine: its largest cosine.
         name: of the code, or of the table.
-        proved: whether no code has a smaller one.
+        proved: whether it is proved that no code has a smaller largest cosine.
     """
 
     cosine: float
@@ -81,14 +80,14 @@ TABLED = {
 
 
 def known_code(num_classes: int, dimension: int) -> KnownCode | None:
-    """The smallest largest cosine known of K unit vectors in p dimensions; None if unknown here.
+    """The smallest largest cosine known of K unit vectors in p dimensions, or None.
 
     Args:
         num_classes: K ≥ 2.
         dimension: p ≥ 1.
 
     Raises:
-        TypeError, ValueError: naming the argument that is wrong.
+        TypeError, ValueError: naming the invalid argument.
     """
     size, width = _checked(num_classes, dimension)
     if size <= width + 1:
@@ -109,17 +108,17 @@ def known_code(num_classes: int, dimension: int) -> KnownCode | None:
 
 
 def least_largest_cosine(num_classes: int, dimension: int) -> float:
-    """A number that the largest cosine of K unit vectors in p dimensions cannot go below.
+    """A lower bound on the largest cosine of K unit vectors in p dimensions.
 
-    Levenshtein's bound: K ≤ L(p, s) for every code of largest cosine s; for p + 2 ≤ K ≤ 2p
-    Rankin's, zero. Attained by all sharp codes.
+    Levenshtein's bound: K ≤ L(p, s) for every code with largest cosine s; for p + 2 ≤ K ≤ 2p
+    Rankin's bound, zero. Attained by all sharp codes.
 
     Args:
         num_classes: K ≥ 2.
         dimension: p ≥ 1.
 
     Raises:
-        TypeError, ValueError: naming the argument that is wrong.
+        TypeError, ValueError: naming the invalid argument.
     """
     size, width = _checked(num_classes, dimension)
     if size <= width + 1:
@@ -128,7 +127,7 @@ def least_largest_cosine(num_classes: int, dimension: int) -> float:
         return 1.0
     if size <= 2 * width:
         return 0.0
-    # The bound of each degree holds from the end of the last one up to its own.
+    # The bound of each degree holds from the end of the previous one up to its own end.
     degree, low = 3, 0.0
     while _levenshtein(width, _largest_zero(width, degree), degree) < size:
         degree, low = degree + 1, _largest_zero(width, degree)
@@ -146,7 +145,7 @@ def _checked(num_classes: int, dimension: int) -> tuple[int, int]:
 
 
 def _largest_zero(width: int, degree: int) -> float:
-    """Where the Levenshtein bound of a degree ends: a zero of a Jacobi polynomial."""
+    """The end of the Levenshtein bound of a degree: a zero of a Jacobi polynomial."""
     half = (width - 3) / 2
     return float(roots_jacobi((degree + 1) // 2, half + 1, half + 1 - degree % 2)[0].max())
 

@@ -1,14 +1,14 @@
 """Deep linear heads on free features under the squared error (Dang et al. 2023).
 
 Minimise (1/2N) Σ_k Σ_i ‖W_M ⋯ W_1 h_{k,i} − e_k‖² + (λ_W/2) Σ_l ‖W_l‖² + (λ_H/2) Σ ‖h_{k,i}‖²
-without a bias. The classes decouple, each with one mode; with M weight matrices
-(arXiv 2301.00437, Theorems 3.1 and 4.1, with our normalisation; the threshold
+without a bias. The problem decouples into the classes, each with one mode. With M weight
+matrices (arXiv 2301.00437, Theorems 3.1 and 4.1, in our normalisation; the threshold is
 derived for this project), b_k = M N (N λ_W^M λ_H)^{1/M}/n_k and x_k the largest root of
 
     M x^{M−1}/(x^M + 1)² = b_k,
 
-class k is learned exactly if b_k < (M−1)^{(M−1)/M}/M (b_k < 1 for M = 1). Between
-that threshold and the existence of the root the zero solution is better.
+class k is learned if and only if b_k < (M−1)^{(M−1)/M}/M (b_k < 1 for M = 1). Between
+that threshold and the largest b_k with a root the zero solution is better.
 """
 
 from typing import Any, NamedTuple
@@ -25,10 +25,10 @@ class DeepLinearOptimum(NamedTuple):
     """The global optimum of a deep linear head on free features.
 
     Attributes:
-        objective: [...] optimal value, penalties included.
+        objective: [...] optimal value, including penalties.
         learned: [..., K] booleans, whether a class has a non-zero mode.
         logits: [..., K] the own logit of each class's features; the others are 0.
-        singular_values: [..., K] s_k, shared by every W_l.
+        singular_values: [..., K] s_k, the same for every W_l.
         feature_norms: [..., K] ‖h_{k,i}‖.
     """
 
@@ -42,16 +42,16 @@ class DeepLinearOptimum(NamedTuple):
 def deep_linear_optimum(
     class_sizes: Any, num_layers: int, lambda_w: Any, lambda_h: Any
 ) -> DeepLinearOptimum:
-    """Optimum for any class sizes; widths of at least K are assumed.
+    """Optimum for any class sizes; the widths must be at least K.
 
     Args:
         class_sizes: [..., K] absolute class sizes, K ≥ 2.
-        num_layers: M ≥ 1, how many weight matrices follow the features.
-        lambda_w: λ_W > 0, the decay of each of them, [...].
+        num_layers: M ≥ 1, the number of weight matrices after the features.
+        lambda_w: λ_W > 0, the weight decay of each matrix, [...].
         lambda_h: λ_H > 0 [...].
 
     Raises:
-        TypeError, ValueError: naming the argument.
+        TypeError, ValueError: naming the invalid argument.
     """
     layers = require_count("num_layers", num_layers, 1)
     dtype = common_dtype(class_sizes, lambda_w, lambda_h)
@@ -80,12 +80,12 @@ def deep_linear_optimum(
 
 
 class DeepLinearLines(NamedTuple):
-    """Prices b_k at which a class of a deep linear head changes its state.
+    """Values of b_k at which a class of a deep linear head changes its state.
 
     Attributes:
-        existence: up to here the learnt stationary point exists.
-        equality: up to here it is the global optimum; the unlearnt one is a local
-            minimum on both sides of the line for M ≥ 2.
+        existence: the learnt stationary point exists up to this value.
+        equality: it is the global optimum up to this value; for M ≥ 2 the unlearnt one is a
+            local minimum on both sides of the line.
     """
 
     existence: float
@@ -113,20 +113,20 @@ def deep_linear_lines(num_layers: int) -> DeepLinearLines:
 def deep_linear_ratio(
     num_layers: int, price: float, majority: int, minority: int, weight_decay: Any
 ) -> Array:
-    """R at which the small classes behind a batch normalisation have price b.
+    """R at which the small classes after a batch normalisation have the value b.
 
-    With λ_W = λ and λ_H = λ/N the price of a small class is b = M λ^{1+1/M} N/n_B, and
-    N/n_B = K_A R + K_B, whatever n_B is.
+    With λ_W = λ and λ_H = λ/N a small class has b = M λ^{1+1/M} N/n_B, and
+    N/n_B = K_A R + K_B for any n_B.
 
     Args:
         num_layers: M ≥ 1.
-        price: b, one of :func:`deep_linear_lines`.
+        price: the value b, one of :func:`deep_linear_lines`.
         majority: K_A ≥ 1.
         minority: K_B ≥ 1.
         weight_decay: λ > 0 [...].
 
     Returns:
-        [...] the ratio; below 1 where even balanced classes pay more.
+        [...] the ratio; below 1 if b is exceeded even for balanced classes.
     """
     layers = require_count("num_layers", num_layers, 1)
     majority = require_count("majority", majority, 1)
@@ -147,7 +147,7 @@ def _largest_root(layers: int, price: Array) -> Array:
             left = jnp.log(layers) + (layers - 1) * t
             return left - 2 * jax.nn.softplus(layers * t) - jnp.log(b)
 
-        # From the maximum x^M = (M−1)/(M+1) on it falls, at least as M x^{−M−1}.
+        # It decreases from its maximum at x^M = (M−1)/(M+1) on, at least as fast as M x^{−M−1}.
         lower = jnp.full_like(b, jnp.log((layers - 1) / (layers + 1)) / layers)
         upper = jnp.maximum((jnp.log(layers) - jnp.log(b)) / (layers + 1), lower) + 1
         tiny = float(jnp.finfo(b.dtype).eps)

@@ -1,8 +1,8 @@
 """Homogeneous networks under square loss and weight decay (Rangamani, Banburski-Fahey 2022).
 
 The loss is (1/NC) Σ ½‖y − f‖² + (λ/2) Σ_l ‖W_l‖² over N samples in each of C classes.
-A network is at symmetric quasi-interpolation where its output is 1 − ε on the right
-class and ε/(C − 1) on the others.
+A network is at symmetric quasi-interpolation if its output is 1 − ε for the correct
+class and ε/(C − 1) for the others.
 """
 
 from typing import Any
@@ -17,15 +17,15 @@ def collapsed_loss(num_classes: int, alpha: Any) -> Array:
     """Square loss of a simplex frame without a bias (Lemma 1).
 
     W M = (αC/(C − 1)) (I − 11ᵀ/C) for classifiers W and class means M gives
-    ½((1 − α)² + α²/(C − 1)), at least 1/(2C), at α = (C − 1)/C: such a network does not
-    interpolate.
+    ½((1 − α)² + α²/(C − 1)). This is at least 1/(2C), attained at α = (C − 1)/C: such a network
+    does not interpolate.
 
     Args:
         num_classes: C ≥ 2.
-        alpha: α [...], the output on the right class.
+        alpha: α [...], the output for the correct class.
 
     Raises:
-        TypeError, ValueError: naming the argument.
+        TypeError, ValueError: naming the invalid argument.
     """
     size = require_count("num_classes", num_classes, 2)
     alpha = float_array("alpha", alpha)
@@ -36,7 +36,7 @@ def quasi_interpolation_norm(num_classes: int, weight_decay: Any, epsilon: Any) 
     """‖w_c‖² = (ε − C ε²/(C − 1))/(C λ) of classifiers at symmetric quasi-interpolation.
 
     Exact at a stationary point with an unregularised bias or with targets centred by
-    1/C; without either, none with λ > 0 has the symmetry.
+    1/C; without either of them, no stationary point with λ > 0 has the symmetry.
 
     Args:
         num_classes: C ≥ 2.
@@ -44,7 +44,7 @@ def quasi_interpolation_norm(num_classes: int, weight_decay: Any, epsilon: Any) 
         epsilon: ε [...], at most (C − 1)/C.
 
     Raises:
-        TypeError, ValueError: naming the argument.
+        TypeError, ValueError: naming the invalid argument.
     """
     size = require_count("num_classes", num_classes, 2)
     weight_decay, epsilon = float_array("weight_decay", weight_decay), jnp.asarray(epsilon)

@@ -9,7 +9,7 @@ from nc_jax.theory.regularised import positive_arrays, whole_numbers
 
 
 class SeliCosines(NamedTuple):
-    """Cosines [...] of two majority, of two minority, and of mixed classifiers.
+    """Cosines [...] of two majority, of two minority, and of two different classifiers.
 
     NaN for a pair that does not exist.
     """
@@ -22,7 +22,7 @@ class SeliCosines(NamedTuple):
 def seli_cosines(majority: Any, minority: Any, ratio: Any) -> SeliCosines:
     """Classifiers of unconstrained features in the limit λ → 0, two groups.
 
-    The logits become simplex-encoded labels, Z ∝ I − 11ᵀ/K, whatever the
+    The logits become simplex-encoded labels, Z ∝ I − 11ᵀ/K, for any
     imbalance (arXiv 2208.05512); the classifiers' Gram matrix is (Zᵀ D Z)^½. No
     finite ratio makes minority classifiers coincide.
 
@@ -32,7 +32,7 @@ def seli_cosines(majority: Any, minority: Any, ratio: Any) -> SeliCosines:
         ratio: R = n_A/n_B > 0. All broadcast to [...].
 
     Raises:
-        TypeError, ValueError: naming the argument, outside transformations.
+        TypeError, ValueError: naming the invalid argument, outside of transformations.
     """
     major, minor, r = positive_arrays(majority=majority, minority=minority, ratio=ratio)
     whole_numbers(majority=major, minority=minor)

@@ -1,8 +1,8 @@
 """Unconstrained features under cross-entropy: balanced optimum and thresholds.
 
-Weight decay counts every sample's feature here, so a class of n samples weighs
-√n; the thresholds are polynomial in 1/λ, where those of the Layer-Peeled Model
-are exponential in its budget. Penalties follow (λ/2)‖·‖²; Hong and Ling
+Weight decay acts on the feature of every sample here, so a class of n samples has weight
+√n; the thresholds are polynomial in 1/λ, while those of the Layer-Peeled Model
+are exponential in its budget. Penalties are (λ/2)‖·‖²; Hong and Ling
 (arXiv 2309.09725) write λ‖·‖². λ_Z = √(λ_W λ_H) throughout.
 """
 
@@ -21,11 +21,11 @@ class UnconstrainedOptimum(NamedTuple):
     """The global optimum of a balanced unconstrained feature model.
 
     Attributes:
-        objective: [...] optimal value, penalties included.
+        objective: [...] optimal value, including penalties.
         logit_gap: [...] a class's own logit minus any other, g ≥ 0.
         weight_norm: [...] ‖w_k‖ of each classifier.
         feature_norm: [...] ‖h_k,i‖ of each feature.
-        cosine: [...] cosine of any two classifiers; NaN where they vanish.
+        cosine: [...] cosine of any two classifiers; NaN if they vanish.
     """
 
     objective: Array
@@ -51,18 +51,18 @@ def unconstrained_optimum(
 ) -> UnconstrainedOptimum:
     """Optimum of the balanced unconstrained feature model under cross-entropy.
 
-    A simplex ETF with logit gap g = log(1/(√n λ_Z) − K + 1), or zero where
+    A simplex ETF with logit gap g = log(1/(√n λ_Z) − K + 1), or zero if
     √n λ_Z ≥ 1/K (Zhu et al., NeurIPS 2021; the value in this form is derived
-    for this project). An unregularised bias changes nothing: zero is optimal.
+    for this project). With an unregularised bias the optimum is the same, with zero bias.
 
     Args:
         num_classes: K ≥ 2.
-        samples: n > 0 of each class, a number or an array.
+        samples: n > 0, the number of samples of each class, a number or an array.
         lambda_w: λ_W > 0.
         lambda_h: λ_H > 0. All broadcast to [...].
 
     Raises:
-        TypeError, ValueError: naming the argument.
+        TypeError, ValueError: naming the invalid argument.
     """
     num_classes = require_count("num_classes", num_classes, 2)
     n, in_w, in_h = positive_arrays(samples=samples, lambda_w=lambda_w, lambda_h=lambda_h)
@@ -92,7 +92,7 @@ def unconstrained_collapse_penalty(class_sizes: Any) -> Array:
         class_sizes: [..., K] absolute class sizes.
 
     Returns:
-        [..., K]; meaningless for a class without an equal.
+        [..., K]; without meaning for a class whose size no other class has.
     """
     sizes = float_array("class_sizes", class_sizes)
     if sizes.ndim == 0:
@@ -104,10 +104,10 @@ def unconstrained_collapse_penalty(class_sizes: Any) -> Array:
 def unconstrained_collapse_ratio(
     majority: Any, minority: Any, majority_size: Any, penalty: Any
 ) -> Array:
-    """R0: minority classifiers coincide exactly for n_A/n_B ≥ R0, n_A held fixed.
+    """R0: minority classifiers coincide if and only if n_A/n_B ≥ R0, with n_A fixed.
 
     √R0 = (1 + √(1 − 4 g² K_A K_B))/(2 g K_A), g = λ_Z √n_A (derived for this
-    project from Hong and Ling's condition). For strong decay they also coincide
+    project from Hong and Ling's condition). With strong decay they also coincide
     near balance, and the set of separated ratios starts above 1.
 
     Args:
@@ -117,10 +117,10 @@ def unconstrained_collapse_ratio(
         penalty: λ_Z = √(λ_W λ_H) > 0. All broadcast to [...].
 
     Returns:
-        R0 [...]; infinity where K_B = 1; zero where every ratio collapses.
+        R0 [...]; infinity if K_B = 1; zero if every ratio collapses.
 
     Raises:
-        TypeError, ValueError: naming the argument, outside transformations.
+        TypeError, ValueError: naming the invalid argument, outside of transformations.
     """
     major, minor, size, price = positive_arrays(
         majority=majority, minority=minority, majority_size=majority_size, penalty=penalty
@@ -138,9 +138,9 @@ def unconstrained_vanish_penalty(
 ) -> Array:
     """The λ_Z from which every minority classifier is exactly zero, without a bias.
 
-    There n_A K K_B p₃² + n_B K_A/K = (N λ_Z)², with p the softmax of a majority
+    At this λ_Z, n_A K K_B p₃² + n_B K_A/K = (N λ_Z)², with p the softmax of a majority
     row at b = 0 and α from (n_A/N)(K_A p₂ + K_B p₃) = λ_Z √n_A (derived for this
-    project; Hong and Ling's setting).
+    project, in Hong and Ling's setting).
 
     Args:
         majority: K_A ≥ 1; a number or an array.
@@ -149,7 +149,7 @@ def unconstrained_vanish_penalty(
         minority_size: n_B > 0; n_A ≥ n_B. All broadcast to [...].
 
     Raises:
-        TypeError, ValueError: naming the argument, outside transformations.
+        TypeError, ValueError: naming the invalid argument, outside of transformations.
     """
     arrays = positive_arrays(
         majority=majority,
@@ -181,7 +181,7 @@ def _vanish(major: Array, minor: Array, large: Array, small: Array) -> Array:
         slope, p3 = _row(alpha, major, minor)
         return jnp.log((total * minor * p3**2 + share * major / total) / slope**2)
 
-    # p₃ falls at least as e^{−α/2}, and slope² ≤ K² e^{−α}.
+    # p₃ decreases at least as fast as e^{−α/2}, and slope² ≤ K² e^{−α}.
     upper = 2 * jnp.log(total**3 / share) + 1
     tiny = float(jnp.finfo(share.dtype).eps)
     found = optx.root_find(

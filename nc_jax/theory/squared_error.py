@@ -1,7 +1,7 @@
 """Unconstrained features under the squared error: soft-thresholded singular values.
 
 The loss is (1/2N) Σ ‖W h + b − y‖² with weight decay (λ/2)‖·‖². Sources: Tirer and
-Bruna (ICML 2022); Zhou et al. (ICML 2022) for the bias; in the forms below
+Bruna (ICML 2022); Zhou et al. (ICML 2022) for the bias; the forms below are
 derived for this project.
 """
 
@@ -18,7 +18,7 @@ class SquaredErrorOptimum(NamedTuple):
     """The global optimum of an unconstrained feature model under squared error.
 
     Attributes:
-        objective: [...] optimal value, penalties included.
+        objective: [...] optimal value, including penalties.
         logits: [..., K, K] Z of the class means, without the bias.
         bias: [..., K]; zeros for a model without bias.
     """
@@ -31,8 +31,8 @@ class SquaredErrorOptimum(NamedTuple):
 def squared_error_optimum(class_sizes: Any, lambda_w: Any, lambda_h: Any) -> SquaredErrorOptimum:
     """Optimum without a bias, for any class sizes: orthogonal classes.
 
-    Mode k of D^½ Z has singular value (√n_k − N λ_Z)₊: a class is learned only
-    where √n_k > N λ_Z, whatever the others do.
+    Mode k of D^½ Z has singular value (√n_k − N λ_Z)₊: a class is learned if and only
+    if √n_k > N λ_Z, independently of the other classes.
 
     Args:
         class_sizes: [..., K] absolute class sizes, K ≥ 2.
@@ -40,7 +40,7 @@ def squared_error_optimum(class_sizes: Any, lambda_w: Any, lambda_h: Any) -> Squ
         lambda_h: λ_H > 0 [...].
 
     Raises:
-        TypeError, ValueError: naming the argument.
+        TypeError, ValueError: naming the invalid argument.
     """
     dtype = common_dtype(class_sizes, lambda_w, lambda_h)
     sizes = float_array("class_sizes", class_sizes, dtype)
@@ -61,19 +61,19 @@ def balanced_squared_error_optimum(
 ) -> SquaredErrorOptimum:
     """Optimum with a bias, for equal class sizes.
 
-    With c = K √n λ_Z the zero-sum modes of Z shrink to (1 − c)₊, a simplex ETF; the
-    mean of the targets is left to the bias unless its own decay is stronger,
-    λ_b > c/(1 − c), where the features carry the part (1 − c − c/λ_b)₊ of it.
+    With c = K √n λ_Z the zero-sum modes of Z shrink to (1 − c)₊, a simplex ETF. The bias
+    fits the mean of the targets, unless its own decay is strong,
+    λ_b > c/(1 − c); then the features contribute the part (1 − c − c/λ_b)₊ of it.
 
     Args:
         num_classes: K ≥ 2.
-        samples: n > 0 of each class.
+        samples: n > 0, the number of samples of each class.
         lambda_w: λ_W > 0.
         lambda_h: λ_H > 0.
         lambda_b: λ_b ≥ 0; 0 for an unregularised bias. All broadcast to [...].
 
     Raises:
-        TypeError, ValueError: naming the argument.
+        TypeError, ValueError: naming the invalid argument.
     """
     size = require_count("num_classes", num_classes, 2)
     decay = float_array("lambda_b", lambda_b, common_dtype(lambda_b, lambda_w, lambda_h, samples))

@@ -1,14 +1,14 @@
 """The imbalance ratios at which two-group cross-entropy models change phase.
 
 For the Layer-Peeled Model with K_A majority and K_B minority classes and
-budget τ = K E, minority classifiers coincide (collapse) exactly for R ≥ R0 and
-are zero (vanish) exactly for R ≥ R1; Fang et al. 2021 observe the first in
-Fig. 3. The conditions here are derived for this project from the optimality
-conditions of the program; solvers and independent convex solvers agree.
+budget τ = K E, minority classifiers coincide (collapse) if and only if R ≥ R0 and
+are zero (vanish) if and only if R ≥ R1; Fang et al. 2021 observe the first in
+Fig. 3. The conditions are derived for this project from the optimality
+conditions of the program; this project's solvers and independent convex solvers agree with them.
 
-At R0 the minority rows' gradient within the group equals the multiplier while
-the within-group logit is still zero. Written with the angle φ of the coupling
-(tan φ = (c √K_A)/(b √K_B)) and x ≥ 0 for sin φ = √(K_A/K)/(1 + x), everything is
+At R0 the gradient of the minority rows within the group equals the multiplier while
+the within-group logit is still zero. In terms of the angle φ of the coupling
+(tan φ = (c √K_A)/(b √K_B)) and of x ≥ 0 with sin φ = √(K_A/K)/(1 + x), everything is
 explicit in x, and the budget
 
     s(x) + (K_A − 1) α(x) = τ,   s(x) = K_B (1 + x) ln(1 + x K/K_B),
@@ -28,7 +28,7 @@ from nc_jax.checks import common_dtype, float_array, is_concrete, require_positi
 
 
 class _Collapse(NamedTuple):
-    """The coupling s, within-majority logit α and cos φ on the edge of collapse."""
+    """The coupling s, within-majority logit α and cos φ at the threshold of collapse."""
 
     coupling: Array
     within: Array
@@ -36,7 +36,7 @@ class _Collapse(NamedTuple):
 
 
 def _edge(x: Array, major: Array, minor: Array) -> _Collapse:
-    """Group numbers on the edge of collapse; exact also for tiny x."""
+    """Group numbers at the threshold of collapse; accurate also for very small x."""
     total = major + minor
     coupling = minor * (1 + x) * jnp.log1p(x * total / minor)
     bend = major / minor * x * (2 + x) / (1 + x) ** 2
@@ -53,14 +53,14 @@ def log_collapse_ratio(majority: Any, minority: Any, budget: Any) -> Array:
     Arguments, shapes and errors as in :func:`collapse_ratio`.
     """
     majority, minority, budget = _arguments(majority, minority, budget)
-    # One minority class has no other to coincide with; a stand-in keeps
-    # the equation, and so its derivative, well defined.
+    # A single minority class cannot coincide with another; a substitute value keeps
+    # the equation, and therefore its derivative, well defined.
     minor = jnp.where(minority > 1, minority, 2)
     return jnp.where(minority > 1, _log_ratio(majority, minor, budget), jnp.inf)
 
 
 def collapse_ratio(majority: Any, minority: Any, budget: Any) -> Array:
-    """R0: minority classifiers coincide exactly when n_A/n_B ≥ R0.
+    """R0: minority classifiers coincide if and only if n_A/n_B ≥ R0.
 
     Differentiable in the budget (by the implicit function theorem), jit- and
     vmap-able.
@@ -71,12 +71,12 @@ def collapse_ratio(majority: Any, minority: Any, budget: Any) -> Array:
         budget: E = √(E_W E_H) > 0. All three broadcast to [...].
 
     Returns:
-        R0 ≥ 1, [...]; infinity where K_B = 1 (never) and where R0 exceeds the
+        R0 ≥ 1, [...]; infinity if K_B = 1 (never) and if R0 exceeds the
         largest float (see :func:`log_collapse_ratio`); NaN for traced
         arguments out of range.
 
     Raises:
-        TypeError, ValueError: naming the argument, outside transformations.
+        TypeError, ValueError: naming the invalid argument, outside of transformations.
     """
     return jnp.exp(log_collapse_ratio(majority, minority, budget))
 
@@ -92,7 +92,7 @@ def _log_ratio(major: Array, minor: Array, budget: Array) -> Array:
         edge = _edge(jnp.exp(log_x), major, minor)
         return jnp.log((edge.coupling + (major - 1) * edge.within) / radius)
 
-    # s ≥ K_B (1 + x) once x ≥ 2, so the root lies below the upper end; below
+    # For x ≥ 2, s ≥ K_B (1 + x), so the root lies below the upper end; below
     # the lower end both terms are at most linear with slope 2 K³.
     upper = jnp.log(jnp.maximum(radius / minor, 2.0))
     lower = jnp.log(jnp.minimum(radius, 1.0)) - 4 * jnp.log(total) - 2
@@ -114,9 +114,9 @@ def _log_ratio(major: Array, minor: Array, budget: Array) -> Array:
 
 
 def vanish_ratio(majority: Any, minority: Any, budget: Any) -> Array:
-    """R1: every minority classifier is exactly zero when n_A/n_B ≥ R1.
+    """R1: every minority classifier is exactly zero if and only if n_A/n_B ≥ R1.
 
-    There the mean cosine of the minority classifiers, the published measure of
+    Beyond R1 the mean cosine of the minority classifiers, the published measure of
     collapse, is 0/0. Closed form; differentiable in the budget.
 
     Args:
@@ -125,16 +125,16 @@ def vanish_ratio(majority: Any, minority: Any, budget: Any) -> Array:
         budget: E = √(E_W E_H) > 0. All three broadcast to [...].
 
     Returns:
-        R1 [...]; infinity where minority classifiers never vanish (K_A = 1, or
+        R1 [...]; infinity if minority classifiers never vanish (K_A = 1, or
         a budget of at least :func:`vanish_budget`).
 
     Raises:
-        TypeError, ValueError: naming the argument, outside transformations.
+        TypeError, ValueError: naming the invalid argument, outside of transformations.
     """
     major, minor, budget = _arguments(majority, minority, budget)
     total = major + minor
     alpha = total * budget / jnp.maximum(major - 1, 1)
-    # Probabilities relative to a minority class's: p₂/p₃ and p₁/p₃.
+    # Probabilities relative to that of a minority class: p₂/p₃ and p₁/p₃.
     log_p2, log_p1 = -alpha / major, alpha * (major - 1) / major
     shrunk = major * jnp.exp(log_p2) + minor
     radicand = shrunk**2 - total * minor
@@ -146,7 +146,7 @@ def vanish_ratio(majority: Any, minority: Any, budget: Any) -> Array:
 
 
 def vanish_budget(majority: Any, minority: Any) -> Array:
-    """The budget E from which on minority classifiers vanish at no imbalance ratio.
+    """The budget E from which on minority classifiers do not vanish at any imbalance ratio.
 
     K_A (K_A−1) ln(K_A/(√(K K_B) − K_B)) / K; zero for K_A = 1.
 
@@ -155,7 +155,7 @@ def vanish_budget(majority: Any, minority: Any) -> Array:
         minority: K_B ≥ 1; they broadcast to [...].
 
     Raises:
-        TypeError, ValueError: naming the argument, outside transformations.
+        TypeError, ValueError: naming the invalid argument, outside of transformations.
     """
     major, minor, _ = _arguments(majority, minority, 1.0)
     total = major + minor
@@ -163,7 +163,7 @@ def vanish_budget(majority: Any, minority: Any) -> Array:
 
 
 def _arguments(majority: Any, minority: Any, budget: Any) -> tuple[Array, Array, Array]:
-    """Checked, of one dtype and one shape."""
+    """The checked arguments, with a common dtype and shape."""
     dtype = common_dtype(budget, majority, minority)
     arrays = []
     for name, value in (("majority", majority), ("minority", minority)):

@@ -1,4 +1,4 @@
-"""Data, recipes and the training of networks."""
+"""Training of networks: data, recipes, and the training loops."""
 
 from nc_jax.training.cures import RUN_CURES, cured_run, repeated_to
 from nc_jax.training.data import DATA_SETS, DataSet, ImageData, digest_of, load_images, resized

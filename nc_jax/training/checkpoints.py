@@ -1,8 +1,8 @@
-"""Checkpoints of a run: arrays by Orbax, with a digest of every byte beside them.
+"""Checkpoints of a run: arrays written by Orbax, with a digest of all their bytes.
 
-Orbax writes a checkpoint under another name and renames it, but reads bytes that
-were altered since without a word; the digest tells. A checkpoint that is damaged
-is passed over for the one before.
+Orbax writes a checkpoint under another name and then renames it, but it does not notice
+if bytes are altered afterwards; the digest does. If a checkpoint is damaged, the
+previous one is used.
 """
 
 import contextlib
@@ -31,16 +31,16 @@ NAME = re.compile(r"epoch-(\d{6})")
 KEPT = 2
 ABOUT = "about.json"
 ARRAYS = "arrays"
-# Bytes of a checkpoint besides its arrays.
+# Size of a checkpoint in bytes, not counting its arrays.
 MARGIN = 2**16
 
 
 class Saved(NamedTuple):
-    """A checkpoint read back.
+    """A checkpoint that was read.
 
     Attributes:
-        epoch: epochs that were done.
-        tree: in the structure of the tree given.
+        epoch: number of completed epochs.
+        tree: the arrays, in the structure of the given tree.
     """
 
     epoch: int
@@ -48,10 +48,10 @@ class Saved(NamedTuple):
 
 
 def save_checkpoint(folder: Path, epoch: int, tree: Any) -> None:
-    """Writes a checkpoint whole or not at all, and drops all but the newest two.
+    """Writes a checkpoint completely or not at all, and removes all but the newest two.
 
     Raises:
-        OSError: no room, no permission; the checkpoints before are untouched.
+        OSError: no space or no permission; earlier checkpoints are unchanged.
     """
     final, temporary = folder / f"epoch-{epoch:06d}", folder / f".writing-{os.getpid()}"
     leaves = {f"{i:05d}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
@@ -67,7 +67,7 @@ def save_checkpoint(folder: Path, epoch: int, tree: Any) -> None:
         temporary.rename(final)
     except Exception as error:
         raise OSError(
-            f"cannot write checkpoint {final}: {_line(error)}; those before are whole"
+            f"cannot write checkpoint {final}: {_line(error)}; earlier checkpoints are intact"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -76,11 +76,11 @@ def save_checkpoint(folder: Path, epoch: int, tree: Any) -> None:
 
 
 def load_checkpoint(folder: Path, like: Any) -> Saved | None:
-    """The newest checkpoint that is whole, or None; a warning names those that are not.
+    """The newest intact checkpoint, or None; a warning names those that are damaged.
 
     Args:
-        folder: of one run.
-        like: a tree of the structure, shapes and dtypes that were saved.
+        folder: folder of one run.
+        like: a tree with the structure, shapes and dtypes that were saved.
     """
     shapes = jax.tree.leaves(like)
     for place in _checkpoints(folder):
@@ -96,12 +96,12 @@ def load_checkpoint(folder: Path, like: Any) -> Saved | None:
             if fits and about["digest"] == _digest(leaves):
                 tree = jax.tree.unflatten(jax.tree.structure(like), values)
                 return Saved(int(about["epoch"]), tree)
-        warnings.warn(f"checkpoint {place} is damaged and passed over", stacklevel=2)
+        warnings.warn(f"checkpoint {place} is damaged and skipped", stacklevel=2)
     return None
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Newest first."""
+    """Checkpoints, the newest first."""
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)]
@@ -118,7 +118,7 @@ def _digest(leaves: dict[str, Any]) -> str:
 
 
 def _require_room(folder: Path, size: int) -> None:
-    """Asks before writing: what Orbax says of a full disk is long."""
+    """Checks the free space first, because Orbax's message about a full disk is long."""
     free = shutil.disk_usage(folder).free
     if free < size + MARGIN:
         raise OSError(f"no space left: {size / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free")
@@ -126,7 +126,7 @@ def _require_room(folder: Path, size: int) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Orbax's logs of a failure off the terminal; the exception tells."""
+    """Keeps Orbax's logs of a failure off the terminal; the exception has the information."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -8,12 +8,12 @@ from nc_jax.checks import require_count
 
 
 class ContextRows(NamedTuple):
-    """J clusters of contexts and what follows them.
+    """J clusters of contexts and the distribution of the token after them.
 
     Attributes:
-        cluster: [V] the cluster of each last token; the last cluster holds all tokens
-            without one of their own.
-        counts: [J] how many places of the text have such a context.
+        cluster: [V] the cluster of each last token; the last cluster contains all tokens
+            without their own cluster.
+        counts: [J] number of positions in the text with such a context.
         targets: [J, V] distributions of the next token, rows that sum to one.
     """
 
@@ -35,11 +35,11 @@ def context_rows(tokens: Any, vocabulary: int, rows: int) -> ContextRows:
     Args:
         tokens: [T] integers 0…V−1.
         vocabulary: V.
-        rows: J, from 2 to the number of tokens that anything follows: the J − 1 most
-            frequent last tokens have a cluster each, all others share one.
+        rows: J, from 2 to the number of tokens that are followed by another: the J − 1 most
+            frequent last tokens have one cluster each, all others share one.
 
     Raises:
-        TypeError, ValueError: naming the argument.
+        TypeError, ValueError: naming the invalid argument.
     """
     rows = require_count("rows", rows, 2)
     tokens = np.asarray(tokens)

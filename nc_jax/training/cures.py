@@ -1,4 +1,4 @@
-"""Trainings with a cure for imbalance: the same rules from class sizes as the models'."""
+"""Trainings with a cure for imbalance, by the same rules from class sizes as in the models."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from nc_jax.losses import (
 )
 from nc_jax.training.loop import Run
 
-# Cures by name that change the loss of logits and label alone; of class sizes, strength.
+# Cures by name that only change the loss of logits and label: from class sizes and strength.
 LOSS_CURES: dict[str, Callable[[np.ndarray, float], Loss]] = {
     "logit-adjustment": logit_adjustment,
     "vector-scaling": vector_scaling,
@@ -32,17 +32,17 @@ def cured_run(run: Run, labels: Any, num_classes: int, cure: str, strength: floa
     """A training with a cure.
 
     Args:
-        run: the plain one, each image once.
-        labels: [N] of all images that its indices refer to.
+        run: the plain training, with each image once.
+        labels: [N] labels of all images that its indices refer to.
         num_classes: K.
-        cure: of :data:`RUN_CURES`: 'class-weights' n_k^−s, 'oversampling' up to
+        cure: a name in :data:`RUN_CURES`: 'class-weights' n_k^−s, 'oversampling' up to
             n_k (n_max/n_k)^s, 'logit-adjustment' τ, 'vector-scaling'
             (:func:`nc_jax.vector_scaling`), 'margins' of the smallest class,
             'label-smoothing' ε, 'focal' γ.
-        strength: zero does nothing.
+        strength: zero has no effect.
 
     Raises:
-        ValueError: an unknown cure, or a strength that it cannot have; a class without
+        ValueError: an unknown cure, or an invalid strength for it; a class without
             images.
     """
     if cure not in RUN_CURES:
@@ -66,18 +66,18 @@ def cured_run(run: Run, labels: Any, num_classes: int, cure: str, strength: floa
 
 
 def repeated_to(indices: Any, labels: Any, totals: Any) -> np.ndarray:
-    """An epoch's list in which the images of a class stand so often in total.
+    """The list of an epoch in which each class has a given total number of images.
 
-    Each image of class k stands ⌊t_k/n_k⌋ times and the first ones once more, so that the
-    classes have the rounded totals t_k, also where they are no multiples of n_k.
+    Each image of class k occurs ⌊t_k/n_k⌋ times and the first ones once more, so that the
+    classes have the rounded totals t_k, even if these are not multiples of n_k.
 
     Args:
-        indices: [n] of a subset.
-        labels: [n] of these.
-        totals: [K] at least the images of each class.
+        indices: [n] indices of a subset.
+        labels: [n] labels of these images.
+        totals: [K], each at least the number of images of the class.
 
     Raises:
-        ValueError: a total below the images of a class.
+        ValueError: a total below the number of images of a class.
     """
     indices, labels = np.asarray(indices), np.asarray(labels)
     totals = np.asarray(np.round(totals), int)

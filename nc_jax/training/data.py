@@ -1,4 +1,4 @@
-"""Image data sets, read from their official files; the 8×8 digits come with scikit-learn."""
+"""Image data sets, read from their official files; the 8×8 digits are part of scikit-learn."""
 
 import hashlib
 from typing import Any, NamedTuple
@@ -25,12 +25,12 @@ class ImageData(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """What is known of a data set.
+    """Properties of a data set.
 
     Attributes:
         num_classes: K.
-        mean: of the training pixels by channel, as shares of 255.
-        deviation: their standard deviations.
+        mean: mean of the training pixels in each channel, as a share of 255.
+        deviation: standard deviation of the training pixels in each channel, likewise.
         source: its files; None for the digits.
     """
 
@@ -123,14 +123,14 @@ def load_images(name: str, split: str = "train", data_dir: Any = None) -> ImageD
     """Reads a data set.
 
     Args:
-        name: one of :data:`DATA_SETS`.
-        split: 'train' or 'test'; the digits' last 360 are their test split.
-        data_dir: folder that holds the data sets' folders; then ``$NC_JAX_DATA``, a
-            cache, and their official addresses are tried.
+        name: a name in :data:`DATA_SETS`.
+        split: 'train' or 'test'; the last 360 digits are their test split.
+        data_dir: folder that contains the folders of the data sets; without it
+            ``$NC_JAX_DATA``, a cache, and the official addresses are tried.
 
     Raises:
-        ValueError: an unknown name or split, a file that is truncated or no such file.
-        FileNotFoundError: no such data; says which files belong where.
+        ValueError: an unknown name or split, or a file that is truncated or of another kind.
+        FileNotFoundError: the data were not found; the message says where files are expected.
         ImportError: the digits need scikit-learn, downloads pooch.
     """
     if name not in DATA_SETS:
@@ -175,7 +175,7 @@ def _digits(split: str) -> ImageData:
 
 
 def resized(data: ImageData, size: int) -> ImageData:
-    """The same images at size × size, bilinear; those that have it already are returned as is."""
+    """The same images at size × size, bilinear; images of that size are returned unchanged."""
     images = data.images
     if images.shape[1:3] == (size, size):
         return data
@@ -191,7 +191,7 @@ def resized(data: ImageData, size: int) -> ImageData:
 
 
 def digest_of(data: ImageData) -> str:
-    """SHA-256 of a split's pixels and labels, which tells copies from the original."""
+    """SHA-256 of a split's pixels and labels, which shows if a copy equals the original."""
     digest = hashlib.sha256(data.images.tobytes())
     digest.update(data.labels.astype(np.int64).tobytes())
     return digest.hexdigest()

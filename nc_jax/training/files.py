@@ -1,8 +1,8 @@
-"""Where a data set's files are: a folder given, a cache, or their official address.
+"""Locations of a data set's files: a given folder, a cache, or the official address.
 
-Downloads are checked against the official checksums; files in a folder of the
-user's are taken as they are. Of an archive only the files that are needed are
-unpacked, each under its own name and whole.
+Downloads are checked against the official checksums; files in the user's own folder
+are not checked. Only the files that are needed are extracted from an archive,
+each under its own name and completely.
 """
 
 import os
@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 VARIABLE = "NC_JAX_DATA"
-# Seconds without an answer after which the network counts as absent.
+# After this many seconds without an answer there is considered to be no network.
 PATIENCE = 20
 
 
 class Source(NamedTuple):
-    """Files of a data set.
+    """The files of a data set.
 
     Attributes:
-        places: folders below a data folder where they may lie, the first the usual one.
-        files: of both splits.
-        address: folder of the files, or of the archive.
-        checksums: MD5 of what is downloaded, by name: the files, or one archive.
+        places: folders within a data folder where they may be, the usual one first.
+        files: names of the files of both splits.
+        address: address of the folder with the files, or of the archive.
+        checksums: MD5 by name of what is downloaded: the files, or one archive.
     """
 
     places: tuple[str, ...]
@@ -33,17 +33,17 @@ class Source(NamedTuple):
 
 
 def locate(name: str, source: Source, wanted: tuple[str, ...], data_dir: Any = None) -> Path:
-    """The folder that holds some files of a data set, downloaded if need be.
+    """The folder with some files of a data set, which are downloaded if necessary.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         source: its files.
-        wanted: those that must be there.
-        data_dir: where to look first; then in ``$NC_JAX_DATA``, then in the cache.
+        wanted: the files that must be present.
+        data_dir: searched first; otherwise ``$NC_JAX_DATA``, and then the cache.
 
     Raises:
-        FileNotFoundError: a folder given that does not exist or lacks some of the
-            files; no files anywhere, and no network. Says which belong where.
+        FileNotFoundError: a given folder does not exist or lacks some of the files, or
+            there are no files and no network. The message says where files are expected.
     """
     for label, given in (("--data-dir", data_dir), (f"${VARIABLE}", os.environ.get(VARIABLE))):
         if given is None:
@@ -70,15 +70,15 @@ def locate(name: str, source: Source, wanted: tuple[str, ...], data_dir: Any = N
 
 
 def cache() -> Path:
-    """The folder of downloads, as the system has it."""
+    """The folder of downloads, in the usual place of the operating system."""
     return Path(_pooch().os_cache("nc_jax"))
 
 
 def download(source: Source, folder: Path) -> None:
-    """Fetches, checks and, where it is an archive, unpacks a data set's files.
+    """Downloads and checks the files of a data set, and extracts them from an archive.
 
     Raises:
-        OSError, ValueError: no network, no room, a checksum that differs.
+        OSError, ValueError: no network, no space, or a wrong checksum.
     """
     pooch = _pooch()
     fetch = pooch.HTTPDownloader(timeout=PATIENCE, progressbar=False)
@@ -92,10 +92,10 @@ def download(source: Source, folder: Path) -> None:
 
 
 def unpack(archive: Path, files: tuple[str, ...], folder: Path) -> None:
-    """Takes the files out of a tar archive, whatever folder they are in there.
+    """Extracts the files from a tar archive, whichever folder they are in there.
 
     Raises:
-        ValueError: one that is missing, or not a plain file.
+        ValueError: a file is missing or not a plain file.
     """
     with tarfile.open(archive) as tar:
         members = {Path(member.name).name: member for member in tar if member.isfile()}
@@ -118,5 +118,5 @@ def _pooch() -> Any:
 
 
 def _cause(error: Exception) -> str:
-    """The first line of what went wrong."""
+    """The first line of the error message."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:160]

@@ -1,6 +1,6 @@
 """Readers of the data sets' official files: IDX, and the binary versions of CIFAR and STL-10.
 
-Nothing is unpickled; a file that is not whole is named.
+Nothing is unpickled; an error names the file that is incomplete.
 """
 
 import gzip
@@ -17,12 +17,12 @@ def read_idx(path: Path) -> np.ndarray:
     """An IDX file of unsigned bytes, gzipped.
 
     Raises:
-        ValueError: not whole, or not such a file.
+        ValueError: the file is incomplete or of another kind.
     """
     try:
         raw = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is not a whole gzip file: {error}") from error
+        raise ValueError(f"{path} is not a complete gzip file: {error}") from error
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} is not an IDX file of unsigned bytes")
     dimensions = raw[3]
@@ -34,13 +34,13 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_cifar(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch of CIFAR-10's (one label a record) or CIFAR-100's (coarse and fine) binary version.
+    """A batch of the binary version of CIFAR-10 (one label) or CIFAR-100 (coarse and fine label).
 
     Returns:
         Images [N, 32, 32, 3] and (fine) labels [N].
 
     Raises:
-        ValueError: not whole records, or a label out of range.
+        ValueError: incomplete records, or a label out of range.
     """
     labels = 2 if num_classes == 100 else 1
     size = labels + CIFAR_PIXELS
@@ -61,7 +61,7 @@ def read_stl(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
         Images [N, 96, 96, 3] and labels [N], 0…9.
 
     Raises:
-        ValueError: not whole images, or a label out of range, or not one a label.
+        ValueError: incomplete images, a label out of range, or another number of labels.
     """
     size = 3 * STL_SIZE**2
     raw, own = np.fromfile(images, np.uint8), np.fromfile(labels, np.uint8)
@@ -72,7 +72,7 @@ def read_stl(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
     if own.min() < 1:
         raise ValueError(f"{labels} must have labels 1…10, got {own.min()}")
     _require_labels(labels, own - 1, 10)
-    # Each plane is stored column by column.
+    # Each colour plane is stored column by column.
     pixels = raw.reshape(-1, 3, STL_SIZE, STL_SIZE).transpose(0, 3, 2, 1)
     return pixels, (own - 1).astype(np.int32)
 

@@ -1,4 +1,4 @@
-"""Images on the device: unsigned bytes, normalised as a batch is taken."""
+"""Images on the device: unsigned bytes, normalised when a batch is taken."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,13 @@ from nc_jax.training.data import DataSet, ImageData
 
 
 class Images(NamedTuple):
-    """A split on the device.
+    """The images of a split on the device.
 
     Attributes:
         pixels: [N, h, w, c] unsigned bytes.
         labels: [N].
-        mean: of the training pixels, by channel, as shares of 255.
-        deviation: likewise.
+        mean: mean of the training pixels in each channel, as a share of 255.
+        deviation: their standard deviation, likewise.
     """
 
     pixels: Array
@@ -31,7 +31,7 @@ class Images(NamedTuple):
 
 
 def on_device(data: ImageData, known: DataSet) -> Images:
-    """Puts a split on the device."""
+    """Copies a split to the device."""
     mean, deviation = (np.asarray(x, np.float32) for x in (known.mean, known.deviation))
     arrays = (data.images, data.labels, mean, deviation)
     return Images(*(jnp.asarray(array) for array in arrays))

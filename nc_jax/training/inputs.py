@@ -1,4 +1,4 @@
-"""Features for models that start from data: pixels, and Gaussian classes."""
+"""Input features for models that start from data: pixels, and Gaussian classes."""
 
 import numpy as np
 
@@ -9,20 +9,20 @@ from nc_jax.training.data import ImageData
 def balanced_features(
     data: ImageData, num_classes: int, per_class: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels as features: the same number of images of each of the first classes.
+    """Pixels as features: the same number of images from each of the first K classes.
 
     Args:
-        data: what to choose from.
+        data: the images to choose from.
         num_classes: K from 2 to 10.
-        per_class: images of a class, chosen at random without repetition.
-        seed: of the choice.
+        per_class: number of images of each class, chosen at random without repetition.
+        seed: seed of the choice.
 
     Returns:
         Features [K·n, pixels], float64, scaled to a mean square length of one, and
         labels [K·n], class 0 first.
 
     Raises:
-        ValueError: more classes or images asked for than there are.
+        ValueError: more classes or images than there are in the data.
     """
     num_classes = require_count("num_classes", num_classes, 2)
     per_class = require_count("per_class", per_class, 1)
@@ -42,13 +42,13 @@ def balanced_features(
 def gaussian_classes(
     num_classes: int, per_class: int, dimension: int, sigma: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gaussian classes x ~ N(μ_k, σ² I) whose means are random on the unit sphere.
+    """Gaussian classes x ~ N(μ_k, σ² I) with means chosen at random on the unit sphere.
 
     Returns:
         Features [K·n, d], float64, and labels [K·n], class 0 first.
 
     Raises:
-        TypeError, ValueError: a count below its least, a σ that is not ≥ 0.
+        TypeError, ValueError: a count that is too small, or a σ that is not ≥ 0.
     """
     num_classes = require_count("num_classes", num_classes, 2)
     per_class = require_count("per_class", per_class, 1)

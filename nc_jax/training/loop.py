@@ -1,10 +1,10 @@
-"""Whole epochs of one or more runs on the devices, and their checkpoints.
+"""Complete epochs of one or more runs on the devices, and their checkpoints.
 
 An epoch is one compiled loop over batches: the list of a run's images is put in an
-order that follows from its seed and the epoch, and nothing comes back before the end.
-Its length is traced, so that runs of other subsets share the program. Runs that are
-trained together have their weights in one stack, spread over the devices; those on
-one device are vmapped. All share the images.
+order that follows from its seed and the epoch, and nothing is copied to the host before its
+end. The number of images is traced, so that runs on other subsets share the program. Runs that
+are trained together have their weights in one stack, distributed over the devices; runs on the
+same device are vmapped. All runs share the images.
 """
 
 import dataclasses
@@ -28,18 +28,18 @@ from nc_jax.training.images import Images
 from nc_jax.training.recipe import Recipe
 from nc_jax.training.steps import Weights, sgd_step
 
-# Images that go through a network together outside training.
+# Number of images evaluated at a time outside of training.
 TOGETHER = 500
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training.
+    """One training run.
 
     Attributes:
-        indices: [M] of the images of an epoch, repeated where they are oversampled.
-        recipe: how.
-        seed: of the weights and of the orders.
+        indices: [M] of the images of an epoch, repeated if they are oversampled.
+        recipe: how the network is trained.
+        seed: seed of the weights and of the orders of images.
         class_weights: [K] factors of the loss, or None for ones.
     """
 
@@ -50,12 +50,12 @@ class Run:
 
 
 class Stack(NamedTuple):
-    """Runs that are trained together.
+    """The state of runs that are trained together.
 
     Attributes:
-        weights: of all, with a leading axis [G] of runs.
-        ended: [G] the epoch in which a run broke down, 0 for none.
-        losses: [G] means over the images of each run's last epoch.
+        weights: weights of all runs, with a leading axis [G] of runs.
+        ended: [G] the epoch in which a run broke down; 0 if it did not.
+        losses: [G] mean loss of each run's last epoch.
     """
 
     weights: Weights
@@ -64,13 +64,13 @@ class Stack(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """A run after an epoch.
+    """The state of a run after an epoch.
 
     Attributes:
-        place: of the run among those trained together.
-        epoch: epochs done.
-        loss: mean over the epoch's images; not finite where the run broke down.
-        fetch: gives the network's weights, before the next epoch.
+        place: position of the run among those trained together.
+        epoch: number of completed epochs.
+        loss: mean over the epoch's images; not finite if the run broke down.
+        fetch: returns the network's weights; valid until the next epoch starts.
     """
 
     place: int
@@ -92,21 +92,21 @@ class Trainer:
         width: float = 1.0,
         together: int = 1,
     ):
-        """Nothing is compiled before the first epoch.
+        """Nothing is compiled until the first epoch is trained.
 
         Args:
-            network: one of :data:`nc_jax.networks.NETWORKS`.
-            images: that indices refer to.
+            network: a name in :data:`nc_jax.networks.NETWORKS`.
+            images: the images that indices refer to.
             num_classes: K.
-            recipe: of all runs, up to its learning rate, weight decay, milestones and the
-                numbers in its loss.
-            longest: images of an epoch at most, M.
-            width: of the network.
-            together: G, runs trained at once: at most the devices, or a multiple of
-                their number.
+            recipe: the recipe of all runs, which may differ in learning rate, weight decay,
+                milestones and the numbers in the loss.
+            longest: M, the largest number of images in an epoch.
+            width: width factor of the network.
+            together: G, the number of runs trained at the same time: at most the number of
+                devices, or a multiple of it.
 
         Raises:
-            ValueError: naming the argument.
+            ValueError: naming the invalid argument.
         """
         count = min(together, len(jax.local_devices()))
         if count < 1 or together % count:
@@ -117,7 +117,7 @@ class Trainer:
         self._build = partial(build_network, network, shape, num_classes, width=width)
         abstract = nnx.eval_shape(lambda: self._build(key=jax.random.key(0)))
         self.graph, *_ = nnx.split(abstract, nnx.Param, nnx.BatchStat)
-        # Images of a step; no more than there are.
+        # The batch size is at most the number of images.
         self._size = min(recipe.batch_size, longest)
         self.length = -(-longest // self._size) * self._size
         self.together = together
@@ -143,36 +143,36 @@ class Trainer:
         return Stack(weights, *self._nothing())
 
     def continued(self, weights: Sequence[Weights]) -> Stack:
-        """A stack that goes on from given weights [at most ``together``], at rest."""
+        """A stack that starts from given weights [at most ``together``], with zero velocity."""
         moved = [(params, stats, jax.tree.map(jnp.zeros_like, v)) for params, stats, v in weights]
         stacked = jax.tree.map(lambda *own: jnp.stack(own), *self._filled(moved))
         return Stack(self._on_devices(stacked), *self._nothing())
 
     def restored(self, saved: Stack) -> Stack:
-        """A stack from arrays that were saved."""
+        """A stack from saved arrays."""
         return saved._replace(weights=self._on_devices(saved.weights))
 
     def weights_of(self, stack: Stack, place: int) -> Weights:
-        """One run's own, on the first device."""
+        """The weights of a single run, on the first device."""
         return jax.tree.map(lambda leaf: jnp.asarray(np.array(np.asarray(leaf)[place])), stack[0])
 
     def epochs(
         self, runs: Sequence[Run], stack: Stack, first: int = 0
     ) -> Iterator[tuple[int, Stack]]:
-        """One epoch after another, up to the recipes' last, or till every run broke down.
+        """Trains epoch after epoch, up to the recipes' last one or until every run broke down.
 
         Args:
-            runs: at most ``together`` with the same number of epochs; of their recipes
-                learning rate, weight decay, milestones and the loss's numbers count.
-            stack: used up.
-            first: epochs that were done before.
+            runs: at most ``together`` runs with the same number of epochs; their learning rate,
+                weight decay, milestones and numbers of the loss are used.
+            stack: consumed; it must not be used afterwards.
+            first: number of epochs that were completed before.
 
         Yields:
-            Epochs done and the stack.
+            The number of completed epochs and the stack.
 
         Raises:
-            ValueError: more images than the longest epoch was to have, or none; runs of
-                different numbers of epochs or with losses of another kind, or too many.
+            ValueError: more images than ``longest``, or none; runs with
+                different numbers of epochs or another kind of loss, or too many runs.
         """
         lengths = {run.recipe.epochs for run in runs}
         if not 1 <= len(runs) <= self.together or len(lengths) > 1:
@@ -206,15 +206,15 @@ class Trainer:
                 return
 
     def _nothing(self) -> tuple[np.ndarray, np.ndarray]:
-        """No run broken down, no loss known."""
+        """Initial values: no run has broken down, no loss is known."""
         return np.zeros(self.together, np.int32), np.full(self.together, np.nan, np.float32)
 
     def _filled(self, values: list[Any]) -> list[Any]:
-        """As many as are trained together, the last one repeated."""
+        """The values for all ``together`` runs, with the last value repeated."""
         return [*values, *[values[-1]] * (self.together - len(values))]
 
     def _loss_of(self, recipe: Recipe) -> Loss:
-        """The loss with a number for each class, so that runs stack whichever are alike."""
+        """The loss with a number for each class, so that runs with any equal classes stack."""
         loss, kind = (
             at_classes(own.loss, np.arange(self.num_classes)) for own in (recipe, self.recipe)
         )
@@ -238,7 +238,7 @@ class Trainer:
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), turn)
             places = jnp.arange(self.length, dtype=jnp.int32)
             scores = jax.random.uniform(key, (self.length,), jnp.float32)
-            # What only fills the list up goes to its end.
+            # Padding at the end of the list stays at the end.
             order = indices[jnp.argsort(jnp.where(places < count, scores, 2.0))]
             steps = -(-count // size)
 
@@ -249,7 +249,7 @@ class Trainer:
                     least, larger = count // steps, count % steps
                     first = number * least + jnp.minimum(number, larger)
                     last = first + least + (number < larger).astype(jnp.int32)
-                # Even batches can reach beyond the end, where a slice would be moved.
+                # An even batch can reach beyond the end, where slicing would shift it.
                 taken = jnp.minimum(first + jnp.arange(size, dtype=jnp.int32), self.length - 1)
                 own = order[taken]
                 inside = (first + jnp.arange(size, dtype=jnp.int32) < last).astype(jnp.float32)
@@ -270,19 +270,19 @@ class Trainer:
     def outputs(
         self, weights: Weights, images: Images, indices: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Logits [M, K], last features [M, p] and labels [M], by the running statistics."""
+        """Logits [M, K], last features [M, p] and labels [M], with the running statistics."""
         logits, last, labels = self.layers(weights, images, indices, (self.features,))
         return logits, last[0], labels
 
     def layers(
         self, weights: Weights, images: Images, indices: Any, names: tuple[str, ...]
     ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-        """The same with the features [M, p_l] of any layers, by name."""
+        """The same, with the features [M, p_l] of any layers by name."""
         indices = np.asarray(indices, np.int32)
         parts = []
         for first in range(0, len(indices), TOGETHER):
             own = indices[first : first + TOGETHER]
-            # The last part is filled up, so that all share a program.
+            # The last part is padded, so that all parts share a program.
             filled = np.resize(own, TOGETHER)
             outputs = jax.tree.leaves(self._forward(weights[:2], images, filled, names))
             parts.append([np.asarray(array)[: len(own)] for array in outputs])
@@ -300,14 +300,14 @@ class Trainer:
         return logits.astype(jnp.float32), chosen, labels
 
     def last_stage(self) -> tuple[str, ...]:
-        """Names of the layers, in their order, that have the shape of the last block's.
+        """Names of the layers, in order, whose output has the shape of the last block.
 
-        What is pooled for the classifier is none of them.
+        Pooled features for the classifier are not included.
         """
         shapes = {}
 
         def look() -> Array:
-            # Noted here, as what comes out of a transformation is sorted by name.
+            # Stored here, because the output of a transformation is sorted by name.
             network = self._build(key=jax.random.key(0))
             logits, features = network(jnp.zeros((1, *self.images.pixels.shape[1:])))
             shapes.update({name: leaf.shape for name, leaf in features.items()})
@@ -324,13 +324,13 @@ class Trainer:
 
 
 def _spread_over(mesh: Mesh, epoch: Callable[..., Any], each: int) -> Callable[..., Any]:
-    """An epoch of stacked runs, so many on each device."""
+    """An epoch of stacked runs, with ``each`` runs on every device."""
 
     def alone(weights: Weights, images: Images, fixed: Any, varying: Any) -> Any:
         own = jax.tree.map(lambda leaf: leaf[0], (weights, fixed, varying))
         return jax.tree.map(lambda leaf: leaf[None], epoch(own[0], images, *own[1:]))
 
-    # A vmap over one would still turn convolutions into grouped ones.
+    # Even for a single run, vmap would turn convolutions into grouped ones.
     stacked = alone if each == 1 else jax.vmap(epoch, in_axes=(0, None, 0, 0))
     if mesh.size == 1:
         return stacked
@@ -346,25 +346,25 @@ def train(
     watch: Callable[[Progress], None] | None = None,
     weights: Sequence[Weights] | None = None,
 ) -> list[Progress]:
-    """Trains runs together, from their newest checkpoint where there is one.
+    """Trains runs together, starting from their newest checkpoint if there is one.
 
-    The outcome is the same to the last bit whenever and however often it was stopped.
-    A run that breaks down stops alone.
+    The result is bitwise the same however often the training was interrupted.
+    If a run breaks down, only that run stops.
 
     Args:
-        trainer: what they share.
-        runs: what to train, at most ``trainer.together``.
-        folder: of their checkpoints; none by default.
-        every: epochs between checkpoints.
+        trainer: the network and images that the runs share.
+        runs: the runs to train, at most ``trainer.together``.
+        folder: folder of their checkpoints; by default there are none.
+        every: number of epochs between checkpoints.
         watch: called after each epoch for every run that had not broken down before.
-        weights: of every run to start from, such as another run's end; its velocity is
-            set to zero. Fresh ones by default.
+        weights: initial weights of every run, for instance from another run; the velocity is
+            set to zero. By default new random weights.
 
     Returns:
-        Every run's end; a broken one's is the epoch that broke it.
+        The end of every run; for a run that broke down, the epoch in which it did.
 
     Raises:
-        OSError: a checkpoint cannot be written; those before are whole.
+        OSError: a checkpoint cannot be written; earlier checkpoints are intact.
     """
     like = jax.eval_shape(lambda: trainer.start(runs).weights)
     like = Stack(like, np.zeros(trainer.together, np.int32), np.zeros(trainer.together, np.float32))

@@ -1,4 +1,4 @@
-"""What is measured of a network in training: accuracies, neural collapse, its budgets."""
+"""Measures of a network during training: accuracies, neural collapse, budgets."""
 
 from typing import Any
 
@@ -14,24 +14,24 @@ from nc_jax.training.steps import Weights
 def measure(
     trainer: Trainer, weights: Weights, indices: Any, test: Images, minority: Any
 ) -> dict[str, float]:
-    """One row of numbers.
+    """One row of measures.
 
     Args:
-        trainer: whose images the indices refer to.
-        weights: of the network.
-        indices: of the training subset, none repeated.
-        test: images held out.
-        minority: the small classes, indices; may be empty.
+        trainer: the trainer with the images that the indices refer to.
+        weights: the weights of the network.
+        indices: indices of the training subset, none repeated.
+        test: the held-out images.
+        minority: the indices of the small classes; may be empty.
 
     Returns:
-        Accuracies of all, majority and minority classes (each class counts the same) in
+        Accuracies of all, majority and minority classes (each class has the same weight) on
         ``train`` and ``test``; NC1–NC4 and separation of the training features by
         :func:`nc_jax.metrics.collapse_metrics`; ``minority_cosine``,
         ``minority_norm_variation`` and ``minority_distance`` of the classifiers;
         ``weight_energy`` E_W = (1/K) Σ‖w_k‖² and ``feature_energy`` E_H, the mean over
-        classes of the mean squared length of their features about the mean of all
-        (Fang et al. 2021, Fig. 2), and ``budget`` √(E_W E_H). NaN where a measure does
-        not exist.
+        classes of the mean squared length of their features about the global mean
+        (Fang et al. 2021, Fig. 2), and ``budget`` √(E_W E_H). A measure that does not exist
+        is NaN.
 
     Raises:
         ValueError: a class without an image in the subset.
@@ -70,7 +70,7 @@ def budgets(classifiers: np.ndarray, features: np.ndarray, labels: np.ndarray) -
 def accuracies(
     split: str, logits: np.ndarray, labels: np.ndarray, minority: np.ndarray
 ) -> dict[str, float]:
-    """Shares of right answers, each class counting the same; NaN for a group without images."""
+    """Shares of correct answers, with equal weight for each class; NaN without images."""
     size = logits.shape[1]
     right = (np.argmax(logits, axis=1) == labels) & np.isfinite(logits).all(axis=1)
     count = np.bincount(labels, minlength=size)

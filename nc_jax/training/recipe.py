@@ -1,4 +1,4 @@
-"""How a network is trained: the recipe of Fang et al. 2021, every field adjustable."""
+"""The training recipe of a network: that of Fang et al. 2021, with every field adjustable."""
 
 import dataclasses
 import math
@@ -11,28 +11,28 @@ DECAYED = ("all", "kernels", "effective")
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Stochastic gradient descent with momentum, as PyTorch has it.
+    """Stochastic gradient descent with momentum, as in PyTorch.
 
-    g ← ∇L + λ p, v ← μ v + g, p ← p − η v: λ is weight decay as it enters the
-    gradient, so that the penalty is (λ/2)‖p‖².
+    g ← ∇L + λ p, v ← μ v + g, p ← p − η v: the weight decay λ enters through the
+    gradient, so it corresponds to the penalty (λ/2)‖p‖².
 
     Attributes:
-        learning_rate: η at the start.
+        learning_rate: η at the start of training.
         momentum: μ.
         weight_decay: λ.
-        decayed: what λ acts on: 'all' parameters; 'kernels' alone, which leaves out
+        decayed: the parameters that λ acts on: 'all'; only 'kernels', which leaves out
             biases and batch normalisation; or 'effective', which leaves out the layers
-            that a batch normalisation follows: their scale has no effect on outputs, so
-            that their decay changes no stationary point, only the size of their steps.
-        epochs: passes over an epoch's list.
-        milestones: epochs after which η is multiplied.
-        factor: by this.
-        batch_size: images of a step; an epoch's last batch may be smaller.
-        even_batches: as many batches of almost the same size in its place. A last batch
-            of a few images has statistics of its own, which can keep a network from
-            learning classes of few samples.
-        loss: of logits and label.
-        precision: of the computations; parameters and statistics are float32.
+            that a batch normalisation follows: their scale has no effect on the outputs, so
+            their decay only changes the size of their steps, not the stationary points.
+        epochs: number of passes over an epoch's list.
+        milestones: epochs after which η is multiplied by ``factor``.
+        factor: the factor of the milestones.
+        batch_size: number of images in a step; the last batch of an epoch may be smaller.
+        even_batches: use the same number of batches with almost equal sizes. The batch
+            statistics of a last batch of few images can keep a network from
+            learning classes with few samples.
+        loss: a loss of logits and label.
+        precision: precision of the computations; parameters and statistics are float32.
     """
 
     learning_rate: float = 0.1
@@ -62,20 +62,20 @@ class Recipe:
             list(self.milestones) != sorted(set(self.milestones))
             or min(self.milestones or (1,)) < 1
         ):
-            raise ValueError(f"milestones must be rising epochs, got {self.milestones}")
+            raise ValueError(f"milestones must be increasing epochs, got {self.milestones}")
         for name, known in (("decayed", DECAYED), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}")
         require_loss(self.loss)
         if isinstance(self.loss, SupervisedContrastive):
-            raise ValueError("loss must be of logits; SupervisedContrastive is of features")
+            raise ValueError("loss must be a loss of logits, got SupervisedContrastive")
 
     def rate_at(self, epoch: int) -> float:
         """η in an epoch, counted from 0."""
         return self.learning_rate * self.factor ** sum(epoch >= m for m in self.milestones)
 
     def shortened(self, epochs: int) -> "Recipe":
-        """The same over other epochs, the milestones in proportion."""
+        """The same recipe for another number of epochs, with milestones in proportion."""
         scaled = (max(1, round(m * epochs / self.epochs)) for m in self.milestones)
         milestones = tuple(sorted({m for m in scaled if m < epochs}))
         return dataclasses.replace(self, epochs=epochs, milestones=milestones)

@@ -1,4 +1,4 @@
-"""One step of stochastic gradient descent, as PyTorch takes it."""
+"""One step of stochastic gradient descent, as in PyTorch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,13 +21,13 @@ def sgd_step(graph: Any, recipe: Recipe) -> Callable[..., tuple[Any, Any, Any, A
 
     Args:
         graph: the network's structure (``nnx.split``).
-        recipe: momentum, precision and what decays.
+        recipe: provides momentum, precision and the decayed parameters.
 
     Returns:
         A function of (weights, x [B, …], labels [B], shares [B] of the samples, which sum
         to one, learning rate, weight decay, factors [B] of the samples' losses, loss of
-        logits and label); the loss is their mean by shares times factors, as PyTorch
-        weighs classes.
+        logits and label). The loss is the mean weighted by shares times factors, like
+        class weights in PyTorch.
     """
     dtype = jnp.dtype(recipe.precision)
 
@@ -38,7 +38,7 @@ def sgd_step(graph: Any, recipe: Recipe) -> Callable[..., tuple[Any, Any, Any, A
         logits, _ = network(x.astype(dtype), True, shares)
         losses = loss(logits.astype(jnp.float32), labels)
         own = shares * factors
-        # Padding has share zero, and may hold what is not a number.
+        # Padding has share zero, and its loss may be NaN.
         mean = jnp.sum(jnp.where(shares > 0, own * losses, 0)) / jnp.sum(own)
         return mean, nnx.state(network, nnx.BatchStat)
 
@@ -65,7 +65,7 @@ def sgd_step(graph: Any, recipe: Recipe) -> Callable[..., tuple[Any, Any, Any, A
 
 
 def _decayed(recipe: Recipe, params: Any) -> Any:
-    """Which parameters weight decay acts on."""
+    """The mask of parameters that weight decay acts on."""
     if recipe.decayed == "all":
         return None
     if recipe.decayed == "kernels":
@@ -80,5 +80,5 @@ def _decayed(recipe: Recipe, params: Any) -> Any:
 
 
 def _names(path: tuple[Any, ...]) -> set[str]:
-    """Parts of a parameter's path."""
+    """The parts of a parameter's path."""
     return {str(getattr(part, "key", getattr(part, "name", ""))) for part in path}

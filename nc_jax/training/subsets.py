@@ -1,7 +1,7 @@
-"""Imbalanced subsets of a data set, by class sizes, and the list of an epoch.
+"""Imbalanced subsets of a data set with given class sizes, and the image list of an epoch.
 
-A class's images are put in one random order that depends on the seed and the class
-alone; a subset takes the first ones. Subsets of different sizes are thus nested.
+The images of a class are put in a random order that depends only on the seed and the
+class; a subset takes the first ones. Subsets of different sizes are therefore nested.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ def step_sizes(num_classes: int, majority: int, size: int, ratio: float) -> np.n
         ratio: R ≥ 1, at most n_A.
 
     Raises:
-        ValueError: naming the argument; a ratio that leaves a class empty.
+        ValueError: naming the invalid argument; a ratio at which a class would be empty.
     """
     num_classes = require_count("num_classes", num_classes, 2)
     majority, size = require_count("majority", majority, 1), require_count("size", size, 1)
@@ -34,10 +34,10 @@ def step_sizes(num_classes: int, majority: int, size: int, ratio: float) -> np.n
 
 
 def long_tailed_sizes(num_classes: int, size: int, ratio: float) -> np.ndarray:
-    """Sizes [K] that fall geometrically from n to n/R, at least one each.
+    """Sizes [K] that decrease geometrically from n to n/R, at least one each.
 
     Raises:
-        ValueError: naming the argument.
+        ValueError: naming the invalid argument.
     """
     num_classes, size = require_count("num_classes", num_classes, 2), require_count("size", size, 1)
     if not 1 <= ratio < np.inf:
@@ -47,38 +47,38 @@ def long_tailed_sizes(num_classes: int, size: int, ratio: float) -> np.ndarray:
 
 
 def choose_subset(labels: Any, sizes: Any, seed: int) -> np.ndarray:
-    """Indices of a subset, class 0 first, each class in its random order.
+    """Indices of a subset, class 0 first, each class in its own random order.
 
     Args:
-        labels: [N] integers 0…K−1 of the whole.
-        sizes: [K] images of each class, at least one.
-        seed: of the choice.
+        labels: [N] integers 0…K−1 of the whole data set.
+        sizes: [K] number of images of each class, at least one.
+        seed: seed of the choice.
 
     Raises:
-        ValueError: a class without images, or with fewer than asked for.
+        ValueError: a class has no images, or fewer than requested.
     """
     labels, sizes = np.asarray(labels), np.asarray(sizes)
     if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or sizes.min(initial=0) < 0:
-        raise ValueError(f"sizes must be [K] integers, got {sizes!r}")
+        raise ValueError(f"sizes must be an array [K] of integers, got {sizes!r}")
     if not len(sizes) or sizes.min() < 1:
-        raise ValueError(f"sizes must be at least one image a class, got {sizes.tolist()}")
+        raise ValueError(f"sizes must be at least one image per class, got {sizes.tolist()}")
     parts = []
     for label, size in enumerate(sizes):
         own = np.flatnonzero(labels == label)
         if len(own) < size:
-            raise ValueError(f"sizes: class {label} has {len(own)} images, {size} asked for")
+            raise ValueError(f"sizes: class {label} has {len(own)} images, but {size} are needed")
         parts.append(np.random.default_rng([seed, label]).permutation(own)[:size])
     return np.concatenate(parts)
 
 
 def oversampled(indices: Any, labels: Any, members: Any, rate: int) -> np.ndarray:
-    """An epoch's list in which each image of some classes stands several times.
+    """The image list of an epoch in which the images of some classes are repeated.
 
     Args:
-        indices: of a subset.
-        labels: [N] of the whole.
-        members: classes to repeat.
-        rate: w_r ≥ 1, how often (Prop. 1 of Fang et al. 2021).
+        indices: indices of a subset.
+        labels: [N] labels of the whole data set.
+        members: the classes to repeat.
+        rate: w_r ≥ 1, how often each image occurs (Prop. 1 of Fang et al. 2021).
 
     Raises:
         ValueError: a rate below one.

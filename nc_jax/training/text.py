@@ -1,10 +1,10 @@
-"""Text as tokens: the sources of Python's standard library, or a folder of the user's.
+"""Text as tokens: the sources of Python's standard library, or the user's own folder.
 
-Every machine that runs this package has the former, so nothing is downloaded. They
-differ between versions of Python: :attr:`Text.digest` tells texts apart. A token is
-a run of letters, of digits or of spaces at the start of a line, a line's end, or a
-single other character; ``read_text`` is thus three tokens. All tokens but the most frequent ones
-of the training part are replaced by one, ``<unknown>``.
+The former are present on every machine that runs this package, so nothing is downloaded. They
+differ between versions of Python: :attr:`Text.digest` identifies a text. A token is
+a run of letters, of digits or of spaces at the start of a line, an end of line, or a
+single other character; ``read_text`` is thus three tokens. Only the most frequent tokens
+of the training part are kept; all others are replaced by ``<unknown>``.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ from nc_jax.checks import require_count
 
 UNKNOWN = "<unknown>"
 SUFFIXES = (".py", ".txt")
-# Folders of a standard library that hold other packages, tables, or what some systems leave out.
+# Folders of the standard library with other packages, tables, or parts that some systems lack.
 SKIPPED = {"site-packages", "dist-packages", "__pycache__", "pydoc_data", "encodings"}
 SKIPPED |= {"idlelib", "lib2to3", "turtledemo", "ensurepip"}
-# Every so many files one is held out.
+# One file in this many is held out for testing.
 HELD_OUT = 10
 _TOKEN = re.compile(r"\n|(?<=\n) +|[^\W\d_]+|\d+|[^\w\s]|_")
 
@@ -34,13 +34,13 @@ class Text(NamedTuple):
     """A tokenised text with V tokens in its vocabulary.
 
     Attributes:
-        train: [T] int32 tokens of the training files, one file after the other.
-        test: [T'] int32 tokens of files that are held out.
+        train: [T] int32 tokens of the training files, one file after another.
+        test: [T'] int32 tokens of held-out files.
         vocabulary: V words and symbols; the first is ``<unknown>``, the others follow by
-            falling frequency.
-        counts: [V] int64, how often each token stands in ``train``; all positive.
-        files: how many files were read.
-        digest: SHA-256 of all that was read, in hexadecimal.
+            decreasing frequency.
+        counts: [V] int64, number of occurrences of each token in ``train``; all positive.
+        files: number of files that were read.
+        digest: SHA-256 of everything that was read, in hexadecimal.
     """
 
     train: np.ndarray
@@ -54,21 +54,21 @@ class Text(NamedTuple):
 def load_text(vocabulary: int, train_tokens: int, test_tokens: int, folder: Any = None) -> Text:
     """Reads and tokenises text.
 
-    The files are taken in an order that follows from their names alone (by a digest of
-    each, so that all packages are mixed), every tenth for the test part, until there are
-    as many tokens as asked for.
+    The order of the files follows from their names alone (by a digest of each name, so
+    that all packages are mixed); every tenth is used for the test part, until there
+    are as many tokens as requested.
 
     Args:
-        vocabulary: V ≥ 3, tokens that are told apart, ``<unknown>`` among them.
-        train_tokens: T at most; fewer if the files have no more.
-        test_tokens: T' at most.
-        folder: with .py or .txt files, in folders of its own too; by default the
-            standard library of the Python that runs.
+        vocabulary: V ≥ 3, number of different tokens including ``<unknown>``.
+        train_tokens: largest T; T is smaller if the files have fewer tokens.
+        test_tokens: largest T'.
+        folder: a folder with .py or .txt files, also in subfolders; by default the
+            standard library of the running Python.
 
     Raises:
-        FileNotFoundError: no such folder.
-        TypeError, ValueError: naming the argument: a folder without sources, a
-            vocabulary that is as large as the number of different tokens.
+        FileNotFoundError: the folder does not exist.
+        TypeError, ValueError: naming the invalid argument: a folder without sources, or a
+            vocabulary as large as the number of different tokens.
     """
     vocabulary = require_count("vocabulary", vocabulary, 3)
     wanted = {
@@ -91,16 +91,16 @@ def load_text(vocabulary: int, train_tokens: int, test_tokens: int, folder: Any 
     for name, size in wanted.items():
         words[name] = words[name][:size]
         if len(words[name]) < 2:
-            raise ValueError(f"text folder (--text-dir) {root} must hold two files or more")
+            raise ValueError(f"text folder (--text-dir) {root} must hold at least two files")
     return _numbered(words["train"], words["test"], vocabulary, read, digest.hexdigest())
 
 
 def source_files(root: Path) -> list[Path]:
-    """Text files below a folder, mixed by a digest of their names; no tests, nothing generated.
+    """Text files in a folder, by a digest of their names; no tests, no generated files.
 
     Raises:
-        FileNotFoundError: no such folder.
-        ValueError: no file of text in it.
+        FileNotFoundError: the folder does not exist.
+        ValueError: it contains no text file.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"text folder (--text-dir) {root} does not exist")
@@ -112,7 +112,7 @@ def source_files(root: Path) -> list[Path]:
 
 def _walk(root: Path) -> Iterator[Path]:
     for folder, below, files in os.walk(root):
-        # What is taken out here is not walked through.
+        # Folders that are removed from the list are not visited.
         below[:] = [name for name in below if name not in SKIPPED and not name.startswith("test")]
         for name in files:
             if name.endswith(SUFFIXES) and not name.startswith("test"):
@@ -124,19 +124,19 @@ def _mixed(name: str) -> tuple[bytes, str]:
 
 
 def tokenise(source: str) -> list[str]:
-    """Words, numbers, symbols, ends of lines, and the spaces that lines begin with."""
+    """Words, numbers, symbols, ends of lines, and spaces at the start of lines."""
     return _TOKEN.findall(source)
 
 
 def _numbered(
     train: Sequence[str], test: Sequence[str], vocabulary: int, files: int, digest: str
 ) -> Text:
-    """Words as numbers, by falling frequency in the training part."""
+    """Words as numbers, ordered by decreasing frequency in the training part."""
     frequency = Counter(train)
     if vocabulary > len(frequency):
         raise ValueError(
-            f"vocabulary must be at most the {len(frequency)} different tokens of the training "
-            f"text (more with more train_tokens), got {vocabulary}"
+            f"vocabulary must be at most {len(frequency)}, the number of different tokens in the "
+            f"training text (increase train_tokens for more), got {vocabulary}"
         )
     known = sorted(frequency, key=lambda word: (-frequency[word], word))[: vocabulary - 1]
     number = {word: place for place, word in enumerate((UNKNOWN, *known))}

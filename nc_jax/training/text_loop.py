@@ -1,7 +1,7 @@
 """Training of a language model: many steps in one compiled loop, and its outputs.
 
-Numbers of a recipe (learning rate, weight decay, steps) are traced, so that all runs of
-one network and optimiser share a program. A loss that is not finite ends a run.
+The numbers of a recipe (learning rate, weight decay, steps) are traced, so that all runs of
+one network and optimiser share a program. A run ends if its loss is not finite.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +22,13 @@ TRAINED, BROKEN = "trained", "broke down"
 
 
 class TextState(NamedTuple):
-    """A run after some steps.
+    """The state of a run after some steps.
 
     Attributes:
-        params: of the network.
-        memory: of the optimiser.
-        step: int32, steps taken.
-        loss: float32, of the last one; not finite where the run broke down.
+        params: parameters of the network.
+        memory: state of the optimiser.
+        step: int32, number of steps taken.
+        loss: float32, loss of the last step; not finite if the run broke down.
     """
 
     params: Any
@@ -43,12 +43,12 @@ class TextState(NamedTuple):
 
 
 class TextOutputs(NamedTuple):
-    """What a network makes of a text.
+    """The outputs of a network on a text.
 
     Attributes:
-        features: [M, p] float32, the head's inputs.
+        features: [M, p] float32, the inputs of the head.
         losses: [M] float32, cross-entropy of the next token.
-        right: [M] booleans, whether it has the largest logit.
+        right: [M] booleans, whether the next token has the largest logit.
         previous: [M] int32, the last token of the context.
         following: [M] int32, the next token.
     """
@@ -66,15 +66,16 @@ class TextTrainer:
     def __init__(
         self, build: Callable[[Array], Transformer], tokens: np.ndarray, recipe: TextRecipe
     ):
-        """Nothing is compiled before the first step.
+        """Nothing is compiled until the first step is taken.
 
         Args:
-            build: a network from a key; pure.
+            build: a pure function from a key to a network.
             tokens: [T] int32 of the training text, longer than the network's context.
-            recipe: of all runs, up to its learning rate, weight decay and steps.
+            recipe: the recipe of all runs, which may differ in learning rate, weight decay
+                and steps.
 
         Raises:
-            ValueError: a text that is too short.
+            ValueError: the text is too short.
         """
         network = nnx.eval_shape(lambda: build(jax.random.key(0)))
         self.graph, _ = nnx.split(network, nnx.Param)
@@ -86,7 +87,7 @@ class TextTrainer:
         self._advance = jax.jit(self._steps)
 
     def start(self, seed: int) -> TextState:
-        """Fresh weights."""
+        """The state of a run with new random weights."""
 
         @jax.jit
         def make(seed: Array) -> Any:
@@ -98,20 +99,20 @@ class TextTrainer:
         return TextState(params, memory, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
 
     def train(self, recipe: TextRecipe, seed: int, moments: Sequence[int]) -> Iterator[TextState]:
-        """A run at its start, at each of the moments, and at its end or where it broke down.
+        """Yields a run at its start, at each of the moments, and at its end or breakdown.
 
         Args:
-            recipe: like the trainer's but for learning rate, weight decay and steps.
-            seed: of the weights and of the windows.
-            moments: rising steps to stop at, from 1 on; those after the last are left out.
+            recipe: equal to the trainer's except for learning rate, weight decay and steps.
+            seed: seed of the weights and of the windows.
+            moments: increasing steps to stop at, from 1 on; those after the last are ignored.
 
         Raises:
-            ValueError: a recipe that differs in anything else.
+            ValueError: the recipe differs in anything else.
         """
         own = {"learning_rate", "weight_decay", "steps"}
         for name in set(recipe.__dataclass_fields__) - own:
             if getattr(recipe, name) != getattr(self.recipe, name):
-                raise ValueError(f"recipe must have the trainer's {name}")
+                raise ValueError(f"recipe must have the same {name} as that of the trainer")
         state = self.start(seed)
         yield state
         numbers = jnp.asarray([recipe.learning_rate, recipe.weight_decay], jnp.float32)
@@ -127,7 +128,7 @@ class TextTrainer:
     def _steps(
         self, state: TextState, seed: Array, numbers: Array, until: Array, total: Array
     ) -> TextState:
-        """Steps up to ``until``; one whose loss is not finite is the last."""
+        """Takes steps up to ``until``, or up to one whose loss is not finite."""
         recipe = self.recipe
         key = jax.random.fold_in(jax.random.key(1), seed)
         window = jnp.arange(self.context + 1, dtype=jnp.int32)
@@ -163,10 +164,10 @@ class TextTrainer:
         return np.asarray(norm.scale[...]), np.asarray(norm.offset[...])
 
     def outputs(self, state: TextState, tokens: Any, most: int) -> TextOutputs:
-        """Features and losses on windows that lie evenly over a text, ``most`` places or fewer.
+        """Features and losses on windows spread evenly over a text, at most ``most`` positions.
 
         Raises:
-            ValueError: a text that is too short for one window.
+            ValueError: the text is too short for one window.
         """
         tokens = np.asarray(tokens, np.int32)
         length = self.context
@@ -179,7 +180,7 @@ class TextTrainer:
         parts = []
         for begin in range(0, len(cut), self.recipe.batch):
             own = cut[begin : begin + self.recipe.batch]
-            # The last part is filled up, so that all share a program.
+            # The last part is padded, so that all parts share a program.
             filled = np.resize(own, (self.recipe.batch, length + 1))
             made = self._look(state.params, jnp.asarray(filled))
             parts.append([np.asarray(array)[: len(own)] for array in made])

@@ -1,8 +1,8 @@
-"""What is measured of a language model in training: its head's rows, budgets, accuracies.
+"""Measures of a language model during training: rows of the head, budgets, accuracies.
 
-A row that is added to all rows of the head changes no probability, so rows are taken
-about their mean, as a surrogate's optimum has them. Features are not centred: without a
-bias of the head their mean is what tells frequent tokens from rare ones.
+Adding the same row to all rows of the head changes no probability, so rows are centred,
+like those of a surrogate's optimum. Features are not centred: because the head has no
+bias, their mean distinguishes frequent tokens from rare ones.
 """
 
 from typing import Any, NamedTuple
@@ -22,16 +22,16 @@ from nc_jax.training.text_loop import TextOutputs, TextState, TextTrainer
 
 
 class Looked(NamedTuple):
-    """How a language model is measured.
+    """The settings of the measures of a language model.
 
     Attributes:
-        text: that it is trained on.
-        contexts: clusters of its contexts.
-        bins: [V] of frequency.
+        text: the text that it is trained on.
+        contexts: clusters of the contexts of this text.
+        bins: [V] frequency bin of each token.
         rare: [V] booleans, the rare tokens.
-        merged: distance to the nearest row, over the longest row, up to which a row counts
-            as merged with it.
-        places: of the training and of the test text, at most.
+        merged: distance to the nearest row, relative to the longest row, up to which a row
+            counts as merged with it.
+        places: largest number of positions of the training and of the test text.
     """
 
     text: Text
@@ -43,12 +43,12 @@ class Looked(NamedTuple):
 
 
 class MeasuredText(NamedTuple):
-    """A language model at one moment.
+    """The measures of a language model at one moment.
 
     Attributes:
         numbers: named scalars.
-        norms: [V] lengths of the head's rows about their mean.
-        binned: the rows in bins of frequency.
+        norms: [V] lengths of the head's centred rows.
+        binned: the rows averaged in bins of frequency.
     """
 
     numbers: dict[str, float]
@@ -57,22 +57,22 @@ class MeasuredText(NamedTuple):
 
 
 def measure_text(trainer: TextTrainer, state: TextState, look: Looked) -> MeasuredText:
-    """Measures a run; NaN where a measure does not exist.
+    """Measures a run; a measure that does not exist is NaN.
 
     Returns:
-        Of the numbers, ``train_loss`` and ``test_loss`` in nats and ``…_accuracy``, and
-        ``…_rare_loss`` and ``…_rare_accuracy`` where the next token is rare;
+        Among the numbers are ``train_loss`` and ``test_loss`` in nats and ``…_accuracy``, and
+        ``…_rare_loss`` and ``…_rare_accuracy`` for positions whose next token is rare;
         ``weight_energy`` E_W, the mean squared length of the centred rows;
         ``feature_energy`` E_H, the mean over next tokens of the mean squared length of the
         features before them, and ``context_energy``, the mean over clusters of contexts;
         ``mean_feature``, the squared length of the mean feature; ``norm_energy``,
         ‖γ‖² + ‖β‖² of the last normalisation over the mean squared length of the features;
-        ``balance`` ‖W‖²/(‖γ‖² + ‖β‖²), which is one wherever an untied network is at rest
-        under an L2 penalty on both, as W c and (γ, β)/c make the same logits;
-        ``participation`` of the head; ``merged`` and ``rare_merged`` shares,
-        ``rare_distance``, the median distance of a rare row to its nearest, over the
-        longest row; ``rare_norm``, the mean length of rare rows, and ``rare_cosine``,
-        the mean over pairs of them.
+        ``balance`` ‖W‖²/(‖γ‖² + ‖β‖²), which is one at every stationary point of an untied
+        network with an L2 penalty on both, because W c and (γ, β)/c give the same logits;
+        ``participation`` of the head; the shares ``merged`` and ``rare_merged``;
+        ``rare_distance``, the median distance of a rare row to its nearest row, relative to
+        the longest row; ``rare_norm``, the mean length of rare rows, and ``rare_cosine``,
+        the mean cosine over pairs of them.
     """
     rows = trainer.head(state).astype(np.float64)
     rows = rows - rows.mean(axis=0)
@@ -97,7 +97,7 @@ def measure_text(trainer: TextTrainer, state: TextState, look: Looked) -> Measur
 
 
 def _scores(part: str, made: TextOutputs, rare: np.ndarray) -> dict[str, float]:
-    """Loss, and shares of right answers."""
+    """Loss, and shares of correct answers."""
     chosen = rare[made.following]
     some = bool(chosen.any())
     return {
@@ -111,7 +111,7 @@ def _scores(part: str, made: TextOutputs, rare: np.ndarray) -> dict[str, float]:
 def _energies(
     trainer: TextTrainer, state: TextState, made: TextOutputs, look: Looked, weights: float
 ) -> dict[str, float]:
-    """Mean squared lengths of the features, over next tokens, clusters, and places."""
+    """Mean squared lengths of the features, over next tokens, clusters, and positions."""
     squares = np.sum(made.features.astype(np.float64) ** 2, axis=1)
     mean = float(np.mean(squares))
     decayed = float(sum(np.sum(own.astype(np.float64) ** 2) for own in trainer.gain(state)))
@@ -126,6 +126,6 @@ def _energies(
 
 
 def _mean_of_means(values: np.ndarray, labels: Any) -> float:
-    """Mean over the labels that are there of the mean value of each."""
+    """Mean of the mean value of each label, over the labels that occur."""
     count, total = np.bincount(labels), np.bincount(labels, values)
     return float(np.mean(total[count > 0] / count[count > 0]))

@@ -1,4 +1,4 @@
-"""How a language model is trained: SGD as PyTorch has it, or AdamW."""
+"""The training recipe of a language model: SGD as in PyTorch, or AdamW."""
 
 import dataclasses
 import math
@@ -11,27 +11,27 @@ from jax import Array
 
 OPTIMISERS = ("sgd", "adamw")
 DECAYED = ("all", "head")
-# AdamW's averages of gradients and of their squares.
+# AdamW's decay rates of the averages of gradients and of squared gradients.
 BETAS = (0.9, 0.99)
-# What of the network the theory prices: the head, and the normalisation before it.
+# The parts of the network that the theory penalises: the head, and the normalisation before it.
 PRICED = {"classifier", "norm"}
 
 
 @dataclasses.dataclass(frozen=True)
 class TextRecipe:
-    """Steps on random windows of a text; warm-up, then half a cosine down to zero.
+    """Steps on random windows of a text; the rate warms up, then falls to zero as a cosine.
 
     Attributes:
         optimiser: 'sgd', g ← ∇L + λp, v ← μv + g, p ← p − ηv, whose weight decay is the
-            penalty (λ/2)‖p‖²; or 'adamw', whose decay p ← p − ηλp stands apart from the
-            gradient and is no penalty on the loss.
-        learning_rate: η at its highest.
+            penalty (λ/2)‖p‖²; or 'adamw', whose decay p ← p − ηλp is separate from the
+            gradient and is not a penalty on the loss.
+        learning_rate: largest value of η.
         weight_decay: λ.
         decayed: 'all' parameters, or only the 'head' with the last normalisation.
         momentum: μ of SGD.
-        steps: how many.
-        warmup: share of them in which η rises.
-        batch: windows of a step.
+        steps: number of steps.
+        warmup: share of the steps in which η increases.
+        batch: number of windows in a step.
     """
 
     optimiser: str = "sgd"
@@ -60,7 +60,7 @@ class TextRecipe:
             raise ValueError("steps and batch must be at least 1")
 
     def transform(self, decay: Any) -> optax.GradientTransformation:
-        """From gradients to what is subtracted at rate one; ``decay`` may be traced."""
+        """From gradients to the update at learning rate one; ``decay`` may be traced."""
 
         def mask(params: Any) -> Any:
             return jax.tree_util.tree_map_with_path(
@@ -73,13 +73,13 @@ class TextRecipe:
         return optax.chain(optax.scale_by_adam(*BETAS), shrinking)
 
     def moves(self, slopes: Any, memory: Any, params: Any, decay: Any) -> tuple[Any, Any]:
-        """What is subtracted at rate one, and the optimiser's new memory."""
-        # Optax raises a float to an integer step.
+        """The update at learning rate one, and the new state of the optimiser."""
+        # Optax raises a float to the power of an integer step.
         with jax.numpy_dtype_promotion("standard"):
             return self.transform(decay).update(slopes, memory, params)
 
     def rate_at(self, step: Array, total: Array, rate: Array) -> Array:
-        """η of a step, counted from 0; all may be traced, in float32."""
+        """η at a step, counted from 0, in float32; all arguments may be traced."""
         share = (step.astype(jnp.float32) + 1) / total.astype(jnp.float32)
         rising = share / max(self.warmup, 1e-9)
         falling = (share - self.warmup) / (1 - self.warmup)

@@ -184,7 +184,7 @@ INPUTS, LABELS = data(0)
         (lambda: metrics.layer_positions([INPUTS, INPUTS[:, :2]]), "layers"),
         (lambda: metrics.effective_depth([0.5], 1.5), "tolerance"),
         (lambda: metrics.accumulate_moments([], SIZE), "batches"),
-        (lambda: metrics.accumulate_moments([(INPUTS, LABELS)], SIZE + 1), "empty"),
+        (lambda: metrics.accumulate_moments([(INPUTS, LABELS)], SIZE + 1), "missing"),
         (
             lambda: metrics.accumulate_moments([(INPUTS, LABELS), (INPUTS[:, :2], LABELS)], SIZE),
             "width",

@@ -167,7 +167,7 @@ def test_what_is_no_extension_is_refused():
         (lambda: Sobol({"x": (0, 1)}, 0), "num"),
         (lambda: Product(Values("x", [1]), Values("x", [2])), "x more than once"),
         (lambda: Product(), "at least one"),
-        (lambda: Zip(Values("x", [1]), Values("y", [1, 2])), "one length"),
+        (lambda: Zip(Values("x", [1]), Values("y", [1, 2])), "equal lengths"),
         (lambda: Block({}, Values("x", [1, 1]), 2), "repeat"),
         (lambda: Block({}, Values("x", [1]), -1), "chunk"),
         (lambda: from_spec({"spiral": {}}), "spiral"),

@@ -37,11 +37,16 @@ def path_chart(seen: Any, model: Any) -> Chart:
         marks.append(
             Mark(f"R0 = {model.collapse_ratio:.4g}, where merging begins", model.collapse_ratio, 4)
         )
+    gap = ""
+    if np.isnan(model.path).any():
+        gap = (
+            " Where the curve is interrupted, the model gives one of them a weight vector of zero."
+        )
     return Chart(
         "When do the smallest classes merge?",
         "The curve shows the cosine between the two smallest classes in the model, as the "
         "imbalance grows from none to beyond your data; where it reaches 1 the two have merged. "
-        "The dot is your network.",
+        "The dot is your network." + gap,
         "Imbalance ratio: largest over smallest class",
         "Cosine of the two smallest classes",
         [Series("model", model.path, "line", 0), Series("measured", here, "dots", 1)],
@@ -52,15 +57,20 @@ def path_chart(seen: Any, model: Any) -> Chart:
 def _heat(diagnosis: Any) -> HeatMap:
     what = "weight vectors" if diagnosis.has_classifiers else "mean features"
     counts = diagnosis.seen.counts
+    panels = cosine_panels(diagnosis)
+    grey = ""
+    if any(np.isnan(cosines).any() for cosines in panels.values()):
+        grey = " Grey cells have no cosine, because one of the two vectors is zero."
     return heat_map(
         "Which classes point the same way?",
         f"Each cell is the cosine between the {what} of two classes: 1 for the same direction, "
         f"0 for a right angle. Classes that the network keeps equally far apart all have "
-        f"{-1 / (len(counts) - 1):.2g}. Blocks near 1 away from the diagonal are merged classes.",
+        f"−{1 / (len(counts) - 1):.2g}. Blocks near 1 away from the diagonal are merged classes."
+        + grey,
         [str(name) for name in diagnosis.names],
         [f"{count:,} sample{'' if count == 1 else 's'}" for count in counts],
         counts,
-        cosine_panels(diagnosis),
+        panels,
     )
 
 

@@ -13,6 +13,7 @@ apart.
     python -m benchmarks.bridges --preset quick
 """
 
+import copy
 import dataclasses
 import multiprocessing
 import os
@@ -52,7 +53,7 @@ class Config:
     """p, of the dense networks; the ResNet18 has 512."""
     batch: int = 128
     """Samples of a step."""
-    images: int = 2560
+    images: int = 5120
     """Images of an epoch of the dense networks."""
     resnet_images: int = 256
     """Images of an epoch of the ResNet18; 0 leaves it out."""
@@ -78,23 +79,26 @@ def parts(size: int, batch: int) -> list[slice]:
 
 
 def torch_epoch(module: Any, inputs: np.ndarray, labels: np.ndarray, batch: int) -> Epoch:
-    """Momentum steps of a PyTorch network."""
+    """Momentum steps of a PyTorch network; a copy of it has the hooks and the logger."""
     x, y = torch.tensor(inputs), torch.tensor(labels)
-    optimiser = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
+    watched = copy.deepcopy(module)
+    watch = TorchWatch(watched)
 
-    def steps(taken: Callable[[Any], None]) -> None:
-        for own in parts(len(y), batch):
-            optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(module(x[own]), y[own]).backward()
-            optimiser.step()
-            taken(y[own])
+    def optimiser_of(module: Any) -> Any:
+        return torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
+
+    optimisers = {module: optimiser_of(module), watched: optimiser_of(watched)}
 
     def epoch(logger: CollapseLogger | None) -> None:
-        if logger is None:
-            steps(lambda labels: None)
-            return
-        with TorchWatch(module) as watch:
-            steps(lambda labels: logger.update(watch.features, labels))
+        own = module if logger is None else watched
+        optimiser = optimisers[own]
+        for rows in parts(len(y), batch):
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(own(x[rows]), y[rows]).backward()
+            optimiser.step()
+            if logger is not None:
+                logger.update(watch.features, y[rows])
+        if logger is not None:
             logger.end_epoch(watch.classifiers)
 
     return epoch

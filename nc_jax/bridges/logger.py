@@ -142,7 +142,8 @@ class CollapseLogger:
 def _measures(means: np.ndarray, variances: np.ndarray, matrix: np.ndarray) -> dict[str, float]:
     """By name, of centred class means [K, p], variances [K] and classifiers [K, p]."""
     between, within = float(np.mean(np.sum(means**2, axis=1))), float(np.mean(variances))
-    shapes = {name: float(value) for name, value in _shapes(means, variances, matrix).items()}
+    found = jax.device_get(_shapes(means, variances, matrix))
+    shapes = {name: float(value) for name, value in found.items()}
     quotient = within / between if between != 0 else np.inf
     energies = {
         "feature_energy": within + between,

@@ -61,8 +61,6 @@ def _of_layer_peeled(settings: MapSettings) -> Curves:
 
 def _of_unconstrained(settings: MapSettings, ratios: np.ndarray) -> Curves:
     major, minor = settings.majority, settings.classes - settings.majority
-    # At R = 1 itself the equation of R1 has its root on the end of its interval.
-    ratios = np.maximum(ratios, 1 + 1e-6)
     small = settings.largest / ratios
     collapse = np.empty((0, 2))
     if minor > 1:

@@ -188,7 +188,8 @@ def _vanish(major: Array, minor: Array, large: Array, small: Array) -> Array:
         excess,
         optx.Bisection(rtol=tiny, atol=tiny),
         0.5 * upper,
-        options={"lower": jnp.zeros_like(upper), "upper": upper},
+        # With classes of equal size the root is zero, which the interval must contain.
+        options={"lower": -jnp.ones_like(upper), "upper": upper},
         max_steps=90,
         throw=False,
     )

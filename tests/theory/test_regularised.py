@@ -119,6 +119,16 @@ def test_weak_decay_approaches_the_seli_geometry(majority, minority):
     assert distances[1] < 0.6 * distances[0] < 0.1
 
 
+@pytest.mark.parametrize(("majority", "minority"), [(3, 7), (5, 5), (1, 4), (50, 3), (4, 1)])
+def test_equally_large_classes_vanish_together(majority, minority):
+    """All features are zero from λ_Z = 1/(K √n) on; one lane of equal sizes spoils no other."""
+    ratios = np.array([1.0, 1 + 1e-9, 2.0])
+    found = nc.theory.unconstrained_vanish_penalty(majority, minority, 60.0, 60.0 / ratios)
+    known = 1 / ((majority + minority) * np.sqrt(60))
+    np.testing.assert_allclose(found[:2], known, rtol=1e-8)
+    assert np.isfinite(found[2]) and abs(found[2] / known - 1) > 1e-3
+
+
 def test_seli_is_the_gram_of_simplex_encoded_labels():
     sizes = np.array([40.0] * 3 + [4.0] * 2)
     simplex = np.eye(5) - 0.2

@@ -139,7 +139,7 @@ class FeatureStream:
         Raises:
             ValueError: naming the argument; or as :meth:`batches`.
         """
-        return diagnose(self, weight_decay, branches)
+        return diagnose(self, weight_decay=weight_decay, branches=branches)
 
     def _rows(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Checked batches of the loader, and checks of the pass as a whole."""

@@ -7,6 +7,10 @@ the labels in order:
     numpy.savez("features.npz", features=..., labels=..., classifiers=...)
     python studies/diagnose.py features.npz
 
+The folder given by --out then holds ``report.html``, a page that opens without network,
+the same in Markdown, and the table of classes. Names of classes come from ``names`` [K] in
+the archive or from --class-names.
+
 It reports neural collapse NC1–NC4, the budgets E_W and E_H, which classes have merged
 or vanished and which the model expects to, the imbalance ratio R0 from which on they
 do, and how often to repeat the samples of small classes against it. With --weight-decay

@@ -24,7 +24,7 @@ class Finding(NamedTuple):
     """One finding.
 
     Attributes:
-        part: one of :data:`PARTS`.
+        part: a key of PARTS.
         level: 'good', 'warning', 'bad', or 'note' where it is neither.
         text: one or a few whole sentences.
     """

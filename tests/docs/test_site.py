@@ -20,6 +20,7 @@ ROOMS = (
     "nc_jax.metrics",
     "nc_jax.design",
     "nc_jax.diagnosis",
+    "nc_jax.bridges",
     "nc_jax.prediction",
     "nc_jax.sweeps",
     "nc_jax.experiments",

@@ -44,24 +44,13 @@ import tyro
 
 from nc_jax import report
 from nc_jax.diagnosis import (
-    ArrayFile,
     FeatureArchive,
     HeadArchive,
-    HeadMeasured,
-    HeadPredicted,
-    by_part,
-    cure_advice,
     diagnose,
-    findings,
-    head_findings,
-    head_measures,
-    head_verdict,
+    is_head,
     measure_head,
-    measures,
-    predict_head_at_budgets,
-    predict_head_at_decay,
+    predict_head,
     read_class_names,
-    verdict,
 )
 
 # The example: a small ResNet on digits, five classes of 100 and five of 2 images.
@@ -116,21 +105,7 @@ def example(path: Path) -> None:
     report.write_atomically(path, lambda file: np.savez(file, **arrays))
 
 
-def predict_of_head(
-    config: Config, archive: HeadArchive, seen: HeadMeasured
-) -> tuple[HeadPredicted | None, str]:
-    """The model that the options ask for, and its name."""
-    if config.weight_decay is not None:
-        model = predict_head_at_decay(archive.counts, config.weight_decay, config.branches)
-        return model, f"weight decay {config.weight_decay:g} alone"
-    if config.feature_energy is None:
-        return None, ""
-    energies = seen.seen_energy, config.feature_energy
-    by = "the Layer-Peeled Model at E_W = {:.4g}, E_H = {:.4g}".format(*energies)
-    return predict_head_at_budgets(archive.counts, *energies), by
-
-
-def diagnose_head(config: Config, path: Path, names: list[str] | None) -> report.Words:
+def diagnose_head(config: Config, path: Path, names: list[str] | None) -> report.Page:
     """A head with counts and no features: measures, predicts, reports."""
     if config.weight_energy is not None:
         raise ValueError("--weight-energy is measured from a head's rows; leave it out")
@@ -140,25 +115,14 @@ def diagnose_head(config: Config, path: Path, names: list[str] | None) -> report
     with report.points_bar(len(archive.counts), "rows", "failed") as progress:
         progress(0, 0)
         seen = measure_head(archive, lambda rows: progress(rows, 0))
-    model, by = predict_of_head(config, archive, seen)
-    words = report.Words(
-        f"Diagnosis of the head {path.name}",
-        head_verdict(archive, seen),
-        by_part(head_findings(archive, seen, model, by)),
-        [],
-        head_measures(seen, model),
-    )
-    print_tables(report.write_head_diagnosis(config.out, archive, seen, model, by, words))
-    return words
+    options = config.feature_energy, config.weight_decay, config.branches
+    model, by = predict_head(archive.counts, seen.seen_energy, *options)
+    page = report.head_page(path.name, archive, seen, model, by)
+    print_tables(report.write_head_diagnosis(config.out, archive, seen, model, by, page))
+    return page
 
 
-def is_head(path: Path) -> bool:
-    """Whether an archive has counts and no features."""
-    arrays = ArrayFile(path).arrays
-    return "counts" in arrays and "features" not in arrays
-
-
-def diagnose_features(config: Config, names: list[str] | None) -> report.Words:
+def diagnose_features(config: Config, names: list[str] | None) -> report.Page:
     """Features and labels, or the example: measures, predicts, reports."""
     for name in ("feature_energy", "centered"):
         if getattr(config, name):
@@ -173,15 +137,9 @@ def diagnose_features(config: Config, names: list[str] | None) -> report.Words:
         options = config.weight_energy, config.weight_decay, config.branches
         found = diagnose(archive, *options, lambda rows: progress(rows, 0))
     source = "an example: digits" if config.features is None else config.features.name
-    words = report.Words(
-        f"Diagnosis of {source}",
-        verdict(found),
-        by_part(findings(found)),
-        cure_advice(found),
-        measures(found),
-    )
-    print_tables(report.write_diagnosis(config.out, found, words))
-    return words
+    page = report.diagnosis_page(source, found)
+    print_tables(report.write_diagnosis(config.out, found, page))
+    return page
 
 
 def print_tables(tables: dict[str, pd.DataFrame]) -> None:
@@ -204,13 +162,13 @@ def main(config: Config) -> None:
     path = config.features
     names = None if config.class_names is None else read_class_names(config.class_names)
     if path is not None and is_head(path):
-        words = diagnose_head(config, path, names)
+        page = diagnose_head(config, path, names)
     else:
-        words = diagnose_features(config, names)
+        page = diagnose_features(config, names)
     seconds = time.perf_counter() - start
     report.write_provenance(config.out, config, seconds)
-    print(words.verdict.text)
-    for heading, found in words.parts.items():
+    print(page.words.verdict.text)
+    for heading, found in page.words.parts.items():
         print(f"\n{heading}", *(f"- {one.text}" for one in found), sep="\n")
     print(f"\n{config.out}/report.html, {seconds:.1f} s")
 

@@ -2,18 +2,7 @@
 
 import numpy as np
 
-from nc_jax import report
-from nc_jax.diagnosis import (
-    Diagnosis,
-    Measured,
-    Predicted,
-    Recommended,
-    by_part,
-    cure_advice,
-    findings,
-    measures,
-    verdict,
-)
+from nc_jax.diagnosis import Diagnosis, Measured, Predicted, Recommended
 from nc_jax.diagnosis.measures import COLLAPSE
 
 NAMES = ["dog", "cat, or 'kitten'", "<script>alert(1)</script>", "a|b*c*", "été"]
@@ -52,14 +41,3 @@ def made_diagnosis(names=NAMES, **changes):
         [weights, other],
     )
     return made._replace(**changes)
-
-
-def words_of(diagnosis, title="Diagnosis of features.npz"):
-    """The sentences of a report on it."""
-    return report.Words(
-        title,
-        verdict(diagnosis),
-        by_part(findings(diagnosis)),
-        cure_advice(diagnosis),
-        measures(diagnosis),
-    )

@@ -21,7 +21,7 @@ ROOMS = {
     "solvers": BASE | {"surrogates", "theory", "metrics", "losses", "geometry"},
     "theory": BASE | {"geometry", "losses"},
     "metrics": BASE | {"geometry"},
-    "report": {"files", "metrics"},
+    "report": {"files", "diagnosis", "metrics"},
     "sweeps": set(),
     "networks": set(),
     "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
@@ -42,7 +42,16 @@ ROOMS = {
     },
     "design": BASE | {"solvers", "surrogates", "losses", "geometry"},
     "explorer": BASE
-    | {"diagnosis", "solvers", "surrogates", "theory", "metrics", "losses", "geometry"},
+    | {
+        "report",
+        "diagnosis",
+        "solvers",
+        "surrogates",
+        "theory",
+        "metrics",
+        "losses",
+        "geometry",
+    },
     "diagnosis": BASE | {"design", "solvers", "surrogates", "losses", "metrics", "geometry"},
     "bridges": BASE | {"files", "diagnosis", "metrics", "geometry"},
     "prediction": BASE

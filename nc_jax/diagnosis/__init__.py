@@ -6,10 +6,18 @@ from nc_jax.diagnosis.arrays import ArrayFile
 from nc_jax.diagnosis.diagnosed import Diagnosis, diagnose
 from nc_jax.diagnosis.feedforward import LayerPath, PriceFit, fit_price, layer_path
 from nc_jax.diagnosis.findings import Advice, Finding, Verdict, by_part
-from nc_jax.diagnosis.head import VANISHED, HeadArchive, HeadBins, HeadMeasured, measure_head
+from nc_jax.diagnosis.head import (
+    VANISHED,
+    HeadArchive,
+    HeadBins,
+    HeadMeasured,
+    is_head,
+    measure_head,
+)
 from nc_jax.diagnosis.head_findings import head_findings, head_verdict
 from nc_jax.diagnosis.head_predicted import (
     HeadPredicted,
+    predict_head,
     predict_head_at_budgets,
     predict_head_at_decay,
 )
@@ -62,12 +70,14 @@ __all__ = [
     "head_findings",
     "head_measures",
     "head_verdict",
+    "is_head",
     "layer_path",
     "measure_archive",
     "measure_head",
     "measures",
     "own_directions",
     "predict_collapse",
+    "predict_head",
     "predict_head_at_budgets",
     "predict_head_at_decay",
     "predict_settled",

@@ -22,6 +22,16 @@ BINS = 16
 VANISHED = 0.01
 
 
+def is_head(path: Path) -> bool:
+    """Whether an archive has counts and no features.
+
+    Raises:
+        OSError, ValueError: naming the file and what is wrong with it.
+    """
+    arrays = ArrayFile(path).arrays
+    return "counts" in arrays and "features" not in arrays
+
+
 class HeadArchive(ArrayFile):
     """Classifiers [K, p] and token counts [K].
 

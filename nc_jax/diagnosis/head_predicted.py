@@ -42,6 +42,34 @@ class HeadPredicted(NamedTuple):
     gap: float
 
 
+def predict_head(
+    counts: np.ndarray,
+    weight_energy: float,
+    feature_energy: float | None = None,
+    weight_decay: float | None = None,
+    branches: int = 1,
+) -> tuple[HeadPredicted | None, str]:
+    """The model of what is known of a training, and its name; None of nothing.
+
+    Args:
+        counts: [K] zero or positive.
+        weight_energy: E_W > 0 of the rows of tokens that were seen.
+        feature_energy: E_H > 0, with which E_W gives the budgets.
+        weight_decay: λ > 0, which is taken in place of the budgets.
+        branches: c ≥ 1, normalised outputs whose sum the features are.
+
+    Raises:
+        ValueError: naming the argument; fewer than two tokens seen.
+    """
+    if weight_decay is not None:
+        model = predict_head_at_decay(counts, weight_decay, branches)
+        return model, f"weight decay {weight_decay:g} alone"
+    if feature_energy is None:
+        return None, ""
+    by = f"the Layer-Peeled Model at E_W = {weight_energy:.4g}, E_H = {feature_energy:.4g}"
+    return predict_head_at_budgets(counts, weight_energy, feature_energy), by
+
+
 def predict_head_at_budgets(
     counts: np.ndarray, weight_energy: float, feature_energy: float
 ) -> HeadPredicted:

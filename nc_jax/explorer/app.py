@@ -1,4 +1,4 @@
-"""What the server answers to the page: maps, points, code and diagnoses."""
+"""What the server answers to the page: maps, points, code and reports on files."""
 
 import json
 import logging
@@ -26,8 +26,16 @@ from nc_jax.explorer.code import code_of_point, code_of_sizes
 from nc_jax.explorer.maps import frames
 from nc_jax.explorer.points import describe_point, describe_sizes
 from nc_jax.explorer.programs import Programs
-from nc_jax.explorer.settings import FieldError, MapSettings, map_of, point_of, sizes_of
-from nc_jax.explorer.uploads import MAX_UPLOAD, diagnose, save, too_large
+from nc_jax.explorer.reports import Reports
+from nc_jax.explorer.settings import (
+    FieldError,
+    MapSettings,
+    decay_of,
+    map_of,
+    point_of,
+    sizes_of,
+)
+from nc_jax.explorer.uploads import MAX_UPLOAD, diagnosis_of, save, too_large
 
 PAGE = Path(__file__).parent / "page"
 HOSTS = ("127.0.0.1", "localhost")
@@ -51,9 +59,10 @@ def make_app(programs: Programs, folder: Path, max_upload: int = MAX_UPLOAD) -> 
 
     Args:
         programs: the compiled programs.
-        folder: where a features file lies while it is read.
-        max_upload: bytes that a features file may have.
+        folder: where a dropped file lies while it is read.
+        max_upload: bytes that a dropped file may have.
     """
+    reports = Reports()
 
     async def page(request: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers=HEADERS)
@@ -84,7 +93,12 @@ def make_app(programs: Programs, folder: Path, max_upload: int = MAX_UPLOAD) -> 
         with tempfile.TemporaryDirectory(dir=folder) as own:
             path = Path(own) / "features.npz"
             await save(request.stream(), path, max_upload)
-            return await _answer(diagnose, path, name)
+            decay = decay_of(request.query_params)
+            html = await run_in_threadpool(diagnosis_of, path, name, decay)
+        return JSONResponse({"report": f"/reports/{reports.add(html)}"}, headers=HEADERS)
+
+    async def answer_report(request: Request) -> Response:
+        return reports.answer(request.path_params["name"])
 
     routes = [
         Route("/", page),
@@ -93,6 +107,7 @@ def make_app(programs: Programs, folder: Path, max_upload: int = MAX_UPLOAD) -> 
         Route("/api/sizes", answer_sizes, methods=["POST"]),
         Route("/api/code", answer_code, methods=["POST"]),
         Route("/api/diagnosis", answer_diagnosis, methods=["POST"]),
+        Route("/reports/{name}", answer_report),
         Mount("/page", StaticFiles(directory=PAGE)),
     ]
     guards = [

@@ -134,6 +134,14 @@ def sizes_of(request: Mapping[str, Any]) -> SizesSettings:
     return SizesSettings(family, parse_sizes(request.get("sizes")), _strength(request, family))
 
 
+def decay_of(request: Mapping[str, Any]) -> float | None:
+    """The weight decay of a training, None where the field is empty; FieldError as above."""
+    if not request.get("weight_decay"):
+        return None
+    name, limits = STRENGTH_NAMES["unconstrained"], STRENGTHS["unconstrained"]
+    return _number(request, "weight_decay", name, *limits)
+
+
 def parse_sizes(text: Any) -> tuple[float, ...]:
     """Class sizes typed with commas, semicolons, spaces or line breaks between them.
 

@@ -1,35 +1,55 @@
 """The page of a diagnosis of features and labels."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from nc_jax.report.diagnosis import class_columns, cosine_panels, smallest_cosine
+from nc_jax.diagnosis import (
+    Diagnosis,
+    Measured,
+    Predicted,
+    by_part,
+    cure_advice,
+    findings,
+    measures,
+    verdict,
+)
+from nc_jax.report.diagnosis import (
+    class_columns,
+    classes_table,
+    cosine_panels,
+    smallest_cosine,
+)
 from nc_jax.report.page import Chart, HeatMap, Mark, Page, Rows, Series, Words, heat_map
 
 # Classes in the page's table at most, the smallest; all are in classes.csv.
 MOST = 5000
 
 
-def diagnosis_page(diagnosis: Any, table: pd.DataFrame, words: Words) -> Page:
-    """What the page shows.
+def diagnosis_page(name: str, diagnosis: Diagnosis) -> Page:
+    """What the page says and shows.
 
     Args:
-        diagnosis: as in :mod:`nc_jax.diagnosis.diagnosed`.
-        table: of :func:`nc_jax.report.diagnosis.classes_table`.
-        words: its sentences.
+        name: what the reader calls the features.
+        diagnosis: what is known of them.
     """
+    words = Words(
+        f"Diagnosis of {name}",
+        verdict(diagnosis),
+        by_part(findings(diagnosis)),
+        cure_advice(diagnosis),
+        measures(diagnosis),
+    )
     seen, model = diagnosis.seen, diagnosis.model
     source = (
         f"{seen.counts.sum():,} samples of {len(seen.counts):,} classes, features of "
         f"{diagnosis.width:,} dimensions"
     )
     charts = [path_chart(seen, model)] if model is not None and len(model.path) else []
-    return Page(words, source, charts, _heat(diagnosis), class_rows(table), {})
+    rows = class_rows(classes_table(diagnosis))
+    return Page(words, source, charts, _heat(diagnosis), rows, {})
 
 
-def path_chart(seen: Any, model: Any) -> Chart:
+def path_chart(seen: Measured, model: Predicted) -> Chart:
     """The cosine of the two smallest classes against the imbalance ratio."""
     here = np.array([[model.ratio, smallest_cosine(seen)]])
     marks = [Mark("your data", model.ratio, 1)]
@@ -54,7 +74,7 @@ def path_chart(seen: Any, model: Any) -> Chart:
     )
 
 
-def _heat(diagnosis: Any) -> HeatMap:
+def _heat(diagnosis: Diagnosis) -> HeatMap:
     what = "weight vectors" if diagnosis.has_classifiers else "mean features"
     counts = diagnosis.seen.counts
     panels = cosine_panels(diagnosis)
@@ -78,7 +98,7 @@ def class_rows(table: pd.DataFrame) -> Rows:
     """The sortable table."""
     text = "Press a column's name to sort by it."
     if len(table) > MOST:
-        text += f" The page holds the {MOST:,} smallest classes; classes.csv beside it has all."
+        text += f" The page holds the {MOST:,} smallest classes; nc-jax diagnose writes all as CSV."
     return Rows(
         "All classes", text, "classes", class_columns(table), table.head(MOST), "state", len(table)
     )

@@ -1,11 +1,19 @@
 """The page of a head of many rows with token counts."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from nc_jax.report.head import TOKEN_COLUMNS, bins_table, with_nearest
+from nc_jax.diagnosis import (
+    HeadArchive,
+    HeadBins,
+    HeadMeasured,
+    HeadPredicted,
+    by_part,
+    head_findings,
+    head_measures,
+    head_verdict,
+)
+from nc_jax.report.head import TOKEN_COLUMNS, bins_table, tokens_table, with_nearest
 from nc_jax.report.page import Chart, HeatMap, Page, Rows, Series, Words, heat_map
 
 # Tokens in the page's table at most.
@@ -13,26 +21,33 @@ MOST = 1000
 
 
 def head_page(
-    archive: Any, seen: Any, model: Any, by: str, table: pd.DataFrame, words: Words
+    name: str, archive: HeadArchive, seen: HeadMeasured, model: HeadPredicted | None, by: str
 ) -> Page:
-    """What the page shows.
+    """What the page says and shows.
 
     Args:
+        name: what the reader calls the head.
         archive: classifiers, counts and names.
-        seen: what was measured of them, as in :mod:`nc_jax.diagnosis.head`.
+        seen: what was measured of them.
         model: a prediction, or None.
         by: its name.
-        table: of :func:`nc_jax.report.head.tokens_table`.
-        words: its sentences.
     """
+    words = Words(
+        f"Diagnosis of the head {name}",
+        head_verdict(archive, seen),
+        by_part(head_findings(archive, seen, model, by)),
+        [],
+        head_measures(seen, model),
+    )
     rows, width = archive.classifiers.shape
     source = f"{rows:,} rows of {width:,} dimensions; {archive.counts.sum():,.0f} tokens of text"
     tables = {"Rows by frequency": bins_table(seen.bins)}
     charts, heat = _charts(seen, model, by), _heat(seen.bins)
-    return Page(words, source, charts, heat, token_rows(archive, table), tables)
+    rows_table = token_rows(archive, tokens_table(archive, seen))
+    return Page(words, source, charts, heat, rows_table, tables)
 
 
-def _charts(seen: Any, model: Any, by: str) -> list[Chart]:
+def _charts(seen: HeadMeasured, model: HeadPredicted | None, by: str) -> list[Chart]:
     """Lengths and cosines over the bins of tokens that were seen."""
     bins = seen.bins
     known = bins.least > 0
@@ -85,7 +100,7 @@ def _charts(seen: Any, model: Any, by: str) -> list[Chart]:
     ]
 
 
-def _heat(bins: Any) -> HeatMap:
+def _heat(bins: HeadBins) -> HeatMap:
     names = [
         f"{least:,.0f}–{most:,.0f}" if most > least else f"{least:,.0f}"
         for least, most in zip(bins.least, bins.most, strict=True)
@@ -102,7 +117,7 @@ def _heat(bins: Any) -> HeatMap:
     )
 
 
-def token_rows(archive: Any, table: pd.DataFrame) -> Rows:
+def token_rows(archive: HeadArchive, table: pd.DataFrame) -> Rows:
     """The sortable table: rows that merged or vanished first, then the rarest."""
     troubled = (table["state"] != "apart").to_numpy()
     order = np.argsort(~troubled, kind="stable")[:MOST]
@@ -111,6 +126,6 @@ def token_rows(archive: Any, table: pd.DataFrame) -> Rows:
     if len(table) > MOST:
         text += (
             f" The page holds {MOST:,} tokens: those whose rows merged or vanished, the rarest "
-            "first, and then the rarest others. classes.csv beside it has all."
+            "first, and then the rarest others; nc-jax diagnose writes all as CSV."
         )
     return Rows("Tokens", text, "tokens", TOKEN_COLUMNS, chosen, "state", len(table))

@@ -8,11 +8,9 @@ import pandas as pd
 from nc_jax.files import write_atomically
 from nc_jax.report.columns import formatted
 from nc_jax.report.diagnosis import class_columns, classes_table, draw_diagnosis
-from nc_jax.report.diagnosis_page import diagnosis_page
 from nc_jax.report.figures import save_figure
 from nc_jax.report.head import TOKEN_COLUMNS, bins_table, draw_head, tokens_table, with_nearest
-from nc_jax.report.head_page import head_page
-from nc_jax.report.page import Words, write_page
+from nc_jax.report.page import Page, Words, write_page
 from nc_jax.report.page.writing import number
 from nc_jax.report.tables import write_report
 
@@ -20,13 +18,13 @@ from nc_jax.report.tables import write_report
 SHOWN = 20
 
 
-def write_diagnosis(folder: Path, diagnosis: Any, words: Words) -> dict[str, pd.DataFrame]:
+def write_diagnosis(folder: Path, diagnosis: Any, page: Page) -> dict[str, pd.DataFrame]:
     """Writes the report on features and labels.
 
     Args:
         folder: where.
         diagnosis: as in :mod:`nc_jax.diagnosis.diagnosed`.
-        words: its sentences.
+        page: of :func:`nc_jax.report.diagnosis_page`.
 
     Returns:
         The tables of the Markdown report by title.
@@ -38,16 +36,16 @@ def write_diagnosis(folder: Path, diagnosis: Any, words: Words) -> dict[str, pd.
     smallest = formatted(table.head(SHOWN), class_columns(table))
     tables = {
         f"The smallest classes, at most {SHOWN}": smallest,
-        "Measures": measures_table(words.measures),
+        "Measures": measures_table(page.words.measures),
     }
     save_figure(draw_diagnosis(diagnosis), folder, "diagnosis")
-    write_page(folder / "report.html", diagnosis_page(diagnosis, table, words))
-    _write_texts(folder, words, "Cosines", tables, table)
+    write_page(folder / "report.html", page)
+    _write_texts(folder, page.words, "Cosines", tables, table)
     return tables
 
 
 def write_head_diagnosis(
-    folder: Path, archive: Any, seen: Any, model: Any, by: str, words: Words
+    folder: Path, archive: Any, seen: Any, model: Any, by: str, page: Page
 ) -> dict[str, pd.DataFrame]:
     """Writes the report on a head.
 
@@ -57,7 +55,7 @@ def write_head_diagnosis(
         seen: what was measured of them, as in :mod:`nc_jax.diagnosis.head`.
         model: a prediction, or None.
         by: its name.
-        words: its sentences.
+        page: of :func:`nc_jax.report.head_page`.
 
     Returns:
         The tables of the Markdown report by title.
@@ -72,11 +70,11 @@ def write_head_diagnosis(
     tables = {
         "Rows by frequency": bins_table(seen.bins),
         f"The rarest tokens that were seen, at most {SHOWN}": formatted(rarest, TOKEN_COLUMNS),
-        "Measures": measures_table(words.measures),
+        "Measures": measures_table(page.words.measures),
     }
     save_figure(draw_head(archive.counts, seen, model, by), folder, "diagnosis")
-    write_page(folder / "report.html", head_page(archive, seen, model, by, table, words))
-    _write_texts(folder, words, "Lengths and cosines against counts", tables, table)
+    write_page(folder / "report.html", page)
+    _write_texts(folder, page.words, "Lengths and cosines against counts", tables, table)
     return tables
 
 

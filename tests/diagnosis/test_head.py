@@ -9,10 +9,7 @@ from nc_jax import report
 from nc_jax.diagnosis import (
     MERGED,
     HeadArchive,
-    by_part,
     head_findings,
-    head_measures,
-    head_verdict,
     measure_head,
     predict_head_at_budgets,
     predict_head_at_decay,
@@ -151,9 +148,8 @@ def test_a_head_of_zeros_and_names_that_look_like_markup(tmp_path):
     archive = HeadArchive(saved(tmp_path, arrays))
     seen = measure_head(archive)
     assert len(seen.vanished) == 4 and not seen.clusters
-    found = by_part(head_findings(archive, seen))
-    words = report.Words("Zeros", head_verdict(archive, seen), found, [], head_measures(seen, None))
-    tables = report.write_head_diagnosis(tmp_path, archive, seen, None, "", words)
+    page = report.head_page("zeros.npz", archive, seen, None, "")
+    tables = report.write_head_diagnosis(tmp_path, archive, seen, None, "", page)
     for title, table in tables.items():
         report.print_table(table, title)
     text = (tmp_path / "report.md").read_text()

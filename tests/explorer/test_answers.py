@@ -1,4 +1,4 @@
-"""Maps, points, code and diagnoses are those of nc_jax itself."""
+"""Maps, points, code and reports are those of nc_jax itself."""
 
 import io
 import json
@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ import nc_jax as nc
 from nc_jax.explorer import maps
 from nc_jax.explorer.maps import EXACT_CELLS
 from nc_jax.explorer.points import principal
+from nc_jax.explorer.reports import KEPT, Reports
 from nc_jax.explorer.serve import main
 from nc_jax.explorer.settings import centres, map_of, parse_sizes
 from nc_jax.explorer.thresholds import exact_curves, exact_ratios
+from studies import diagnose
 from tests.explorer.serving import VIEW, ask, fetch, frames_of
 
 CELLS = EXACT_CELLS[-1]
@@ -158,21 +161,63 @@ def test_principal_coordinates_keep_the_lengths_of_few_classes():
     np.testing.assert_allclose(shares.sum(), 1)
 
 
-def test_a_features_file_is_diagnosed(address, tmp_path_factory):
+def archive(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def features():
+    """Three equally large classes around the classifiers of a simplex ETF."""
     rng = np.random.default_rng(0)
     labels = np.repeat([3, 5, 7], 30)
     classifiers = 2 * np.asarray(nc.simplex_etf(3, 4))
-    features = classifiers[np.searchsorted([3, 5, 7], labels)] + 0.1 * rng.normal(size=(90, 4))
-    file = io.BytesIO()
-    np.savez(file, features=features, labels=labels, classifiers=classifiers)
-    status, answer = fetch(f"{address}/api/diagnosis?name=mine.npz", file.getvalue())
-    found = json.loads(answer)
+    rows = classifiers[np.searchsorted([3, 5, 7], labels)]
+    rows = rows + 0.1 * rng.normal(size=rows.shape)
+    return {"features": rows, "labels": labels, "classifiers": classifiers}
+
+
+def head():
+    rows = np.random.default_rng(0).normal(size=(40, 8))
+    return {"classifiers": rows, "counts": np.arange(40)[::-1] // 4}
+
+
+def reported(address, body, name, decay=""):
+    """Address and HTML of the report on a file."""
+    status, answer = fetch(f"{address}/api/diagnosis?name={name}&weight_decay={decay}", body)
     assert status == 200
-    assert [row["class"] for row in found["classes"]] == ["3", "5", "7"]
-    assert [row["samples"] for row in found["classes"]] == [30, 30, 30]
-    assert "no collapse is expected" in " ".join(found["sentences"])
-    np.testing.assert_allclose(dict(found["measures"])["E_W"], 4.0, rtol=1e-6)
+    report = address + json.loads(answer)["report"]
+    return report, fetch(report)[1].decode()
+
+
+@pytest.mark.parametrize(("kind", "decay"), [("features", ""), ("head", "0.01")])
+def test_a_file_gets_the_report_of_the_study(address, kind, decay, tmp_path, tmp_path_factory):
+    body = archive(**{"features": features, "head": head}[kind]())
+    path = tmp_path / "mine.npz"
+    path.write_bytes(body)
+    _, html = reported(address, body, "mine.npz", decay)
+    options = {"weight_decay": float(decay)} if decay else {}
+    diagnose.main(diagnose.Config(path, out=tmp_path / "out", **options))
+    assert html == (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert ("weight decay" in html.lower()) >= bool(decay)
     assert not list(tmp_path_factory.getbasetemp().glob("uploads*/*"))
+
+
+def test_a_report_can_do_nothing_but_draw_itself(address):
+    report, html = reported(address, archive(**features()), "%3Cb%3E.npz")
+    assert "<h1>Diagnosis of &lt;b&gt;.npz</h1>" in html
+    with urllib.request.urlopen(report) as answer:
+        policy = answer.headers["Content-Security-Policy"].split("; ")
+    assert {"default-src 'none'", "img-src data:", "frame-ancestors 'self'"} <= set(policy)
+    assert "sandbox allow-scripts allow-downloads" in policy
+
+
+def test_only_the_last_reports_are_kept():
+    kept = Reports()
+    names = [kept.add(f"report {number}") for number in range(KEPT + 2)]
+    assert len(set(names)) == len(names)
+    assert [kept.answer(name).status_code for name in names] == [404] * 2 + [200] * KEPT
+    assert kept.answer(names[-1]).body == f"report {KEPT + 1}".encode()
 
 
 def test_the_page_is_whole_and_asks_nobody_else(address):

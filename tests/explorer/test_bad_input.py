@@ -161,6 +161,8 @@ BAD_FILES = {
     "one class": archive(features=FEATURES, labels=LABELS * 0),
     "labels between numbers": archive(features=FEATURES, labels=LABELS + 0.5),
     "features of one dimension": archive(features=FEATURES[:, 0], labels=LABELS),
+    "a head without counts above zero": archive(classifiers=np.eye(3), counts=[0, 0, 0]),
+    "a head of other counts": archive(classifiers=np.eye(3), counts=[1, 2]),
     "other classifiers": archive(features=FEATURES, labels=LABELS, classifiers=np.eye(3)),
 }
 
@@ -173,6 +175,16 @@ def test_a_bad_file_gets_a_sentence_and_is_deleted(address, name, tmp_path_facto
     assert found["error"].endswith(".")
     # The reader knows the file by its own name, not by where the server kept it.
     assert str(tmp_path_factory.getbasetemp()) not in found["error"]
+    assert not list(tmp_path_factory.getbasetemp().glob("uploads*/*"))
+
+
+@pytest.mark.parametrize("decay", ["0", "-1", "nan", "much", "1e9"])
+def test_a_bad_weight_decay_is_named(address, decay, tmp_path_factory):
+    body = archive(features=FEATURES, labels=LABELS)
+    status, answer = fetch(f"{address}/api/diagnosis?weight_decay={decay}", body)
+    found = json.loads(answer)
+    assert (status, found["field"]) == (422, "weight_decay")
+    assert "weight decay" in found["error"] and found["error"].endswith(".")
     assert not list(tmp_path_factory.getbasetemp().glob("uploads*/*"))
 
 
@@ -211,7 +223,10 @@ def test_a_foreign_page_is_refused(address):
     assert status == 403
 
 
-@pytest.mark.parametrize("path", ["/page/../app.py", "/page/%2e%2e/app.py", "/api", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "path",
+    ["/page/../app.py", "/page/%2e%2e/app.py", "/api", "/etc/passwd", "/reports/1", "/reports/"],
+)
 def test_nothing_but_the_page_is_served(address, path):
     assert fetch(address + path)[0] == 404
 

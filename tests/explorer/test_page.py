@@ -113,25 +113,58 @@ def test_nonsense_gets_a_sentence_beside_the_field_and_the_page_goes_on(watched)
     assert page.locator("#classes-error").inner_text() == ""
 
 
-def test_a_dropped_file_is_diagnosed_and_a_broken_one_refused(watched):
-    page = watched.page
+def drop(page, name, body):
+    """Drops a file onto the page."""
+    transfer = page.evaluate_handle(
+        """([name, body]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(body)], name));
+            return transfer;
+        }""",
+        [name, list(body)],
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+
+
+@pytest.fixture(scope="module")
+def features():
+    """A file of four equally large classes, far apart."""
     labels = np.arange(40) % 4
     file = io.BytesIO()
     np.savez(file, features=np.eye(4)[labels] + 0.01 * np.arange(160).reshape(40, 4), labels=labels)
-    for name, body, place in (
-        ("mine.npz", file.getvalue(), page.locator("#diagnosis li", has_text="40 samples")),
-        ("broken.npz", b"PK\x03\x04", page.locator("#file-error", has_text="broken.npz")),
+    return file.getvalue()
+
+
+def test_a_dropped_file_gets_its_report_and_a_broken_one_a_sentence(watched, features):
+    page = watched.page
+    drop(page, "mine.npz", features)
+    report = page.frame_locator("iframe[title='Diagnosis of mine.npz']")
+    report.locator(".verdict").wait_for()
+    assert "40 samples of 4 classes" in report.locator(".source").inner_text()
+    assert report.locator("#rows tbody tr").count() == 4
+    for press in (
+        page.get_by_role("link", name="Download this report"),
+        report.get_by_role("button", name="Download CSV"),
     ):
-        transfer = page.evaluate_handle(
-            """([name, body]) => {
-                const transfer = new DataTransfer();
-                transfer.items.add(new File([new Uint8Array(body)], name));
-                return transfer;
-            }""",
-            [name, list(body)],
-        )
-        page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
-        place.wait_for()
+        with page.expect_download() as download:
+            press.click()
+        assert download.value.failure() is None
+    drop(page, "broken.npz", b"PK\x03\x04")
+    page.locator("#file-error", has_text="broken.npz").wait_for()
+    assert page.locator("iframe").count() == 0
+    page.locator("#weight_decay").fill("much")
+    drop(page, "mine.npz", features)
+    page.locator("#weight_decay-error", has_text="must be a number").wait_for()
+    assert page.locator("#file-error").inner_text() == ""
+
+
+def test_a_report_cannot_reach_the_page_around_it(watched, features):
+    drop(watched.page, "mine.npz", features)
+    watched.page.frame_locator("iframe").locator(".verdict").wait_for()
+    (frame,) = watched.page.main_frame.child_frames
+    assert frame.evaluate("window.origin") == "null"
+    reach = "try { parent.document.title } catch (error) { error.name }"
+    assert frame.evaluate(reach) == "SecurityError"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "SVG", "CSV"])

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from nc_jax import report
-from tests.diagnoses import NAMES, made_diagnosis, words_of
+from tests.diagnoses import NAMES, made_diagnosis
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -26,7 +26,7 @@ def browser():
 def page(browser, tmp_path):
     """The report, opened from disk without network; any error fails the test."""
     made = made_diagnosis()
-    report.write_diagnosis(tmp_path, made, words_of(made))
+    report.write_diagnosis(tmp_path, made, report.diagnosis_page("features.npz", made))
     context = browser.new_context(offline=True, accept_downloads=True)
     page, wrong = context.new_page(), []
     page.on("console", lambda message: wrong.append(message.text))

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from nc_jax import report
+from nc_jax.diagnosis import measures
 from nc_jax.report.page import heat_map
 from nc_jax.report.page.heat import averaged, cell_starts
 from nc_jax.report.page.writing import script_data
-from tests.diagnoses import NAMES, made_diagnosis, words_of
+from tests.diagnoses import NAMES, made_diagnosis
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
@@ -44,7 +45,7 @@ class Tags(HTMLParser):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     made = made_diagnosis()
-    report.write_diagnosis(folder, made, words_of(made, "Diagnosis of <b>.npz"))
+    report.write_diagnosis(folder, made, report.diagnosis_page("<b>.npz", made))
     return folder
 
 
@@ -94,7 +95,7 @@ def test_numbers_are_those_of_the_table(folder):
     assert data["charts"][0]["series"][0]["points"] == made.model.path.tolist()
     assert [mark["x"] for mark in data["charts"][0]["marks"]] == [150, 20]
     assert tags.texts["vector-1"] == "[1, 1.5, 75, 100, 150]"
-    for measure in words_of(made).measures:
+    for measure in measures(made):
         assert measure.meaning in tags.texts["td"]
 
 
@@ -158,7 +159,7 @@ def test_a_thousand_classes_stay_small(tmp_path):
         nearest=np.zeros(size, int),
         nearest_cosines=np.zeros(size),
     )
-    report.write_diagnosis(tmp_path, many, words_of(many))
+    report.write_diagnosis(tmp_path, many, report.diagnosis_page("features.npz", many))
     assert (tmp_path / "report.html").stat().st_size < 1_000_000
     _, data = parsed(tmp_path / "report.html")
     assert len(data["table"]["rows"]) == size and "too many" in data["heat"]["text"]

@@ -33,8 +33,10 @@ export async function ask(path, request, signal) {
   return (await send(path, JSON.stringify(request), signal)).json();
 }
 
-export async function upload(file) {
-  return (await send(`/api/diagnosis?name=${encodeURIComponent(file.name)}`, file)).json();
+// The address of the report on a file.
+export async function upload(file, decay) {
+  const about = new URLSearchParams({ name: file.name, weight_decay: decay });
+  return (await (await send(`/api/diagnosis?${about}`, file)).json()).report;
 }
 
 // The frames of a map as they come; see maps.py for their form.

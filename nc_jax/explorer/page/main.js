@@ -6,11 +6,11 @@ import { PHASES, PHASE_COLOURS, isDark } from "./colours.js";
 import { Controls, hush, say, seconds } from "./controls.js";
 import { Curve } from "./curve.js";
 import { addExports } from "./exports.js";
-import { bindFeatures, table } from "./features.js";
+import { bindFeatures } from "./features.js";
 import { GramMap } from "./gram.js";
 import { groupName } from "./groups.js";
 import { PhaseMap } from "./map.js";
-import { html, shown } from "./plot.js";
+import { html, shown, table } from "./plot.js";
 
 const get = (id) => document.getElementById(id);
 const view = get("view");

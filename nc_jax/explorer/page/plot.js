@@ -16,6 +16,14 @@ export function html(name, attributes = {}, children = []) {
   return made;
 }
 
+export function table(head, rows) {
+  const cell = (kind) => (text, column) => html(kind, column ? { class: "n" } : {}, String(text));
+  return html("table", {}, [
+    html("thead", {}, html("tr", {}, head.map(cell("th")))),
+    html("tbody", {}, rows.map((row) => html("tr", {}, row.map(cell("td"))))),
+  ]);
+}
+
 // A scale maps values to pixels and back.
 export function logScale(low, high, from, to) {
   const [a, b] = [Math.log10(low), Math.log10(high)];

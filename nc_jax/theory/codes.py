@@ -68,14 +68,14 @@ PROVED = {
     (4600, 23): (1 / 3, "kissing of Leech"),
     (196560, 24): (1 / 2, "Leech"),
 }
-# Angles in degrees of Sloane's tables for p = 4.
+# Angles of Sloane's tables for p = 4, to a thousandth of a degree.
 TABLED = {
-    9: 80.6760,
-    11: 76.6791,
-    12: 75.5225,
-    14: 71.3661,
-    15: 69.4520,
-    16: 67.1931,
+    9: 80.676,
+    11: 76.679,
+    12: 75.522,
+    14: 71.366,
+    15: 69.452,
+    16: 67.193,
 }
 
 

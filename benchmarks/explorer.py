@@ -10,6 +10,7 @@ first maps, which wait for the compiler, are left out. Needs the extra ``browser
 """
 
 import dataclasses
+import importlib
 import os
 import re
 import shutil
@@ -21,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from playwright.sync_api import Page, sync_playwright
 
 from nc_jax import report
 
@@ -45,7 +45,7 @@ class Config:
 PRESETS = {"default": Config(), "quick": Config(moves=10, warm_up=3)}
 
 
-def measure(page: Page, config: Config) -> list[tuple[float, float]]:
+def measure(page: Any, config: Config) -> list[tuple[float, float]]:
     """Milliseconds until the picture, and of the server's solves, for each move."""
     status, slider = page.locator("#map-status"), page.locator("input[data-of=majority]")
     page.locator("#cloud .classifier").first.wait_for(timeout=300_000)
@@ -62,12 +62,23 @@ def measure(page: Page, config: Config) -> list[tuple[float, float]]:
     return rows[config.warm_up :]
 
 
+def _browser_driver() -> Any:
+    """Playwright's synchronous interface; ValueError if it is not installed."""
+    try:
+        return importlib.import_module("playwright.sync_api")
+    except ImportError as error:
+        raise ValueError(
+            "this benchmark needs the extra browser: pip install 'nc-jax[browser]'"
+        ) from error
+
+
 def main(config: Config) -> None:
     """Measures, prints, and stores one table."""
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = config.chromium or next(filter(None, map(shutil.which, names)), None)
     if browser is None:
         raise ValueError("--chromium must be the path of a Chromium; none was found")
+    driver = _browser_driver()
     report.prepare_folder(config.out)
     start = time.perf_counter()
     load = os.getloadavg()[0]
@@ -75,7 +86,7 @@ def main(config: Config) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             found: Any = re.search(r"http://\S+", server.stdout.readline() if server.stdout else "")
-            with sync_playwright() as playwright:
+            with driver.sync_playwright() as playwright:
                 chromium = playwright.chromium.launch(
                     executable_path=browser, args=["--no-sandbox"]
                 )

@@ -332,7 +332,13 @@ def main(config: Config) -> None:
     check(config)
     report.prepare_folder(config.out)
     jax.config.update("jax_enable_x64", True)
-    text = load_text(config.vocabulary, config.train_tokens, config.test_tokens, config.text_dir)
+    try:
+        text = load_text(
+            config.vocabulary, config.train_tokens, config.test_tokens, config.text_dir
+        )
+    except ValueError as error:
+        # Only these options decide what the text holds.
+        raise ValueError(f"--text-dir, --vocabulary or --train-tokens: {error}") from error
     look = look_at(config, text)
     through = train_runs(config, look)
     whole = through[through["status"] == TRAINED]

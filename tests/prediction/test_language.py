@@ -118,7 +118,7 @@ def test_words_and_tables_say_how_far_a_surrogate_is():
     assert row["norm_correlation"] == 1
     assert summarise_rows(compared)["share of rare rows merged, predicted"].tolist() == ["0.75"]
     said = verdict_on_rows(compared, ends, 1.7)
-    assert "soft-norm comes nearest" in said and "0.50 with 25% merged" in said
+    assert "soft-norm has the smallest error" in said and "0.50 with 25% merged" in said
     assert np.isnan(rank_correlation([1.0, 1.0], [1.0, 2.0]))
 
 

@@ -99,4 +99,8 @@ def test_bad_options_are_named(changed, text):
 def test_a_vocabulary_larger_than_the_text_is_named(tmp_path):
     done = run_study("language", "--text-dir", texts(tmp_path), "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "vocabulary must be at most the" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        "--vocabulary" in done.stderr
+        and "at most 64" in done.stderr
+        and "Traceback" not in done.stderr
+    )

@@ -25,7 +25,7 @@ classes' classifiers.
     python studies/many_classes.py --dimensions 3 8 --restarts 32 --ratio 1000
     python studies/many_classes.py --preset cpu
 
-Time on two CPU cores: 2 minutes; nearly all of it is compilation, because each combination of K
+Time on two CPU cores: 100 s; nearly all of it is compilation, because each combination of K
 and p, each exponent and each profile is compiled separately.
 """
 

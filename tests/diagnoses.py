@@ -29,7 +29,6 @@ def made_diagnosis(names=NAMES, **changes):
     other = Recommended("logit-adjustment", 1.5, np.nan, False, 0.4, 0.3, offsets)
     made = Diagnosis(
         np.array(names),
-        16,
         True,
         seen,
         np.array([1, 0, 3, 2, 2]),

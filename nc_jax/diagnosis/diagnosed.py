@@ -21,7 +21,6 @@ class Diagnosis(NamedTuple):
 
     Attributes:
         names: [K] of the classes.
-        width: p, dimensions of the features.
         has_classifiers: whether cosines and norms are those of classifiers, or else of the
             centred class means.
         seen: measures.
@@ -35,7 +34,6 @@ class Diagnosis(NamedTuple):
     """
 
     names: np.ndarray
-    width: int
     has_classifiers: bool
     seen: Measured
     nearest: np.ndarray
@@ -103,7 +101,6 @@ def diagnose(
     predictions = (model, settled, cures)
     return Diagnosis(
         source.names,
-        seen.width,
         has_classifiers,
         seen,
         nearest,

@@ -63,10 +63,10 @@ def _model_findings(diagnosis: Diagnosis, model: Predicted) -> list[Finding]:
         lines.append(Finding("theory", "bad", text))
     lines += [_threshold(model), *_agreement(diagnosis, model)]
     least = len(names) - 1
-    if diagnosis.width < least:
+    if diagnosis.seen.width < least:
         text = (
             f"Take the model with care: it supposes features of at least {least:,} dimensions, "
-            f"one fewer than classes, and these have {diagnosis.width:,}."
+            f"one fewer than classes, and these have {diagnosis.seen.width:,}."
         )
         lines.append(Finding("theory", "warning", text))
     return lines

@@ -42,7 +42,7 @@ def diagnosis_page(name: str, diagnosis: Diagnosis) -> Page:
     seen, model = diagnosis.seen, diagnosis.model
     source = (
         f"{seen.counts.sum():,} samples of {len(seen.counts):,} classes, features of "
-        f"{diagnosis.width:,} dimensions"
+        f"{diagnosis.seen.width:,} dimensions"
     )
     charts = [path_chart(seen, model)] if model is not None and len(model.path) else []
     rows = class_rows(classes_table(diagnosis))

@@ -22,6 +22,7 @@ from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.general import FactoredQuasiNewton
 from nc_jax.solvers.multilayer import EliminatedMultiStart, LayerwiseMultiStart
 from nc_jax.solvers.multilayer_solution import MultilayerSolution
+from nc_jax.solvers.reduced import ReducedInteriorPoint
 from nc_jax.solvers.solution import Solution
 from nc_jax.surrogates.deep import DeepLayerPeeled
 from nc_jax.surrogates.deep_unconstrained import DeepUnconstrainedFeatures
@@ -56,6 +57,9 @@ MAX_LANES = 2**16
 
 # Another core is used if there are lanes for this many times the slots.
 LANES_WORTH_A_CORE = 4
+
+# The interior-point solver works through its lanes in small chunks on one core.
+LANES_WORTH_A_THREAD = 512
 
 # From this many groups on a CPU solves the lanes of the quasi-Newton solver one by one.
 WIDE = 48
@@ -154,6 +158,16 @@ def solve_batch(
     if isinstance(solver, FactoredMultiStart):
         keys = jax.random.split(jax.random.key(0), lanes) if keys is None else keys
         solved = _solve_queues(lane_models, solver, keys)
+    elif batch_size is None and isinstance(solver, ReducedInteriorPoint):
+        cores = min(os.cpu_count() or 1, max(1, lanes // LANES_WORTH_A_THREAD))
+        grouped: Any = model
+        size = min(MAX_LANES, max(1, WORKING_FLOATS // solver.floats_per_lane(grouped)))
+        solved = _in_parts(
+            lambda own, key: _solve_lanes(own, solver, key, min(size, -(-lanes // cores))),
+            lane_models,
+            keys,
+            cores,
+        )
     elif batch_size is None and _one_by_one(model, solver):
         # Solved one by one, lanes that need more steps do not hold up the others.
         cores = min(os.cpu_count() or 1, lanes)

@@ -169,16 +169,6 @@ def value_and_gradient(model: GroupedProgram, point: GroupLogits) -> tuple[Array
     return jnp.sum(weights * values), gradient
 
 
-def row_hessians(model: GroupedProgram, point: GroupLogits) -> Array:
-    """Weighted Hessian of each row, [G, 1+G, 1+G] or with bias [G, 1+2G, 1+2G]."""
-    weights, groups = model.sizes.group_weights, jnp.arange(model.sizes.num_groups)
-
-    def one(row: Array, group: Array) -> Array:
-        return _row_loss(model, row, group)
-
-    return weights[:, None, None] * jax.vmap(jax.hessian(one))(_rows(point), groups)
-
-
 def bias_cost(model: GroupedProgram, point: GroupLogits) -> Array:
     """(λ_b/2)‖b‖² over all K classes; zero without a bias."""
     if point.bias is None or model.bias_penalty is None:

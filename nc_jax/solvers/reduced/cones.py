@@ -1,0 +1,164 @@
+"""Complementarity of singular values and their duals, one second-order cone for each.
+
+The norm Σ m_i |x_i| (x_i: α of a group, or a singular value of M; m_i: its multiplicity) is
+lifted to Σ m_i y_i with |x_i| ≤ y_i. Its dual variables satisfy |s_i| ≤ μ m_i, where μ is the
+multiplier of the norm: the penalty λ plus the multiplier ν of the ball. Optimality is
+μ m_i y_i = s_i x_i, and the central path of an interior-point method is
+
+    c y − s x = 2ε,  c x − s y = 0  (c = μ m),  ν w = ε,  w = τ − Σ m y.
+
+Linearised, s and y follow from x and ν: ds = κ dx + q dν + t, and the same for dy.
+As a matrix, S is a spectral function of M, and κ extends to pairs (i, j) of singular values: it
+acts on the symmetric and on the antisymmetric part of U dM Vᵀ in their basis.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from nc_jax.solvers.reduced.lanes import least, total
+
+
+class Blocks(NamedTuple):
+    """Primal x, bound y and dual s of all blocks [B, L]; multiplier ν and slack w of the ball [L].
+
+    Also a change of all of them.
+    """
+
+    value: Array
+    bound: Array
+    dual: Array
+    multiplier: Array
+    slack: Array
+
+    def moved(self, step: Array, change: "Blocks") -> "Blocks":
+        """The point after a step of a length [L] along a change."""
+        return Blocks(*(old + step * new for old, new in zip(self, change, strict=True)))
+
+
+class Cones(NamedTuple):
+    """Coefficients of the linearised conditions at a point.
+
+    Attributes:
+        multiplicity: m [B, 1].
+        cap: c = μ m [B, L].
+        inverse: 1/(c y + s x).
+        stiffness: κ.
+        drift: q.
+        yielding: minus the slope of m y in ν.
+    """
+
+    multiplicity: Array
+    cap: Array
+    inverse: Array
+    stiffness: Array
+    drift: Array
+    yielding: Array
+
+
+def cones_at(multiplicity: Array, penalty: Array, blocks: Blocks) -> Cones:
+    """The coefficients at a point in the interior of all cones."""
+    x, y, s = blocks.value, blocks.bound, blocks.dual
+    cap = (penalty + blocks.multiplier) * multiplicity
+    inverse = 1 / (cap * y + s * x)
+    return Cones(
+        multiplicity,
+        cap,
+        inverse,
+        stiffness=(cap - s) * (cap + s) * inverse,
+        drift=multiplicity * (cap * x + s * y) * inverse,
+        yielding=multiplicity**2 * (y - x) * (y + x) * inverse,
+    )
+
+
+def pair_stiffness(multiplier: Array, blocks: Blocks) -> tuple[Array, Array]:
+    """κ [G, G, L] on symmetric and antisymmetric parts; the blocks are those of M.
+
+    Where M turns, y lags behind x, and steps would overshoot. So y is taken from c x = s y where
+    that makes it smaller.
+    """
+    x, s = blocks.value, blocks.dual
+    active = jnp.abs(s) > 0.5 * multiplier
+    aligned = multiplier * x / jnp.where(active, s, 1)
+    y = jnp.where(active & (x * s > 0), jnp.minimum(blocks.bound, aligned), blocks.bound)
+    room = (multiplier - s) * (multiplier + s)
+    both = room[:, None] + room[None, :]
+    bounds = multiplier * (y[:, None] + y[None, :])
+    crossed = s[:, None] * x[None, :] + x[:, None] * s[None, :]
+    return both / (bounds + crossed), both / (bounds - crossed)
+
+
+def complementarity(penalty: Array, multiplicity: Array, blocks: Blocks) -> Array:
+    """[L] Σ (c y − s x) + ν w: the duality gap of a feasible point."""
+    cap = (penalty + blocks.multiplier) * multiplicity
+    gaps = cap * blocks.bound - blocks.dual * blocks.value
+    return total(gaps) + blocks.multiplier * blocks.slack
+
+
+class Residuals(NamedTuple):
+    """Right-hand sides of the linearised conditions for a target ε.
+
+    Attributes:
+        bound: 2ε − (c y − s x) [B, L].
+        slack: ε − ν w [L].
+        dual: t [B, L].
+        lifted: the part of dy that depends neither on dx nor on dν [B, L].
+    """
+
+    bound: Array
+    slack: Array
+    dual: Array
+    lifted: Array
+
+
+def residuals(cones: Cones, blocks: Blocks, target: Array, second: Blocks | None) -> Residuals:
+    """Residuals of the conditions, with the products of a predicted change (Mehrotra 1992)."""
+    x, y, s = blocks.value, blocks.bound, blocks.dual
+    bound = 2 * target - (cones.cap * y - s * x)
+    alignment = s * y - cones.cap * x
+    slack = target - blocks.multiplier * blocks.slack
+    if second is not None:
+        cap = cones.multiplicity * second.multiplier
+        bound = bound - (cap * second.bound - second.dual * second.value)
+        alignment = alignment - (cap * second.value - second.dual * second.bound)
+        slack = slack - second.multiplier * second.slack
+    dual = -(cones.cap * alignment + s * bound) * cones.inverse
+    return Residuals(bound, slack, dual, (bound + x * dual) / cones.cap)
+
+
+def budget_residual(blocks: Blocks, cones: Cones, radius: Array, of: Residuals) -> Array:
+    """[L] what Σ q dx − (Σ yielding + w/ν) dν must be for the budget τ = Σ m y + w."""
+    short = radius - total(cones.multiplicity * blocks.bound) - blocks.slack
+    return short - of.slack / blocks.multiplier - total(cones.multiplicity * of.lifted)
+
+
+def change_of(
+    cones: Cones, blocks: Blocks, of: Residuals, value: Array, multiplier: Array
+) -> Blocks:
+    """All changes, given those of x and of ν."""
+    dual = cones.stiffness * value + cones.drift * multiplier + of.dual
+    lifted = cones.drift * value - cones.yielding * multiplier
+    bound = lifted / cones.multiplicity + of.lifted
+    slack = (of.slack - blocks.slack * multiplier) / blocks.multiplier
+    return Blocks(value, bound, dual, multiplier, slack)
+
+
+def longest_step(cones: Cones, blocks: Blocks, change: Blocks) -> Array:
+    """[L] the step at which the first cone is left; infinite if none is."""
+    cap = cones.multiplicity * change.multiplier
+    edges = [
+        _leaves(blocks.bound - blocks.value, change.bound - change.value),
+        _leaves(blocks.bound + blocks.value, change.bound + change.value),
+        _leaves(cones.cap - blocks.dual, cap - change.dual),
+        _leaves(cones.cap + blocks.dual, cap + change.dual),
+    ]
+    ball = jnp.minimum(
+        _leaves(blocks.slack, change.slack), _leaves(blocks.multiplier, change.multiplier)
+    )
+    return jnp.minimum(least([least(edge) for edge in edges]), ball)
+
+
+def _leaves(distance: Array, change: Array) -> Array:
+    falls = change < 0
+    return jnp.where(falls, -distance / jnp.where(falls, change, -1), jnp.inf)

@@ -1,0 +1,211 @@
+"""Primal–dual interior point on the symmetry-reduced program: any groups, any convex loss.
+
+Starts near the known end of the central path and takes predictor–corrector steps, each of
+which factors one dense system of G + G² unknowns (plus G for a bias). Most programs need 10 to
+20 steps to the accuracy of rounding. A batch is solved in chunks that fit into a core's cache;
+when most lanes of the chunks have converged, the others are collected and go on together.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.custom_batching import custom_vmap
+
+from nc_jax.immutable import immutable, set_fields
+from nc_jax.solvers.finishing import finish
+from nc_jax.solvers.reduced.lanes import keeper, total
+from nc_jax.solvers.reduced.measures import Measures
+from nc_jax.solvers.reduced.newton import MAX_UNROLLED
+from nc_jax.solvers.reduced.rows import numbers_of, row_losses
+from nc_jax.solvers.reduced.state import Iterate, Program, program_of, start_of
+from nc_jax.solvers.reduced.step import advance
+from nc_jax.solvers.solution import Solution, default_tolerance, require_convex
+from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
+
+# Numbers of a chunk's Newton matrices, which then fit into a core's cache.
+CHUNK_FLOATS = 2**15
+# A chunk is left when this share of its lanes is still active, if there are several chunks.
+STRAGGLERS = 0.25
+# A lane has converged when its gap is below this many units of rounding per block, relative to
+# its objective; sums over the blocks are hardly more accurate.
+ROUNDING = 8
+# A gap that no longer falls is one of rounding if it is below this multiple of it.
+STANDSTILL = 1e3
+
+
+@immutable(static=("steps",))
+class ReducedInteriorPoint:
+    """Interior-point solver of a grouped Layer-Peeled or unconstrained feature model.
+
+    Attributes:
+        tolerance: duality gap up to which a lane counts as converged; by default
+            1e−9 in float64 and 1e−5 in float32. All lanes are solved to the accuracy of
+            rounding, if they reach it.
+        steps: largest number of Newton steps.
+    """
+
+    tolerance: Any
+    steps: int
+
+    def __init__(self, tolerance: Any = None, steps: int = 60):
+        set_fields(self, tolerance=tolerance, steps=steps)
+
+    def floats_per_lane(self, model: GroupedProgram) -> int:
+        """Iterates and the parts of the rows; the Newton matrices exist for a chunk at a time."""
+        groups = model.sizes.num_groups
+        return 64 * (groups + groups**2)
+
+    def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
+        """Solves one model; use vmap or :func:`nc_jax.solve_batch` for many.
+
+        Args:
+            model: any groups; work grows as G⁶, so best for G up to about 16.
+            key: unused; the method has no randomness.
+
+        Raises:
+            ValueError: the loss is not convex in the logits.
+        """
+        require_convex(model, type(self).__name__)
+        tolerance = default_tolerance(self.tolerance, model.sizes.group_sizes.dtype)
+        point, steps = _solved(jax.lax.stop_gradient(model), self.steps)
+        return finish(model, point, tolerance, steps)
+
+
+def _solved(model: GroupedProgram, steps: int) -> tuple[GroupLogits, Array]:
+    """The end point of one model; under vmap all lanes are solved by one program."""
+
+    @custom_vmap
+    def single(model: GroupedProgram) -> tuple[GroupLogits, Array]:
+        models = jax.tree.map(lambda leaf: leaf[None], model)
+        return jax.tree.map(lambda leaf: leaf[0], _solve_lanes(models, 1, steps))
+
+    @single.def_vmap
+    def batch(lanes: int, batched: Any, model: GroupedProgram) -> Any:
+        (is_batched,) = batched
+
+        def lead(leaf: Array, own: bool) -> Array:
+            return leaf if own else jnp.broadcast_to(leaf, (lanes, *leaf.shape))
+
+        solved = _solve_lanes(jax.tree.map(lead, model, is_batched), lanes, steps)
+        return solved, jax.tree.map(lambda _: True, solved)
+
+    return single(model)
+
+
+class _Progress(NamedTuple):
+    """Iterates of a chunk, whether each lane goes on, its last gap, the number of its steps."""
+
+    point: Iterate
+    active: Array
+    gap: Array
+    steps: Array
+
+
+def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Array]:
+    """All lanes of models with one leading axis; chunk by chunk, stragglers in a second pass."""
+    groups, biased = models.sizes.num_groups, models.bias_penalty is not None
+    unknowns = int((models.sizes.counts > 1).sum()) + groups**2 + groups * biased
+    unrolled = unknowns <= MAX_UNROLLED and lanes > 1
+    chunk = min(lanes, max(8, CHUNK_FLOATS // unknowns**2))
+    chunks = math.ceil(lanes / chunk)
+
+    def arranged(leaf: Array) -> Array:
+        """[lanes, ...] to [chunks, chunk, ...]; copies of the first lanes fill the last chunk."""
+        filled = jnp.resize(leaf, (chunks * chunk, *leaf.shape[1:]))
+        return filled.reshape(chunks, chunk, *leaf.shape[1:])
+
+    def started(models: Any) -> _Progress:
+        program = _program(models, unrolled)
+        lanes_shape = program.numbers.radius.shape
+        active = jnp.ones(lanes_shape, bool)
+        infinite = jnp.full_like(program.numbers.radius, jnp.inf)
+        return _Progress(start_of(program), active, infinite, jnp.zeros(lanes_shape, jnp.int32))
+
+    def first(models: Any) -> _Progress:
+        limit = STRAGGLERS * chunk if chunks > 1 else 0
+        return _run(_program(models, unrolled), started(models), limit, steps)
+
+    def last(given: tuple[Any, _Progress]) -> _Progress:
+        models, progress = given
+        return _run(_program(models, unrolled), progress, 0, steps)
+
+    models = jax.tree.map(arranged, models)
+    if chunks == 1:
+        progress = first(jax.tree.map(lambda leaf: leaf[0], models))
+        progress = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), progress)
+    else:
+        progress = _lanes_first(jax.lax.map(first, models))
+        order = jnp.argsort(~progress.active, stable=True)
+        models, progress = _taken((_flat(models), progress), order)
+        chunked = jax.tree.map(arranged, (models, progress))
+        chunked = chunked[0], jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, -1), chunked[1])
+        progress = _lanes_first(jax.lax.map(last, chunked))
+        progress = _taken(progress, jnp.argsort(order, stable=True))
+    point = progress.point
+    within = _spread(models.sizes.counts, point.within)
+    solved = GroupLogits(within, point.between, point.bias), progress.steps
+    return jax.tree.map(lambda leaf: leaf[:lanes], solved)
+
+
+def _program(models: Any, unrolled: bool) -> Program:
+    return program_of(models, numbers_of(models), row_losses(models), unrolled)
+
+
+def _lanes_first(chunks: Any) -> Any:
+    """[chunks, ..., chunk] to [lanes, ...]."""
+    return _flat(jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 1), chunks))
+
+
+def _flat(chunks: Any) -> Any:
+    """[chunks, chunk, ...] to [lanes, ...]."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), chunks)
+
+
+def _taken(lanes: Any, order: Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf[order], lanes)
+
+
+def _spread(counts: Any, within: Array) -> Array:
+    """[lanes, W] to [lanes, G], zero for groups of one class."""
+    several = np.flatnonzero(counts > 1)
+    place = np.searchsorted(several, np.arange(len(counts)))
+    # The appended column of zeros stands for all groups of one class.
+    padded = jnp.pad(within, ((0, 0), (0, 1)))
+    return padded[:, np.where(counts > 1, place, len(several))]
+
+
+def _run(program: Program, progress: _Progress, limit: Any, steps: int) -> _Progress:
+    """Steps until at most ``limit`` lanes are active, or none may take another step."""
+    eps = jnp.finfo(program.numbers.radius.dtype).eps
+    precision = ROUNDING * len(program.multiplicity) * eps
+    rows = len(program.counts) ** (4 if program.unrolled else 3)
+    # Zero times a number is not simplified, so these are not known to be ones.
+    ones = jnp.ones((rows, 1), eps.dtype) + 0 * program.numbers.radius
+    keep = keeper(ones)
+
+    def goes_on(state: _Progress) -> Array:
+        return jnp.sum(state.active) > limit
+
+    def body(state: _Progress) -> _Progress:
+        new, measures = advance(program, state.point, keep)
+        done = _done(measures, state.gap, precision)
+        sound = jnp.isfinite(new.multiplier + total(new.bound) + total(total(new.between)))
+        active = state.active & ~done & sound & (state.steps < steps)
+        point = jax.tree.map(lambda a, b: jnp.where(active, a, b), new, state.point)
+        return _Progress(point, active, measures.gap, state.steps + active.astype(jnp.int32))
+
+    return jax.lax.while_loop(goes_on, body, progress)
+
+
+def _done(measures: Measures, last_gap: Array, precision: Any) -> Array:
+    """Whether a lane has reached the accuracy of rounding."""
+    complementarity, gap, scale, pull = measures
+    # At an optimum of zero the scale falls with the gap; then the logits are accurate.
+    goal = precision * (scale + jnp.sqrt(jnp.finfo(gap.dtype).eps) * pull)
+    # Near the accuracy of rounding the gap stops to fall.
+    lasting = (gap <= STANDSTILL * precision * (scale + pull)) & (gap >= 0.5 * last_gap)
+    return (complementarity <= goal) & ((gap <= goal) | lasting)

@@ -1,0 +1,174 @@
+"""The iterates of the interior-point method, the batch of programs, and where it starts."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nc_jax.losses.floors import bias_is_free
+from nc_jax.solvers.reduced.alignment import Basis, aligned
+from nc_jax.solvers.reduced.lanes import (
+    diagonal,
+    diagonal_matrix,
+    is_diagonal,
+    largest,
+    rotated,
+    total,
+    unrotated,
+)
+from nc_jax.solvers.reduced.rows import (
+    Chain,
+    Numbers,
+    RowLosses,
+    Slope,
+    chain_of,
+    slope_of,
+    slots_of,
+)
+from nc_jax.surrogates.grouped import GroupedProgram
+
+# Largest difference of logits at the start, and its largest change in one step: beyond it
+# the curvature of a softmax at the old point says little.
+LARGEST_CHANGE = 3.0
+# Sweeps of Jacobi's method for the first basis.
+FIRST_SWEEPS = 8
+
+
+class Iterate(NamedTuple):
+    """A point of the method, lanes last.
+
+    Attributes:
+        within: α [W, L] of the groups with several classes.
+        between: M [G, G, L].
+        bias: b [G, L], or None.
+        basis: singular basis of M and of its dual, approximately.
+        bound: y [W + G, L].
+        dual_within, dual_between: s [W, L] and S [G, G, L].
+        multiplier, slack: ν and w [L].
+    """
+
+    within: Array
+    between: Array
+    bias: Array | None
+    basis: Basis
+    bound: Array
+    dual_within: Array
+    dual_between: Array
+    multiplier: Array
+    slack: Array
+
+
+class Program(NamedTuple):
+    """A batch of models of the same structure.
+
+    Attributes:
+        counts: [G] classes of each group, static.
+        free: whether a shift of a bias without decay leaves every loss unchanged, static.
+        numbers: of the models.
+        losses: evaluates the rows.
+        unrolled: whether linear systems are solved by code that is written out, static.
+    """
+
+    counts: np.ndarray
+    free: bool
+    numbers: Numbers
+    losses: RowLosses
+    unrolled: bool
+
+    @property
+    def several(self) -> np.ndarray:
+        """Indices [W] of the groups with several classes."""
+        return np.flatnonzero(self.counts > 1)
+
+    @property
+    def multiplicity(self) -> Array:
+        """Multiplicities m [W + G, 1] of all blocks."""
+        within = self.counts[self.several] - 1
+        ones = np.ones(len(self.counts))
+        dtype = self.numbers.shares.dtype
+        return jnp.asarray(np.concatenate([within, ones])[:, None], dtype)
+
+    @property
+    def chain(self) -> Chain:
+        """Slopes of the logits in the group numbers."""
+        return chain_of(self.counts, self.numbers.row_scale)
+
+    def spread(self, within: Array) -> Array:
+        """α [G, L], zero for groups of one class."""
+        place = {group: k for k, group in enumerate(self.several)}
+        zero = jnp.zeros(self.numbers.shares.shape[1:], self.numbers.shares.dtype)
+        rows = [within[place[g]] if g in place else zero for g in range(len(self.counts))]
+        return jnp.stack(rows)
+
+
+def program_of(
+    models: GroupedProgram, numbers: Numbers, losses: RowLosses, unrolled: bool
+) -> Program:
+    """The static and the traced parts of a batch of models."""
+    return Program(models.sizes.counts, bias_is_free(models.loss), numbers, losses, unrolled)
+
+
+def start_of(program: Program) -> Iterate:
+    """A point near the central path at large ε, where X = −(2ε/μ²) ∇f(0) to first order."""
+    numbers, multiplicity = program.numbers, program.multiplicity
+    several = len(program.several)
+    groups, lanes = numbers.shares.shape
+    zero = jnp.zeros((groups, groups, lanes), numbers.shares.dtype)
+    bias = numbers.start_bias
+    slots = slots_of(program.chain, zero[0], zero, bias)
+    slope = slope_of(program.chain, program.losses(numbers, slots))
+    eye = jnp.where(is_diagonal(groups), 1, zero)
+    basis, _ = aligned(-slope.between, Basis(eye, eye), zero[0], FIRST_SWEEPS)
+    values = diagonal(rotated(basis.left, -slope.between, basis.right))
+    dual = jnp.concatenate([-at_groups(slope.within, program.several), values])
+    steepest = largest(jnp.abs(dual) / multiplicity)
+
+    def at(multiplier: Array) -> tuple[Array, Array, Array]:
+        """The x and y of the blocks, and ε, with the duals fixed."""
+        cap = multiplier * multiplicity
+        room = (cap - dual) * (cap + dual)
+        excess = multiplier - numbers.penalty
+        weight = numbers.radius / (total(multiplicity * 2 * cap / room) + 1 / excess)
+        return weight * 2 * dual / room, weight * 2 * cap / room, weight
+
+    multiplier = 2 * jnp.maximum(steepest, numbers.penalty)
+    # If the ball is so large that the loss would be saturated, start farther inside.
+    reach = largest(jnp.abs(at(multiplier)[0])) * largest(numbers.row_scale)
+    multiplier = multiplier * jnp.maximum(reach / LARGEST_CHANGE, 1)
+    value, bound, weight = at(multiplier)
+    excess = multiplier - numbers.penalty
+    return Iterate(
+        value[:several],
+        unrotated(basis.left, diagonal_matrix(value[several:]), basis.right),
+        bias,
+        basis,
+        bound,
+        dual[:several],
+        unrotated(basis.left, diagonal_matrix(values), basis.right),
+        excess,
+        weight / excess,
+    )
+
+
+def at_groups(values: Array, groups: np.ndarray) -> Array:
+    """Rows of [G, ...] at some groups, [0, ...] for none."""
+    return jnp.stack([values[g] for g in groups]) if len(groups) else values[:0]
+
+
+def with_decay(program: Program, slope: Slope, bias: Array | None) -> Slope:
+    """The slope with that of the bias's penalty."""
+    penalty = program.numbers.bias_penalty
+    if penalty is None or bias is None:
+        return slope
+    counts = jnp.asarray(program.counts, bias.dtype)[:, None]
+    return slope._replace(bias=slope.bias + penalty * counts * bias)
+
+
+def bias_cost(program: Program, bias: Array | None) -> Array:
+    """(λ_b/2)‖b‖² over all classes [L]; zero without a bias."""
+    penalty = program.numbers.bias_penalty
+    if penalty is None or bias is None:
+        return jnp.zeros_like(program.numbers.radius)
+    counts = jnp.asarray(program.counts, bias.dtype)[:, None]
+    return 0.5 * penalty * total(counts * bias**2)

@@ -1,0 +1,255 @@
+"""One step of the primal–dual interior-point method on the reduced program, in all lanes."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from nc_jax.solvers.reduced.alignment import Basis, aligned
+from nc_jax.solvers.reduced.cones import (
+    Blocks,
+    Cones,
+    Residuals,
+    budget_residual,
+    change_of,
+    complementarity,
+    cones_at,
+    longest_step,
+    pair_stiffness,
+    residuals,
+)
+from nc_jax.solvers.reduced.lanes import (
+    Keep,
+    diagonal,
+    diagonal_matrix,
+    is_diagonal,
+    largest,
+    rotated,
+    total,
+    transpose,
+    unrotated,
+)
+from nc_jax.solvers.reduced.measures import Measures, certified
+from nc_jax.solvers.reduced.newton import Solve, factored, newton_matrix
+from nc_jax.solvers.reduced.rows import Slope, curvature_of, slope_of, slots_of
+from nc_jax.solvers.reduced.state import (
+    LARGEST_CHANGE,
+    Iterate,
+    Program,
+    at_groups,
+    bias_cost,
+    with_decay,
+)
+
+# Share of the way to the boundary of the cones that a step may go.
+TO_BOUNDARY = 0.995
+# Smallest and largest reduction of the complementarity that a step aims at.
+REDUCTIONS = 1e-3, 0.9
+# Sweeps of Jacobi's method in a step, which follows the basis.
+SWEEPS = 1
+
+
+class _Point(NamedTuple):
+    """What a step needs of the current point, in the singular basis of M."""
+
+    basis: Basis
+    blocks: Blocks
+    cones: Cones
+    stiffness: tuple[Array, Array]
+    between: Array
+    slope: Slope
+    rotated_slope: Array
+    solve: Solve
+    to_drift: Array
+
+
+def advance(program: Program, old: Iterate, keep: Keep) -> tuple[Iterate, Measures]:
+    """A predictor–corrector step.
+
+    Returns:
+        The new point, and how good the old one is.
+    """
+    numbers = program.numbers
+    slots = slots_of(program.chain, program.spread(old.within), old.between, old.bias)
+    rows = program.losses(numbers, slots)
+    rows = keep(rows)
+    slope = with_decay(program, slope_of(program.chain, rows), old.bias)
+    basis, blocks, between = _in_basis(program, old, keep)
+    cones = keep(cones_at(program.multiplicity, numbers.penalty, blocks))
+    gap = complementarity(numbers.penalty, program.multiplicity, blocks)
+    target = gap / (2 * len(blocks.value) + 1)
+    several = len(program.several)
+    value, bound, dual = (part[several:] for part in blocks[:3])
+    of_means = blocks._replace(value=value, bound=bound, dual=dual)
+    stiffness = keep(pair_stiffness(numbers.penalty + blocks.multiplier, of_means))
+    curvature = curvature_of(program.chain, rows)
+    decay = _bias_decay(program, total(curvature.means) if old.bias is not None else None)
+    within_stiffness = cones.stiffness[:several]
+    matrix = newton_matrix(
+        program.chain,
+        curvature,
+        basis,
+        program.several,
+        (within_stiffness, *stiffness),
+        decay,
+        keep,
+    )
+    solve = factored(matrix, program.unrolled, keep)
+    rotated_slope = keep(rotated(basis.left, slope.between, basis.right))
+    norm = total(program.multiplicity * blocks.bound)
+    objective = rows.value + numbers.penalty * norm + bias_cost(program, old.bias)
+    drift = _unknowns(
+        cones.drift[:several], diagonal_matrix(cones.drift[several:]), _zeros(old.bias)
+    )
+    point = _Point(basis, blocks, cones, stiffness, between, slope, rotated_slope, solve, drift)
+    predicted, solved = _direction(program, point, jnp.zeros_like(target), None, None)
+    predicted = keep(predicted)
+    length = keep(jnp.minimum(1, TO_BOUNDARY * longest_step(cones, blocks, predicted.blocks)))
+    ahead = blocks.moved(length, predicted.blocks)
+    remaining = complementarity(numbers.penalty, program.multiplicity, ahead) / gap
+    reduction = jnp.clip(jnp.clip(remaining, 0, 1) ** 3, *REDUCTIONS)
+    second = Blocks(*(length * part for part in predicted.blocks))
+    change, _ = _direction(program, point, reduction * target, second, solved)
+    change = keep(change)
+    measures = Measures(
+        complementarity=gap,
+        gap=certified(program, old, slope, (between, rotated_slope), objective),
+        scale=objective + blocks.multiplier * norm,
+        pull=total(rows.own_curvature * slots.own**2),
+    )
+    return _moved(program, old, point, change, keep), measures
+
+
+class _Change(NamedTuple):
+    """A direction: of the blocks, of M in its basis, and of the bias."""
+
+    blocks: Blocks
+    between: Array
+    bias: Array | None
+
+
+def _direction(
+    program: Program,
+    point: _Point,
+    target: Array,
+    second: Blocks | None,
+    to_drift: Array | None,
+) -> tuple[_Change, Array]:
+    """The Newton direction towards ε = target, and the solution for the drift, to be reused."""
+    several, groups = len(program.several), len(program.counts)
+    blocks, cones = point.blocks, point.cones
+    of = residuals(cones, blocks, target, second)
+    right = _right_hand(program, point, of)
+    if to_drift is None:
+        solved = point.solve(jnp.stack([right, point.to_drift], axis=1))
+        towards, to_drift = solved[:, 0], solved[:, 1]
+    else:
+        towards = point.solve(right[:, None])[:, 0]
+    short = budget_residual(blocks, cones, program.numbers.radius, of)
+    own = total(cones.yielding) + blocks.slack / blocks.multiplier
+    coupling = total(point.to_drift * to_drift)
+    multiplier = (total(point.to_drift * towards) - short) / (own + coupling)
+    unknowns = towards - to_drift * multiplier
+    between = unknowns[several : several + groups**2].reshape(groups, groups, -1)
+    value = jnp.concatenate([unknowns[:several], diagonal(between)])
+    bias = unknowns[several + groups**2 :] if program.numbers.bias_penalty is not None else None
+    change = change_of(cones, blocks, of, value, multiplier)
+    return _Change(change, between, bias), to_drift
+
+
+def _right_hand(program: Program, point: _Point, of: Residuals) -> Array:
+    several = len(program.several)
+    dual = point.blocks.dual + of.dual
+    between = point.rotated_slope + diagonal_matrix(dual[several:])
+    between = between + _off_diagonal(point.stiffness, point.between)
+    within = at_groups(point.slope.within, program.several) + dual[:several]
+    bias = None if program.numbers.bias_penalty is None else point.slope.bias
+    return -_unknowns(within, between, bias)
+
+
+def _unknowns(within: Array, between: Array, bias: Array | None) -> Array:
+    """All unknowns [n, L]."""
+    flat = between.reshape(-1, between.shape[-1])
+    return jnp.concatenate([within, flat] if bias is None else [within, flat, bias])
+
+
+def _zeros(bias: Array | None) -> Array | None:
+    return None if bias is None else jnp.zeros_like(bias)
+
+
+def _off_diagonal(stiffness: tuple[Array, Array], matrix: Array) -> Array:
+    """κ applied to the off-diagonal part of a matrix in the singular basis."""
+    symmetric, antisymmetric = stiffness
+    mirrored = transpose(matrix)
+    both = symmetric * (matrix + mirrored) + antisymmetric * (matrix - mirrored)
+    return jnp.where(is_diagonal(len(matrix)), 0, 0.5 * both)
+
+
+def _in_basis(program: Program, old: Iterate, keep: Keep) -> tuple[Basis, Blocks, Array]:
+    """The current basis, the blocks, and M in that basis."""
+    several = len(program.several)
+    multiplier = program.numbers.penalty + old.multiplier
+    tiny = jnp.finfo(multiplier.dtype).tiny
+    eps = 4 * jnp.finfo(multiplier.dtype).eps
+    size = jnp.sqrt(total(total(old.between**2))) + tiny
+    # M and S have the same singular vectors on the path. Where singular values of one
+    # are equal or zero, those of the other determine them.
+    both = old.between / size + old.dual_between / multiplier
+    basis, bounds = keep(aligned(both, old.basis, old.bound[several:], SWEEPS))
+    between = keep(rotated(basis.left, old.between, basis.right))
+    dual = keep(rotated(basis.left, old.dual_between, basis.right))
+    cap = multiplier * (1 - eps)
+    value = jnp.concatenate([old.within, diagonal(between)])
+    bound = jnp.concatenate([old.bound[:several], bounds])
+    bound = jnp.maximum(bound, jnp.abs(value) * (1 + eps) + tiny)
+    duals = jnp.concatenate([old.dual_within, jnp.clip(diagonal(dual), -cap, cap)])
+    return basis, Blocks(value, bound, duals, old.multiplier, old.slack), between
+
+
+def _bias_decay(program: Program, curvature: Array | None) -> Array | None:
+    """Curvature [G, L] of the bias's penalty, or None."""
+    penalty = program.numbers.bias_penalty
+    if penalty is None or curvature is None:
+        return None
+    counts = jnp.asarray(program.counts, penalty.dtype)[:, None]
+    decay = penalty * counts
+    if program.free:
+        # Fixes the constant that an unregularised bias leaves open; no slope points there.
+        steepest = largest(diagonal(curvature))
+        decay = decay + jnp.where(penalty > 0, 0, jnp.where(steepest > 0, steepest, 1))
+    return decay
+
+
+def _moved(program: Program, old: Iterate, point: _Point, change: _Change, keep: Keep) -> Iterate:
+    """The point after the longest safe step along a direction."""
+    several = len(program.several)
+    basis, blocks = point.basis, point.blocks
+    step = change.blocks
+    between = keep(unrotated(basis.left, change.between, basis.right))
+    slots = slots_of(program.chain, program.spread(step.value[:several]), between, change.bias)
+    differences = jnp.abs(slots.others - slots.own[:, None])
+    reach = largest([largest(row) for row in differences])
+    scales = program.numbers.loss.scales
+    reach = reach if scales is None else reach * largest(scales)
+    length = TO_BOUNDARY * longest_step(point.cones, blocks, step)
+    length = jnp.minimum(jnp.minimum(1, length), LARGEST_CHANGE / jnp.maximum(reach, 1e-30))
+    length = keep(length)
+    after = blocks.moved(length, step)
+    # The old off-diagonal part of S is replaced by that of M times its stiffness.
+    crossed = _off_diagonal(point.stiffness, point.between + length * change.between)
+    dual = diagonal_matrix(after.dual[several:]) + crossed
+    bias = old.bias
+    if bias is not None and change.bias is not None:
+        bias = bias + length * change.bias
+    new = Iterate(
+        after.value[:several],
+        old.between + length * between,
+        bias,
+        basis,
+        after.bound,
+        after.dual[:several],
+        unrotated(basis.left, dual, basis.right),
+        after.multiplier,
+        after.slack,
+    )
+    return keep(new)

@@ -1,0 +1,186 @@
+"""The parts of the interior point with the lanes last, and whole batches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nc_jax as nc
+from nc_jax.losses.forms import is_softmax
+from nc_jax.solvers.reduced.alignment import Basis, aligned
+from nc_jax.solvers.reduced.lanes import diagonal, diagonal_matrix, keeper, product, rotated
+from nc_jax.solvers.reduced.newton import NewtonMatrix, _full, factored, newton_matrix
+from nc_jax.solvers.reduced.rows import (
+    Slots,
+    _differentiated,
+    chain_of,
+    curvature_of,
+    numbers_of,
+    row_losses,
+    slope_of,
+    slots_of,
+)
+from nc_jax.surrogates.grouped import GroupLogits, data_loss
+
+COUNTS = (3, 1, 2)
+PER_CLASS = np.repeat([0.5, 0.2, 0.7], COUNTS)
+LOSSES = {
+    "cross-entropy": nc.CrossEntropy(),
+    "squared": nc.MeanSquaredError(),
+    "centred squared": nc.CentredSquaredError(),
+    "smoothing": nc.LabelSmoothing(0.1),
+    "margins": nc.LabelMargins(PER_CLASS),
+    "offsets": nc.VectorScaling(offsets=PER_CLASS),
+    "scales": nc.VectorScaling(PER_CLASS, 1 + PER_CLASS),
+    "weights": nc.ClassWeights(1 + PER_CLASS, nc.LabelSmoothing(0.2)),
+}
+
+
+def identity(values):
+    return values
+
+
+def some_models(loss, lanes=4, counts=COUNTS, seed=0, bias=False):
+    """A batch of unconstrained feature models in which every leaf has the lanes in front."""
+    rng = np.random.default_rng(seed)
+    membership = tuple(np.repeat(np.arange(len(counts)), counts).tolist())
+    sizes = nc.ClassSizes(np.exp(rng.uniform(0, 8, (lanes, len(counts)))), membership)
+    penalty = np.exp(rng.uniform(-12, -4, lanes))
+    decay = np.exp(rng.uniform(-9, -3, lanes)) if bias else None
+    return nc.UnconstrainedFeatures(sizes, penalty, penalty / 50, decay, loss)
+
+
+def with_lanes(models, lanes=4):
+    def lead(path, leaf):
+        own = 1 if path[0].name == "sizes" or path[-1].name == "group_values" else 0
+        return jnp.broadcast_to(leaf, (lanes, *leaf.shape[leaf.ndim - own :]))
+
+    return jax.tree_util.tree_map_with_path(lead, models)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_closed_forms_of_the_rows_agree_with_differentiation(loss):
+    models = with_lanes(some_models(LOSSES[loss]))
+    numbers = numbers_of(models)
+    rng = np.random.default_rng(1)
+    own, others = rng.normal(size=(3, 4)), rng.normal(size=(3, 3, 4))
+    slots = Slots(jnp.asarray(4 * own), jnp.asarray(4 * others))
+    assert is_softmax(models.loss) is not None
+    closed = row_losses(models)(numbers, slots)
+    if numbers.loss.weights is not None:
+        # The loss itself applies its class weights.
+        numbers = numbers._replace(shares=numbers.shares / numbers.loss.weights)
+    reference = _differentiated(models, numbers, slots)
+    for ours, theirs in zip(jax.tree.leaves(closed), jax.tree.leaves(reference), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-13)
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "scales", "squared"])
+def test_the_newton_matrix_is_the_hessian(loss):
+    models = with_lanes(some_models(LOSSES[loss], lanes=1, bias=True), lanes=1)
+    rng = np.random.default_rng(2)
+    within, between, bias = rng.normal(size=2), rng.normal(size=(3, 3)), rng.normal(size=3)
+    left, right = np.linalg.qr(rng.normal(size=(2, 3, 3)))[0]
+    several = np.array([0, 2])
+    numbers = numbers_of(models)
+    chain = chain_of(models.sizes.counts, numbers.row_scale)
+
+    def last(array):
+        return jnp.asarray(array)[..., None]
+
+    alpha = last(np.array([within[0], 0, within[1]]))
+    slots = slots_of(chain, alpha, last(between), last(bias))
+    rows = row_losses(models)(numbers, slots)
+    matrix = newton_matrix(
+        chain,
+        curvature_of(chain, rows),
+        Basis(last(left), last(right)),
+        several,
+        (jnp.zeros((2, 1)), jnp.zeros((3, 3, 1)), jnp.zeros((3, 3, 1))),
+        jnp.zeros((3, 1)),
+        identity,
+    )
+    single = jax.tree.map(lambda leaf: leaf[0], models)
+
+    def loss_at(z):
+        alpha = jnp.zeros(3).at[several].set(z[:2])
+        means = left @ z[2:11].reshape(3, 3) @ right.T
+        return data_loss(single, GroupLogits(alpha, means, z[11:]))
+
+    z = jnp.concatenate([within, (left.T @ between @ right).ravel(), bias])
+    np.testing.assert_allclose(rows.value[0], loss_at(z), rtol=1e-13)
+    np.testing.assert_allclose(_full(matrix)[..., 0], jax.hessian(loss_at)(z), atol=1e-14)
+    slope = slope_of(chain, rows)
+    means = (left.T @ slope.between[..., 0] @ right).ravel()
+    ours = np.concatenate([slope.within[several, 0], means, slope.bias[:, 0]])
+    np.testing.assert_allclose(ours, jax.grad(loss_at)(z), atol=1e-14)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_both_factorisations_solve_the_same_systems(bias):
+    rng = np.random.default_rng(3)
+    parts = {"within": 2, "between": 4, "bias": 2 if bias else 0}
+    size = sum(parts.values())
+    root = rng.normal(size=(5, size, size))
+    full = jnp.asarray(np.moveaxis(root @ root.transpose(0, 2, 1) + np.eye(size), 0, -1))
+    full = full.at[0, 1].set(0).at[1, 0].set(0)
+    matrix = NewtonMatrix(
+        diagonal(full)[:2],
+        full[:2, 2:6],
+        full[2:6, 2:6],
+        full[:2, 6:] if bias else None,
+        full[2:6, 6:] if bias else None,
+        full[6:, 6:] if bias else None,
+    )
+    right = jnp.asarray(rng.normal(size=(size, 2, 5)))
+    for unrolled in (True, False):
+        solution = factored(matrix, unrolled, identity)(right)
+        np.testing.assert_allclose(product(full, solution), right, atol=1e-11)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 4, 5, 8])
+def test_rotations_find_the_singular_values(groups):
+    rng = np.random.default_rng(groups)
+    matrix = jnp.asarray(rng.normal(size=(groups, groups, 6)))
+    eye = jnp.broadcast_to(jnp.eye(groups)[:, :, None], matrix.shape)
+    weights = jnp.asarray(rng.uniform(1, 2, (groups, 6)))
+    basis, mixed = aligned(matrix, Basis(eye, eye), weights, 8)
+    values = rotated(basis.left, matrix, basis.right)
+    np.testing.assert_allclose(values, diagonal_matrix(diagonal(values)), atol=1e-12)
+    np.testing.assert_allclose(rotated(basis.left, eye, basis.left), eye, atol=1e-13)
+    expected = np.linalg.svd(np.moveaxis(np.asarray(matrix), -1, 0), compute_uv=False)
+    found = np.sort(np.abs(np.asarray(diagonal(values))), axis=0)[::-1]
+    np.testing.assert_allclose(found.T, expected, atol=1e-12)
+    np.testing.assert_allclose(mixed.sum(axis=0), weights.sum(axis=0), rtol=1e-12)
+
+
+def test_stored_numbers_are_unchanged():
+    keep = keeper(jnp.ones((4, 3)))
+    values = {"a": jnp.arange(12.0).reshape(2, 2, 3), "b": jnp.arange(15.0).reshape(5, 3)}
+    for before, after in zip(jax.tree.leaves(values), jax.tree.leaves(keep(values)), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("counts", [(3, 7), (4,), (2, 1, 3, 1)], ids=str)
+def test_a_batch_of_several_chunks_solves_every_lane_as_alone(counts):
+    lanes = 1100 if len(counts) < 3 else 150
+    models = some_models(nc.CrossEntropy(), lanes, counts, seed=4, bias=True)
+    batch = nc.solve_batch(models, nc.ReducedInteriorPoint())
+    assert np.all(np.asarray(batch.status) == nc.Status.CONVERGED)
+    assert float(jnp.max(batch.gap)) < 1e-11
+    for lane in (0, lanes // 2, lanes - 1):
+        index = jax.tree_util.tree_map_with_path(
+            lambda path, leaf, lane=lane: leaf if path[0].name == "loss" else leaf[lane], models
+        )
+        alone = nc.solve(index, nc.ReducedInteriorPoint())
+        np.testing.assert_allclose(batch.logits[lane], alone.logits, atol=1e-6)
+        np.testing.assert_allclose(batch.objective[lane], alone.objective, rtol=1e-12)
+
+
+def test_a_bad_lane_does_not_stop_the_others():
+    sizes = np.full((40, 2), 5.0)
+    sizes[7, 0], sizes[9, 1] = np.nan, 1e300
+    models = nc.UnconstrainedFeatures(nc.ClassSizes(sizes, (0, 0, 1, 1, 1)), 1e-3, 1e-4)
+    status = np.asarray(nc.solve_batch(models, nc.ReducedInteriorPoint()).status)
+    assert status[7] == nc.Status.INVALID
+    assert np.all(np.delete(status, [7, 9]) == nc.Status.CONVERGED)

@@ -14,7 +14,6 @@ import zlib
 from pathlib import Path
 
 import jax
-import jaxlib
 
 from nc_jax.files import prepare_folder
 
@@ -39,8 +38,10 @@ def keep_compiled_programs() -> None:
     written is reported in one sentence on standard error, and nothing is kept.
     """
     chosen = os.environ.get(VARIABLE, "")
-    configured = jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache
-    if configured or chosen.lower() == "off":
+    settings = jax.config.values
+    own = settings["jax_compilation_cache_dir"] is not None
+    enabled = settings["jax_enable_compilation_cache"]
+    if own or not enabled or chosen.lower() == "off":
         return
     try:
         root = Path(chosen) if chosen else _default_folder()
@@ -93,16 +94,16 @@ def _default_folder() -> Path:
 
 
 def _machine() -> str:
-    """A digest of jaxlib's version and the processor, for which programs are compiled.
+    """A digest of the processor, for whose instructions programs are compiled.
 
-    Homes are shared by machines with other instructions, and JAX's key does not name them.
+    A home may be shared by machines with other processors, which JAX's key does not name.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         own = {line for line in lines if line.startswith(("flags", "Features", "model name"))}
     except OSError:
         own = {platform.processor()}
-    parts = [jaxlib.__version__, platform.machine(), *sorted(own)]
+    parts = [platform.machine(), *sorted(own)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -93,7 +93,7 @@ class Config:
 
     models: tuple[str, ...] = tuple(MODELS)
     """Names of the models."""
-    repeats: int = 3
+    repeats: int = 1
     """Number of processes of each kind; the fastest counts."""
     out: Path = Path("results/benchmarks/first_answers")
     """Folder of the results."""

@@ -111,4 +111,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    report.run_command(PRESETS, main, __doc__ or "")
+    report.run_command(PRESETS, main, __doc__ or "", keep_programs=False)

@@ -30,18 +30,34 @@ def float_array(name: str, value: Any, dtype: Any = None) -> Array:
     Raises:
         TypeError: ``value`` is not numeric.
     """
-    if not isinstance(value, Array):
-        try:
-            kind = np.asarray(value).dtype.kind
-        except ValueError:
-            kind = "O"
-        if kind not in "fiu":
-            raise TypeError(f"{name} must be a number or an array of numbers, got {value!r}")
-    array = jnp.asarray(value)
+    if isinstance(value, Array):
+        inexact = jnp.issubdtype(value.dtype, jnp.floating)
+        return value.astype(dtype or (value.dtype if inexact else jnp.result_type(float)))
+    try:
+        numbers = np.asarray(value)
+    except ValueError:
+        numbers = np.asarray(None)
+    if numbers.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be a number or an array of numbers, got {value!r}")
     if dtype is None:
-        inexact = jnp.issubdtype(array.dtype, jnp.floating)
-        dtype = array.dtype if inexact else jnp.result_type(float)
-    return array.astype(dtype)
+        inexact = numbers.dtype.kind == "f"
+        dtype = jax.dtypes.canonicalize_dtype(numbers.dtype) if inexact else jnp.result_type(float)
+    # Converted on the host, which compiles nothing.
+    return jnp.asarray(numbers.astype(dtype))
+
+
+def taken(array: Array, index: np.ndarray) -> Array:
+    """``array[..., index]``, on the host if the numbers are known."""
+    return jnp.asarray(np.asarray(array)[..., index]) if is_concrete(array) else array[..., index]
+
+
+def arrays_for(*values: Any) -> Any:
+    """NumPy if all numbers are known now, otherwise ``jax.numpy``.
+
+    Every single operation on a JAX array outside of a transformation is a program that
+    is compiled first; the few numbers of a model are cheaper on the host.
+    """
+    return np if all(is_concrete(value) for value in values) else jnp
 
 
 def common_dtype(*values: Any) -> Any:

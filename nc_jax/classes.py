@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nc_jax.checks import float_array, is_concrete, require_count
+from nc_jax.checks import float_array, is_concrete, require_count, taken
 from nc_jax.immutable import immutable, set_fields
 
 
@@ -96,4 +96,4 @@ def class_numbers(name: str, numbers: Any, dtype: Any = None) -> ClassNumbers:
         return ClassNumbers(array, tuple(range(array.shape[-1])))
     _require_finite(name, array)
     first, membership = groups_of(np.asarray(array))
-    return ClassNumbers(array[..., first], membership)
+    return ClassNumbers(taken(array, first), membership)

@@ -12,11 +12,13 @@ import numpy as np
 from jax import Array, lax
 
 from nc_jax.checks import (
+    arrays_for,
     common_dtype,
     float_array,
     is_concrete,
     require_count,
     require_positive,
+    taken,
 )
 from nc_jax.classes import common_groups, groups_of
 from nc_jax.immutable import immutable, set_fields
@@ -100,8 +102,10 @@ class ClassSizes:
         """The same sizes, in groups that are also groups of the given memberships."""
         split = common_groups(self.membership, *memberships)
         first = np.asarray(self.membership)[np.unique(split, return_index=True)[1]]
-        ends = [end if end is None else end[..., first] for end in (self.smallest, self.largest)]
-        return ClassSizes(self.group_sizes[..., first], split, *ends)
+        numbers = (self.group_sizes, self.smallest, self.largest)
+        chosen = (part if part is None else taken(part, first) for part in numbers)
+        sizes, *ends = chosen
+        return ClassSizes(sizes, split, *ends)
 
     @property
     def class_sizes(self) -> Array:
@@ -167,8 +171,9 @@ def two_groups(majority: int, minority: int, ratio: Any, minority_size: Any = 1.
     size = float_array("minority_size", minority_size, dtype)
     require_positive("ratio", ratio, lanes=ratio.ndim > 0)
     require_positive("minority_size", size, lanes=size.ndim > 0)
-    ratio, size = jnp.broadcast_arrays(ratio, size)
-    sizes = jnp.stack([ratio * size, size], axis=-1)
+    xp = arrays_for(ratio, size)
+    ratio, size = xp.broadcast_arrays(ratio, size)
+    sizes = xp.stack([ratio * size, size], axis=-1)
     return ClassSizes(sizes, (0,) * majority + (1,) * minority)
 
 
@@ -192,9 +197,10 @@ def long_tailed(num_classes: int, ratio: Any, largest: Any = 1.0) -> ClassSizes:
     largest = float_array("largest", largest, dtype)
     require_positive("ratio", ratio, lanes=ratio.ndim > 0)
     require_positive("largest", largest, lanes=largest.ndim > 0)
-    ratio, largest = jnp.broadcast_arrays(ratio, largest)
-    position = jnp.arange(num_classes, dtype=dtype) / (num_classes - 1)
-    sizes = largest[..., None] * jnp.exp(-jnp.log(ratio)[..., None] * position)
+    xp = arrays_for(ratio, largest)
+    ratio, largest = xp.broadcast_arrays(ratio, largest)
+    position = np.arange(num_classes, dtype=dtype) / np.asarray(num_classes - 1, dtype)
+    sizes = largest[..., None] * xp.exp(-xp.log(ratio)[..., None] * position)
     return ClassSizes(sizes, tuple(range(num_classes)))
 
 
@@ -220,7 +226,7 @@ def class_sizes(sizes: Any) -> ClassSizes:
     if array.ndim > 1 or not is_concrete(array):
         return ClassSizes(array, tuple(range(array.shape[-1])))
     first, membership = groups_of(np.asarray(array))
-    return ClassSizes(array[first], membership)
+    return ClassSizes(np.asarray(array)[first], membership)
 
 
 def merge_sizes(sizes: Any, tolerance: float = 0.01) -> ClassSizes:

@@ -47,6 +47,11 @@ def immutable(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
     return decorate
 
 
+def derived(function: Callable[[Any], T]) -> T:
+    """A property computed by one compiled program; without it, each operation compiles its own."""
+    return property(jax.jit(function))  # type: ignore[return-value]
+
+
 def set_fields(value: Any, **fields: Any) -> None:
     """Sets fields of a frozen instance, from inside its own ``__init__``."""
     for name, item in fields.items():

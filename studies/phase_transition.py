@@ -82,32 +82,37 @@ def check(config: Config) -> None:
     report.require_numbers(config, "seed", least=0)
 
 
-def solve(
-    config: Config, name: str, ratios: np.ndarray, budgets: np.ndarray, progress: Any
-) -> pd.DataFrame:
-    """One row for every K_A, budget and ratio; an interrupted run resumes from its store."""
+def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Solves all curves and all maps; one row of their tables for every K_A, budget and ratio.
+
+    An interrupted run resumes from its store.
+    """
+    budgets = np.sqrt(config.weight_energy * np.asarray(config.feature_energies))
+    curves = grid_of(config, budgets, config.num_ratios)
+    maps = grid_of(
+        config, np.linspace(*config.budget_range, config.map_size[1]), config.map_size[0]
+    )
     fixed = {"num_classes": config.num_classes, "weight_energy": config.weight_energy}
     experiment = Experiment(loss=config.loss, dtype=config.dtype, fixed=fixed, outputs=OUTPUTS)
-    grid = Product(Values("budget", budgets), Values("ratio", ratios))
-    blocks = [Block({"majority": majority}, grid, CHUNK) for majority in config.majority]
-    folder = config.out / PARTS / name
-    table = tabulate(experiment, blocks, folder, experiment.spec(), config.seed, progress)
+    # In one sweep, in which curves and maps share their programs.
+    blocks = [
+        Block({"majority": majority}, grid, CHUNK)
+        for grid in (curves, maps)
+        for majority in config.majority
+    ]
+    with report.points_bar(sum(len(block.grid) for block in blocks)) as progress:
+        folder, settings = config.out / PARTS, experiment.spec()
+        table = tabulate(experiment, blocks, folder, settings, config.seed, progress)
     table["feature_energy"] = table["budget"] ** 2 / config.weight_energy
     table["phase"] = pd.Categorical.from_codes(table["phase"].to_numpy(), PHASES)
-    return table
+    first = len(curves) * len(config.majority)
+    return table.iloc[:first], table.iloc[first:].reset_index(drop=True)
 
 
-def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Solves all curves and all maps; returns the tables of both."""
-    ratios = np.geomspace(*config.ratio_range, config.num_ratios)
-    budgets = np.sqrt(config.weight_energy * np.asarray(config.feature_energies))
-    map_ratios = np.geomspace(*config.ratio_range, config.map_size[0])
-    map_budgets = np.linspace(*config.budget_range, config.map_size[1])
-    lanes = len(budgets) * len(ratios) + len(map_ratios) * len(map_budgets)
-    with report.points_bar(lanes * len(config.majority)) as progress:
-        curves = solve(config, "curves", ratios, budgets, progress)
-        maps = solve(config, "map", map_ratios, map_budgets, progress)
-    return curves, maps
+def grid_of(config: Config, budgets: np.ndarray, num_ratios: int) -> Product:
+    """All budgets with all ratios."""
+    ratios = np.geomspace(*config.ratio_range, num_ratios)
+    return Product(Values("budget", budgets), Values("ratio", ratios))
 
 
 def summarise(config: Config, curves: pd.DataFrame) -> pd.DataFrame:

@@ -1,9 +1,23 @@
-"""Strict numerics, and hypothesis settings that repeat."""
+"""Strict numerics, programs shared by all processes, hypothesis settings that repeat."""
+
+import atexit
+import os
+import shutil
+import tempfile
 
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
 
+SHARED = "JAX_COMPILATION_CACHE_DIR"
+if SHARED not in os.environ:
+    # Inherited by pytest-xdist's workers and by every process that a test starts: what one of
+    # them has compiled, the others load. A run starts with nothing.
+    os.environ[SHARED] = tempfile.mkdtemp(prefix="nc-jax-tests-")
+    atexit.register(shutil.rmtree, os.environ[SHARED], ignore_errors=True)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+jax.config.update("jax_compilation_cache_dir", os.environ[SHARED])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

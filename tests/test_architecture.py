@@ -15,13 +15,14 @@ ROOMS = {
     "immutable": set(),
     "classes": {"checks", "immutable"},
     "files": set(),
+    "compilation": {"files"},
     "geometry": BASE,
     "losses": BASE | {"geometry"},
     "surrogates": BASE | {"metrics", "losses", "geometry"},
     "solvers": BASE | {"surrogates", "theory", "metrics", "losses", "geometry"},
     "theory": BASE | {"geometry", "losses"},
     "metrics": BASE | {"geometry"},
-    "report": {"files", "diagnosis", "metrics"},
+    "report": {"files", "compilation", "diagnosis", "metrics"},
     "sweeps": set(),
     "networks": set(),
     "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
@@ -43,6 +44,7 @@ ROOMS = {
     "design": BASE | {"solvers", "surrogates", "losses", "geometry"},
     "explorer": BASE
     | {
+        "compilation",
         "report",
         "diagnosis",
         "solvers",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 
+from nc_jax.compilation import HELP, OPTION, keep_compiled_programs
 from nc_jax.explorer.app import make_app
 from nc_jax.explorer.programs import Programs
 from nc_jax.explorer.settings import Family
@@ -41,6 +42,8 @@ def main(argv: list[str]) -> None:
         listening = listen(options.port)
     except OSError as error:
         sys.exit(_failed(f"--port {options.port} cannot be used: {error.strerror or error}"))
+    if not options.no_compilation_cache:
+        keep_compiled_programs()
     jax.config.update("jax_enable_x64", True)
     programs = Programs()
     # The page opens while the first program is compiled.
@@ -80,6 +83,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--port", type=_port, default=0, help="port to listen on; 0, the default, takes a free one"
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument(OPTION, action="store_true", help=HELP)
     return parser.parse_args(argv)
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
 
 def one_vs_rest_margins(classifiers: Any) -> np.ndarray:
@@ -41,6 +40,9 @@ def _distance(point: np.ndarray, others: np.ndarray) -> float:
     system = np.vstack([(others - point).T, np.ones(len(others))])
     target = np.zeros(len(system))
     target[-1] = 1
+    # Imported here, because importing it takes longer than all metrics together.
+    from scipy.optimize import lsq_linear
+
     # Not scipy's nnls (1.17), which stops too early if many points are equally near.
     weights = lsq_linear(system, target, (0, np.inf), method="bvls", tol=1e-14).x
     return float(np.linalg.norm((others - point).T @ weights) / np.sum(weights))

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from nc_jax.compilation import HELP, OPTION, keep_compiled_programs
+
 try:
     import tyro
 except ImportError as error:
@@ -15,7 +17,12 @@ except ImportError as error:
 Config = TypeVar("Config")
 
 
-def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], doc: str) -> None:
+def run_command(
+    presets: Mapping[str, Config],
+    study: Callable[[Config], None],
+    doc: str,
+    keep_programs: bool = True,
+) -> None:
     """Parses the command line into a config, runs the study, exits.
 
     Args:
@@ -23,6 +30,8 @@ def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], 
             selects another; every field of a config is also an option.
         study: the function to run.
         doc: the study's docstring, shown by ``--help``.
+        keep_programs: whether compiled programs are kept on disk for the next start, which
+            ``--no-compilation-cache`` turns off; a benchmark compiles anew.
 
     Exits with code 2 and one line on standard error for invalid input, a file that
     cannot be written or too little memory, and with code 130 on Ctrl-C.
@@ -30,6 +39,10 @@ def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], 
     arguments = list(sys.argv[1:])
     name = _take_preset(arguments, presets)
     listed = f"Presets (--preset NAME): {', '.join(presets)}. Options override presets."
+    if keep_programs:
+        listed += f"\n\n{HELP}"
+        keep_programs = OPTION not in arguments
+        arguments = [argument for argument in arguments if argument != OPTION]
     config = tyro.cli(
         type(presets[name]),
         args=arguments,
@@ -38,6 +51,8 @@ def run_command(presets: Mapping[str, Config], study: Callable[[Config], None], 
         description=f"{as_started(doc.strip())}\n\n{listed}",
         config=(tyro.conf.FlagConversionOff, tyro.conf.OmitSubcommandPrefixes),
     )
+    if keep_programs:
+        keep_compiled_programs()
     try:
         study(config)
     except (ValueError, TypeError, OSError, MemoryError) as error:

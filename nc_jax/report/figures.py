@@ -89,6 +89,13 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
+    # The layout takes longer than drawing: it is computed once, at the resolution of the PNG.
+    figure.set_dpi(200)
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+    with matplotlib.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         write_atomically(
             folder / f"{name}.{suffix}",

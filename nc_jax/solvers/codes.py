@@ -21,8 +21,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.optimize import linprog
-from scipy.sparse import coo_array, csr_array, hstack
 
 from nc_jax.checks import require_count
 from nc_jax.solvers.quasi_newton import Minima, Settings, minimise_lanes
@@ -186,6 +184,10 @@ def _linear_step(points: np.ndarray, largest: float, radius: float) -> tuple[np.
     Returns the moved points and the decrease that the linear model predicts. The program is
     in units of the radius, because the tolerances of its solver are absolute.
     """
+    # Imported here, because no other solver needs it and it takes as long as importing JAX.
+    from scipy.optimize import linprog
+    from scipy.sparse import coo_array, csr_array, hstack
+
     size, width = points.shape
     tangents = np.linalg.svd(points[:, None, :])[2][:, 1:, :]
     first, second = np.triu_indices(size, 1)

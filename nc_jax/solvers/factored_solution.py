@@ -5,7 +5,7 @@ import numpy as np
 from jax import Array
 
 from nc_jax.geometry import gram
-from nc_jax.immutable import immutable
+from nc_jax.immutable import derived, immutable
 from nc_jax.surrogates.layers import (
     ACTIVATIONS,
     FactoredProgram,
@@ -43,7 +43,7 @@ class FactoredSolution:
     restart_objectives: Array
     restart_evaluations: Array
 
-    @property
+    @derived
     def spread(self) -> Array:
         """Largest minus smallest objective of the restarts [...]."""
         return jnp.max(self.restart_objectives, -1) - jnp.min(self.restart_objectives, -1)
@@ -63,7 +63,7 @@ class FactoredSolution:
         """Free features [..., S, p], before any layer."""
         return self.layers.features
 
-    @property
+    @derived
     def features(self) -> Array:
         """Class means [..., K, p] of the free features."""
         return self._class_means(self.layers.features)
@@ -73,7 +73,7 @@ class FactoredSolution:
         """The last weight matrix [..., K, d]; the class means for a loss of features."""
         return self.layers.weights[-1] if self.layers.weights else self.features
 
-    @property
+    @derived
     def classifier_gram(self) -> Array:
         """W Wᵀ [..., K, K]."""
         return gram(self.classifiers)
@@ -83,12 +83,12 @@ class FactoredSolution:
         """The bias of the last layer [..., K]; None for a model without bias."""
         return self.layers.biases[-1] if self.layers.biases else None
 
-    @property
+    @derived
     def sample_logits(self) -> Array:
         """Output of the last layer [..., S, K]."""
         return logits_of(self.layers, self.model.activation)
 
-    @property
+    @derived
     def logits(self) -> Array:
         """Class means [..., K, K] of the last layer's output."""
         return self._class_means(self.sample_logits)

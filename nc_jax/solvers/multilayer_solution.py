@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.immutable import immutable
+from nc_jax.immutable import derived, immutable
 from nc_jax.metrics.moments import ClassMoments
 from nc_jax.solvers.restarts import lanes_of
 from nc_jax.surrogates.multilayer import MultilayerUnconstrainedFeatures
@@ -46,7 +46,7 @@ class MultilayerSolution:
     restart_objectives: Array
     restart_evaluations: Array
 
-    @property
+    @derived
     def spread(self) -> Array:
         """Largest minus smallest objective of the restarts [...]."""
         return jnp.max(self.restart_objectives, -1) - jnp.min(self.restart_objectives, -1)
@@ -74,7 +74,7 @@ class MultilayerSolution:
         """The class [N] of each sample."""
         return self.model.input_samples[1]
 
-    @property
+    @derived
     def contraction(self) -> Array:
         """A = (I + WᵀW/λ_H)⁻¹ [..., d, d]; under squared error it maps X_w to A X_w."""
         weights = self.classifiers
@@ -86,7 +86,7 @@ class MultilayerSolution:
         moved = _product(transposed, jnp.linalg.solve(inner, weights))
         return jnp.eye(weights.shape[-1], dtype=weights.dtype) - moved
 
-    @property
+    @derived
     def offsets(self) -> Array:
         """A Wᵀe_k/λ_H [..., K, d]: squared error moves a sample of class k to A x + offset_k."""
         weights = self.classifiers
@@ -152,7 +152,7 @@ class MultilayerSolution:
             moments.counts, means, scatter, jnp.full_like(moments.variances, jnp.nan)
         )
 
-    @property
+    @derived
     def alignment(self) -> Array:
         """⟨H^L, X⟩/(‖H^L‖‖X‖) [] of a single model; NaN for zero data."""
         if self.layers is not None:
@@ -169,7 +169,7 @@ class MultilayerSolution:
             squares = squares * (jnp.trace(moments.scatter) + mean_square)
         return inner / jnp.sqrt(jnp.where(squares > 0, squares, jnp.nan))
 
-    @property
+    @derived
     def features(self) -> Array:
         """Class means [..., K, d] of the last layer."""
         data = self.model.data.moments
@@ -180,7 +180,7 @@ class MultilayerSolution:
         share = member / data.counts.astype(member.dtype)
         return _product(share.T, self.sample_features)
 
-    @property
+    @derived
     def logits(self) -> Array:
         """Class means [..., K, K] of W h."""
         return _product(self.features, jnp.swapaxes(self.classifiers, -1, -2))

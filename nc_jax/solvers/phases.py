@@ -39,6 +39,7 @@ class Phase(enum.IntEnum):
     """Not converged, or too close to a threshold for the certificate to decide."""
 
 
+@jax.jit
 def phase_codes(solution: Solution | FactoredSolution) -> Array:
     """The :class:`Phase` of each lane as integers [...]; pure and jit-able.
 

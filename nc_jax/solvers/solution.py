@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from nc_jax.geometry import cosines, zero_sum_basis
-from nc_jax.immutable import immutable
+from nc_jax.immutable import derived, immutable
 from nc_jax.losses import SoftTargets
 from nc_jax.losses.floors import floor_of
 from nc_jax.solvers.certificates import Certificate
@@ -68,7 +68,7 @@ class Solution:
     iterations: Array
     resolved: Array
 
-    @property
+    @derived
     def logits(self) -> Array:
         """Z = H Wᵀ + b [..., K, K]; row k are the logits of class k."""
         sizes = self.model.sizes
@@ -83,12 +83,12 @@ class Solution:
             return None
         return self.group_bias[..., np.asarray(self.model.sizes.membership)]
 
-    @property
+    @derived
     def classifiers(self) -> Array:
         """W [..., K, p]; unique up to a rotation of feature space."""
         return self._factors()[0]
 
-    @property
+    @derived
     def features(self) -> Array:
         """Class means H [..., K, p]; all features of a class are equal."""
         return self._factors()[1]
@@ -103,7 +103,7 @@ class Solution:
         """The class [K] of each of ``sample_features``."""
         return np.arange(self.model.sizes.num_classes)
 
-    @property
+    @derived
     def classifier_gram(self) -> Array:
         """W Wᵀ [..., K, K], a multiple of (XᵀX)^½."""
         sizes = self.model.sizes
@@ -111,12 +111,12 @@ class Solution:
         scale = self.model.classifier_scale[..., None, None]
         return scale * expand(sizes.counts, sizes.membership, shape)
 
-    @property
+    @derived
     def classifier_norms(self) -> Array:
         """‖w‖ of a classifier of each group, [..., G]; exactly zero if it vanishes."""
         return jnp.sqrt(self._group_gram()[0])
 
-    @property
+    @derived
     def within_cosines(self) -> Array:
         """Cosine of two classifiers of the same group [..., G].
 
@@ -127,7 +127,7 @@ class Solution:
         undefined = single | (squares <= 0)
         return jnp.where(undefined, jnp.nan, products / jnp.where(undefined, 1, squares))
 
-    @property
+    @derived
     def between_cosines(self) -> Array:
         """Cosine of classifiers of two different groups [..., G, G]; NaN if undefined.
 

@@ -243,13 +243,17 @@ def _solvers(
     """Each remaining chunk with its block's solver, or with the error from building it."""
     current, solver = None, None
     devices = None if devices is None else tuple(devices)
+    todo = list(todo)
+    # Blocks with the same choices share a program: padding is cheaper than compiling.
+    lengths: dict[tuple, int] = {}
+    for block in (plan.blocks[place] for place in dict.fromkeys(place for place, _ in todo)):
+        choices = tuple(block.choices.items())
+        lengths[choices] = max(lengths.get(choices, 0), min(block.chunk, len(block.grid)))
     for place, chunk in todo:
         if place != current:
-            block = plan.blocks[place]
-            length = min(block.chunk, len(block.grid))
+            choices = tuple(plan.blocks[place].choices.items())
             try:
-                choices = tuple(block.choices.items())
-                solver = chunk_solver(build, choices, length, seed, devices)
+                solver = chunk_solver(build, choices, lengths[choices], seed, devices)
             except Exception as error:  # noqa: BLE001 (a user's function may raise anything)
                 solver = error
             current = place

@@ -11,14 +11,15 @@ class k is learned if and only if b_k < (M−1)^{(M−1)/M}/M (b_k < 1 for M = 1
 that threshold and the largest b_k with a root the zero solution is better.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optimistix as optx
 from jax import Array
 
 from nc_jax.checks import common_dtype, float_array, require_count, require_positive
+from nc_jax.theory.roots import root_between
 
 
 class DeepLinearOptimum(NamedTuple):
@@ -136,6 +137,7 @@ def deep_linear_ratio(
     return (price / (layers * decay ** (1 + 1 / layers)) - minority) / majority
 
 
+@partial(jax.jit, static_argnums=0)
 def _largest_root(layers: int, price: Array) -> Array:
     """Largest x with M x^{M−1}/(x^M + 1)² = b, in logarithms."""
     if layers == 1:
@@ -143,22 +145,13 @@ def _largest_root(layers: int, price: Array) -> Array:
 
     @jnp.vectorize
     def solve(b: Array) -> Array:
-        def excess(t: Array, _: Any) -> Array:
+        def excess(t: Array) -> Array:
             left = jnp.log(layers) + (layers - 1) * t
             return left - 2 * jax.nn.softplus(layers * t) - jnp.log(b)
 
         # It decreases from its maximum at x^M = (M−1)/(M+1) on, at least as fast as M x^{−M−1}.
         lower = jnp.full_like(b, jnp.log((layers - 1) / (layers + 1)) / layers)
         upper = jnp.maximum((jnp.log(layers) - jnp.log(b)) / (layers + 1), lower) + 1
-        tiny = float(jnp.finfo(b.dtype).eps)
-        found = optx.root_find(
-            excess,
-            optx.Bisection(rtol=tiny, atol=tiny),
-            0.5 * (lower + upper),
-            options={"lower": lower, "upper": upper},
-            max_steps=90,
-            throw=False,
-        )
-        return jnp.exp(found.value)
+        return jnp.exp(root_between(excess, lower, upper))
 
     return solve(price)

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jax import Array
 
 from nc_jax.checks import common_dtype, float_array, is_concrete, require_count, require_positive
+from nc_jax.theory.roots import root_between
 
 
 class UnconstrainedOptimum(NamedTuple):
@@ -177,24 +177,16 @@ def _vanish(major: Array, minor: Array, large: Array, small: Array) -> Array:
     total = major + minor
     share = small / large
 
-    def excess(alpha: Array, _: Any) -> Array:
+    def excess(alpha: Array) -> Array:
         slope, p3 = _row(alpha, major, minor)
         return jnp.log((total * minor * p3**2 + share * major / total) / slope**2)
 
     # p₃ decreases at least as fast as e^{−α/2}, and slope² ≤ K² e^{−α}.
     upper = 2 * jnp.log(total**3 / share) + 1
-    tiny = float(jnp.finfo(share.dtype).eps)
-    found = optx.root_find(
-        excess,
-        optx.Bisection(rtol=tiny, atol=tiny),
-        0.5 * upper,
-        # With classes of equal size the root is zero, which the interval must contain.
-        options={"lower": -jnp.ones_like(upper), "upper": upper},
-        max_steps=90,
-        throw=False,
-    )
+    # With classes of equal size the root is zero, which the interval must contain.
+    alpha = root_between(excess, -jnp.ones_like(upper), upper)
     samples = major * large + minor * small
-    slope, _ = _row(found.value, major, minor)
+    slope, _ = _row(alpha, major, minor)
     alone = jnp.sqrt(large * minor / total + small / total) / samples
     return jnp.where(major > 1, jnp.sqrt(large) * slope / samples, alone)
 

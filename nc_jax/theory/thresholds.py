@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jax import Array
 
-from nc_jax.checks import common_dtype, float_array, is_concrete, require_positive
+from nc_jax.checks import arrays_for, common_dtype, float_array, is_concrete, require_positive
+from nc_jax.theory.roots import root_between
 
 
 class _Collapse(NamedTuple):
@@ -53,10 +53,7 @@ def log_collapse_ratio(majority: Any, minority: Any, budget: Any) -> Array:
     Arguments, shapes and errors as in :func:`collapse_ratio`.
     """
     majority, minority, budget = _arguments(majority, minority, budget)
-    # A single minority class cannot coincide with another; a substitute value keeps
-    # the equation, and therefore its derivative, well defined.
-    minor = jnp.where(minority > 1, minority, 2)
-    return jnp.where(minority > 1, _log_ratio(majority, minor, budget), jnp.inf)
+    return _log_collapse(majority, minority, budget)
 
 
 def collapse_ratio(majority: Any, minority: Any, budget: Any) -> Array:
@@ -78,17 +75,26 @@ def collapse_ratio(majority: Any, minority: Any, budget: Any) -> Array:
     Raises:
         TypeError, ValueError: naming the invalid argument, outside of transformations.
     """
-    return jnp.exp(log_collapse_ratio(majority, minority, budget))
+    return _collapse(*_arguments(majority, minority, budget))
+
+
+@jax.jit
+def _collapse(major: Array, minor: Array, budget: Array) -> Array:
+    """R0."""
+    return jnp.exp(_log_collapse(major, minor, budget))
 
 
 @jax.jit
 @jnp.vectorize
-def _log_ratio(major: Array, minor: Array, budget: Array) -> Array:
-    """Logarithm of R0 for K_B ≥ 2."""
+def _log_collapse(major: Array, minority: Array, budget: Array) -> Array:
+    """Logarithm of R0."""
+    # A single minority class cannot coincide with another; a substitute value keeps
+    # the equation, and therefore its derivative, well defined.
+    minor = jnp.where(minority > 1, minority, 2)
     total = major + minor
     radius = total * budget
 
-    def excess(log_x: Array, _: Any) -> Array:
+    def excess(log_x: Array) -> Array:
         edge = _edge(jnp.exp(log_x), major, minor)
         return jnp.log((edge.coupling + (major - 1) * edge.within) / radius)
 
@@ -96,21 +102,14 @@ def _log_ratio(major: Array, minor: Array, budget: Array) -> Array:
     # the lower end both terms are at most linear with slope 2 K³.
     upper = jnp.log(jnp.maximum(radius / minor, 2.0))
     lower = jnp.log(jnp.minimum(radius, 1.0)) - 4 * jnp.log(total) - 2
-    tiny = float(jnp.finfo(radius.dtype).eps) / 4
-    found = optx.root_find(
-        excess,
-        optx.Bisection(rtol=tiny, atol=tiny),
-        0.5 * (lower + upper),
-        options={"lower": lower, "upper": upper},
-        max_steps=90,
-        throw=False,
-    )
-    edge = _edge(jnp.exp(found.value), major, minor)
+    log_x = root_between(excess, lower, upper)
+    edge = _edge(jnp.exp(log_x), major, minor)
     b = -edge.coupling * edge.cosine / jnp.sqrt(total * minor)
     to_minor = b - edge.within + (edge.within + minor * b) / major
     missing = (major - 1) * jnp.exp(-edge.within) + minor * jnp.exp(to_minor)
     log_p3 = to_minor - jnp.log1p(missing)
-    return jnp.log(edge.cosine) - 0.5 * jnp.log(total * minor) - log_p3
+    log_ratio = jnp.log(edge.cosine) - 0.5 * jnp.log(total * minor) - log_p3
+    return jnp.where(minority > 1, log_ratio, jnp.inf)
 
 
 def vanish_ratio(majority: Any, minority: Any, budget: Any) -> Array:
@@ -131,7 +130,12 @@ def vanish_ratio(majority: Any, minority: Any, budget: Any) -> Array:
     Raises:
         TypeError, ValueError: naming the invalid argument, outside of transformations.
     """
-    major, minor, budget = _arguments(majority, minority, budget)
+    return _vanish(*_arguments(majority, minority, budget))
+
+
+@jax.jit
+def _vanish(major: Array, minor: Array, budget: Array) -> Array:
+    """R1."""
     total = major + minor
     alpha = total * budget / jnp.maximum(major - 1, 1)
     # Probabilities relative to that of a minority class: p₂/p₃ and p₁/p₃.
@@ -158,6 +162,12 @@ def vanish_budget(majority: Any, minority: Any) -> Array:
         TypeError, ValueError: naming the invalid argument, outside of transformations.
     """
     major, minor, _ = _arguments(majority, minority, 1.0)
+    return _vanish_budget(major, minor)
+
+
+@jax.jit
+def _vanish_budget(major: Array, minor: Array) -> Array:
+    """The budget E at which R1 becomes infinite."""
     total = major + minor
     return major * (major - 1) / total * jnp.log(major / (jnp.sqrt(total * minor) - minor))
 
@@ -175,5 +185,5 @@ def _arguments(majority: Any, minority: Any, budget: Any) -> tuple[Array, Array,
         arrays.append(array)
     budget_array = float_array("budget", budget, dtype)
     require_positive("budget", budget_array, lanes=budget_array.ndim > 0)
-    major, minor, energy = jnp.broadcast_arrays(*arrays, budget_array)
+    major, minor, energy = arrays_for(*arrays, budget_array).broadcast_arrays(*arrays, budget_array)
     return major, minor, energy

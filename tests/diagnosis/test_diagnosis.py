@@ -12,7 +12,7 @@ from nc_jax.diagnosis import (
     predict_collapse,
     predicted,
 )
-from tests.studies.test_factored_studies import run_study
+from tests.running import run_study
 
 
 def network(seed=0, counts=(30, 20, 10, 1), width=6):

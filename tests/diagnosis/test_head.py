@@ -15,7 +15,7 @@ from nc_jax.diagnosis import (
     predict_head_at_decay,
 )
 from nc_jax.metrics import similar
-from tests.studies.test_factored_studies import run_study
+from tests.running import run_study
 
 
 def head(seed=0, size=60, width=7):

@@ -7,7 +7,7 @@ import nc_jax as nc
 from nc_jax.diagnosis import predict_settled
 from nc_jax.networks import NETWORKS
 from nc_jax.prediction import penalties_of
-from tests.studies.test_factored_studies import run_study
+from tests.running import run_study
 
 
 def test_it_is_the_surrogate_of_a_network():

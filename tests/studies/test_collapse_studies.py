@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.studies.test_factored_studies import run_study
+from tests.running import run_study
 
 
 def results_of(out, name, *arguments):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from studies.cures import Config, check, summarise
-from tests.studies.test_factored_studies import run_study
+from tests.running import run_study
 
 SMALL = ["--majority", 5, "--majority-size", 12, "--ratios", 6, "--epochs", 8, "--width", 0.02]
 SMALL += ["--seeds", 3, "--model-ratios", 300, "--cures", "class-weights:1", "focal:2"]

@@ -1,22 +1,12 @@
 """The studies of the factored solver, run as a user runs them."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run_study(name, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    command = [sys.executable, str(ROOT / "studies" / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+from tests.running import run_study
 
 
 def results_of(out, name, *arguments, extra=()):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from studies.language import Config, check
-from tests.studies.test_factored_studies import run_study
+from tests.running import run_study
 
 SMALL = ["--vocabulary", 30, "--width", 8, "--attention-heads", 2, "--context", 8, "--batch", 4]
 SMALL += ["--train-tokens", 2000, "--test-tokens", 200, "--steps", 6, "--measures", 2, "--rows", 6]

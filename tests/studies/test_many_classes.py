@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from studies.many_classes import PARTS, PRESETS, Config, check, summarise_merging
-from tests.studies.test_factored_studies import run_study
+from tests.running import run_study
 
 
 def test_the_quick_preset_finds_polygons_and_where_classes_merge(tmp_path):

@@ -15,7 +15,7 @@ from studies.minority_collapse import (
     predict,
     summarise,
 )
-from tests.studies.test_factored_studies import run_study
+from tests.running import run_study
 
 SMALL = ["--networks", "mlp", "--majority", 5, "--majority-size", 12, "--ratios", 1, 6]
 SMALL += ["--epochs", 6, "--measures", 2, "--weight-decays", 0.005]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from studies import feedforward_collapse, oversampling, weight_decay
-from tests.studies.test_factored_studies import run_study
+from tests.running import run_study
 
 TINY = ["--epochs", 4, "--measures", 2, "--batch", 32, "--test-size", 200]
 

@@ -1,27 +1,17 @@
 """The main study, run as a user runs it."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run_study(*arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    command = [sys.executable, str(ROOT / "studies/phase_transition.py"), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+from tests.running import run_study, start_study
 
 
 def test_the_quick_preset_leaves_all_results(tmp_path):
     out = tmp_path / "results"
-    done = run_study("--preset", "quick", "--out", out, "--majority", 3, 7)
+    done = start_study("phase_transition", "--preset", "quick", "--out", out, "--majority", 3, 7)
     assert done.returncode == 0, done.stderr
     assert "4.00046671" in done.stdout
     names = {"table.parquet", "map.parquet", "table.csv", "table.md", "provenance.json"}
@@ -47,7 +37,7 @@ def test_the_quick_preset_leaves_all_results(tmp_path):
 def test_other_losses_and_single_precision(tmp_path):
     arguments = ["--preset", "quick", "--out", tmp_path, "--majority", 2, "--num-classes", 4]
     arguments += ["--map-size", 5, 4, "--loss", "mean-squared-error", "--dtype", "float32"]
-    done = run_study(*arguments)
+    done = run_study("phase_transition", *arguments)
     assert done.returncode == 0, done.stderr
     assert "R0" in done.stdout and "cross-entropy only" in done.stdout
     assert pd.read_parquet(tmp_path / "table.parquet")["objective"].dtype == np.float32
@@ -66,14 +56,14 @@ def test_other_losses_and_single_precision(tmp_path):
     ],
 )
 def test_bad_arguments_end_in_one_line(arguments, named):
-    done = run_study(*arguments)
+    done = run_study("phase_transition", *arguments)
     assert done.returncode == 2
     assert named in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_help_explains():
-    done = run_study("--help")
+    done = run_study("phase_transition", "--help")
     assert done.returncode == 0
     for word in ("--num-classes", "--ratio-range", "--preset", "imbalance ratio"):
         assert word in done.stdout

@@ -6,7 +6,7 @@ import pytest
 
 from nc_jax.report.prediction import draw_league, draw_loop, draw_map, draw_overlay
 from studies.prediction import PRESETS, Config, check, ends_of_runs, foretold, league_of, states_of
-from tests.studies.test_factored_studies import run_study
+from tests.running import run_study
 
 SMALL = ["--majority", 4, "--majority-size", 12, "--ratios", 1, 6, "--loop", 1, 6]
 SMALL += ["--epochs", 8, "--weight-decays", 0.02, "--width", 0.02, "--seeds", 3]

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from tests.studies.test_factored_studies import run_study
+from tests.running import run_study, start_study
 
 SPEC = """
 outputs = ["gap", "phase", "minority_cosine"]
@@ -21,7 +21,7 @@ ratio = {logspace = [1.0, 1e3, 9]}
 def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("swept")
     (folder / "spec.toml").write_text(SPEC)
-    done = run_study("sweep", "run", folder / "spec.toml", "--store", folder / "store")
+    done = start_study("sweep", "run", folder / "spec.toml", "--store", folder / "store")
     assert done.returncode == 0, done.stderr
     assert "90 points in 6 chunks" in done.stdout
     return folder

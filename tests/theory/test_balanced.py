@@ -11,10 +11,12 @@ SOLVERS = {
     "reduced": nc.ReducedInteriorPoint(),
     "factored": nc.FactoredQuasiNewton(),
 }
+# A number of classes is a shape, which compiles anew.
+classes = st.sampled_from([2, 3, 7, 12])
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@given(classes=st.integers(2, 12), budget=st.floats(0.05, 12), size=st.floats(0.1, 1e4))
+@given(classes=classes, budget=st.floats(0.05, 12), size=st.floats(0.1, 1e4))
 def test_balanced_cross_entropy_gives_a_simplex_etf(solver, classes, budget, size):
     model = nc.LayerPeeled([size] * classes, weight_energy=1.0, feature_energy=budget**2)
     solution = nc.solve(model, SOLVERS[solver])
@@ -28,7 +30,7 @@ def test_balanced_cross_entropy_gives_a_simplex_etf(solver, classes, budget, siz
     np.testing.assert_allclose(solution.features, budget * solution.classifiers, atol=1e-7 * budget)
 
 
-@given(classes=st.integers(2, 12), budget=st.floats(0.05, 4))
+@given(classes=classes, budget=st.floats(0.05, 4))
 def test_balanced_squared_error_gives_an_orthogonal_frame(classes, budget):
     loss = nc.MeanSquaredError()
     model = nc.LayerPeeled([3.0] * classes, feature_energy=budget**2, loss=loss)

@@ -1,0 +1,60 @@
+"""The public names, read by type checkers and, at run time, by nc_jax/report/__init__.py."""
+
+import nc_jax.files
+
+from .commands import (
+    as_started as as_started,
+    program as program,
+    run_command as run_command,
+)
+from .diagnosis_page import (
+    diagnosis_page as diagnosis_page,
+)
+from .figures import (
+    PALETTE as PALETTE,
+    legend_outside as legend_outside,
+    new_figure as new_figure,
+    plain_ticks as plain_ticks,
+    save_figure as save_figure,
+)
+from .grids import (
+    draw_lines as draw_lines,
+    draw_maps as draw_maps,
+    export_dataset as export_dataset,
+)
+from .head_page import (
+    head_page as head_page,
+)
+from .options import (
+    flag as flag,
+    require_distinct as require_distinct,
+    require_numbers as require_numbers,
+    require_range as require_range,
+    shown as shown,
+)
+from .page import (
+    Page as Page,
+    render_page as render_page,
+)
+from .progress import (
+    map_with_bar as map_with_bar,
+    points_bar as points_bar,
+)
+from .provenance import (
+    write_provenance as write_provenance,
+)
+from .tables import (
+    markdown as markdown,
+    print_table as print_table,
+    read_table as read_table,
+    write_report as write_report,
+    write_summary as write_summary,
+    write_table as write_table,
+)
+from .written import (
+    write_diagnosis as write_diagnosis,
+    write_head_diagnosis as write_head_diagnosis,
+)
+
+prepare_folder = nc_jax.files.prepare_folder
+write_atomically = nc_jax.files.write_atomically

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nc_jax.diagnosis.head import VANISHED
 from nc_jax.diagnosis.measured import FeatureSource, Measured, measure_archive
@@ -86,7 +87,8 @@ def diagnose(
     has_classifiers = source.classifiers is not None
     energy = seen.weight_energy if has_classifiers else weight_energy
     model, settled, cures = None, None, []
-    with jax.enable_x64(True):
+    # The threads of LAPACK wait actively: for matrices as small as these they only cost time.
+    with jax.enable_x64(True), threadpool_limits(1):
         if energy is not None and energy > 0 and seen.feature_energy > 0:
             model = predict_collapse(seen.counts, energy, seen.feature_energy)
             if model.ratio > 1:

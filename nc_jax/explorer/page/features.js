@@ -52,8 +52,16 @@ export function bindFeatures() {
 // The report runs without the origin of this page.
 function frame(name, address) {
   const kept = `${name.replace(/\.npz$/, "")}-diagnosis.html`;
+  const report = html("iframe", { src: address, title: `Diagnosis of ${name}`, sandbox: "allow-scripts allow-downloads", allow: "clipboard-write" });
+  report.addEventListener("load", () => colourReport(report));
   return [
     html("p", {}, html("a", { href: address, download: kept }, "Download this report as one HTML file")),
-    html("iframe", { src: address, title: `Diagnosis of ${name}`, sandbox: "allow-scripts allow-downloads", allow: "clipboard-write" }),
+    report,
   ];
+}
+
+// Gives the report in a frame the colours of this page. The frame has no origin of its own, so
+// the message cannot name one; it holds nothing that others may not read.
+export function colourReport(report = document.querySelector("#report iframe")) {
+  report?.contentWindow.postMessage({ theme: document.documentElement.dataset.theme }, "*");
 }

@@ -6,7 +6,7 @@ import { PHASES, PHASE_COLOURS, isDark } from "./colours.js";
 import { Controls, hush, say, seconds } from "./controls.js";
 import { Curve } from "./curve.js";
 import { addExports } from "./exports.js";
-import { bindFeatures } from "./features.js";
+import { bindFeatures, colourReport } from "./features.js";
 import { GramMap } from "./gram.js";
 import { groupName } from "./groups.js";
 import { PhaseMap } from "./map.js";
@@ -214,6 +214,7 @@ function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
   themeButton.textContent = isDark() ? "Light" : "Dark";
   for (const picture of Object.values(pictures)) if (picture.point) picture.draw();
+  colourReport();
 }
 themeButton.addEventListener("click", () => {
   setTheme(isDark() ? "light" : "dark");

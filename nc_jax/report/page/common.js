@@ -24,7 +24,16 @@ function shown(value, digits) {
 
 function whenColorsChange(draw) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  addEventListener("theme", draw);
 }
+
+// A page that shows this one in a frame may choose light or dark colours, as the explorer does.
+addEventListener("message", (event) => {
+  const theme = event.data?.theme;
+  if (event.source !== parent || !["light", "dark"].includes(theme)) return;
+  document.documentElement.dataset.theme = theme;
+  dispatchEvent(new Event("theme"));
+});
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", async () => {

@@ -21,16 +21,16 @@ from nc_jax.report.diagnosis import (
 )
 from nc_jax.report.page import Chart, HeatMap, Mark, Page, Rows, Series, Words, heat_map
 
-# Classes in the page's table at most, the smallest; all are in classes.csv.
+# Largest number of classes in the table of the page, the smallest ones; classes.csv has all.
 MOST = 5000
 
 
 def diagnosis_page(name: str, diagnosis: Diagnosis) -> Page:
-    """What the page says and shows.
+    """Makes the content of the page.
 
     Args:
-        name: what the reader calls the features.
-        diagnosis: what is known of them.
+        name: the name of the features, such as that of their file.
+        diagnosis: their diagnosis.
     """
     words = Words(
         f"Diagnosis of {name}",
@@ -103,9 +103,12 @@ def _heat(diagnosis: Diagnosis) -> HeatMap:
 
 def class_rows(table: pd.DataFrame) -> Rows:
     """The sortable table."""
-    text = "Press a column's name to sort by it."
+    text = "Click on the name of a column to sort by it."
     if len(table) > MOST:
-        text += f" The page holds the {MOST:,} smallest classes; nc-jax diagnose writes all as CSV."
+        text += (
+            f" The page contains the {MOST:,} smallest classes; nc-jax diagnose writes all of "
+            "them to classes.csv."
+        )
     return Rows(
         "All classes", text, "classes", class_columns(table), table.head(MOST), "state", len(table)
     )

@@ -161,9 +161,9 @@ def test_a_torch_training_is_watched():
     logger = bridges.CollapseLogger(3)
     features, labels = torch.tensor(FEATURES), torch.tensor(LABELS)
     with bridges.TorchWatch(module) as watch:
-        with pytest.raises(ValueError, match="run a batch through the module"):
+        with pytest.raises(ValueError, match="run a batch through the module before using"):
             _ = watch.features
-        with pytest.raises(ValueError, match="ask for features once"):
+        with pytest.raises(ValueError, match="use features once"):
             _ = watch.classifiers
         for first in range(0, 47, 10):
             module(features)  # not asked for, not logged

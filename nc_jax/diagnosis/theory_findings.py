@@ -81,7 +81,8 @@ def _threshold(model: Predicted) -> Finding:
     place = f"{beyond:.3g} times as large" if beyond >= 1 else f"{1 / beyond:.3g} times smaller"
     text = (
         "In the model the smallest classes begin to merge at an imbalance ratio of "
-        f"R0 = {model.collapse_ratio:.5g}. The ratio of your data is {model.ratio:.4g}, which is {place}."
+        f"R0 = {model.collapse_ratio:.5g}. The ratio of your data is {model.ratio:.4g}, which is "
+        f"{place}."
     )
     return Finding("theory", "bad" if beyond >= 1 else "good", text)
 

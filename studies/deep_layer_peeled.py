@@ -76,7 +76,7 @@ PRESETS = {
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    report.require_numbers(config, "num_classes", least=3)
+    report.require_numbers(config, "num_classes", least=3, most=1000)
     report.require_numbers(config, "majority", least=1, most=config.num_classes - 2)
     report.require_distinct(config, "depths")
     counts = ("depths", "width", "samples", "restarts", "max_iterations")

@@ -79,7 +79,7 @@ SHOWN = 6
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
     report.require_numbers(config, "num_ends", "per_class", least=1)
-    report.require_numbers(config, "num_classes", least=2)
+    report.require_numbers(config, "num_classes", least=2, most=1000)
     report.require_numbers(config, "num_positions", least=3)
     report.require_numbers(config, "sigma", "seed", least=0)
     report.require_numbers(config, "within", least=0, most=1)

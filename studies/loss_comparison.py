@@ -97,7 +97,7 @@ PRESETS = {"default": Config(), "quick": Config(num_ratios=9, refinements=1, res
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    report.require_numbers(config, "num_classes", least=3)
+    report.require_numbers(config, "num_classes", least=3, most=1000)
     report.require_numbers(config, "majority", least=1, most=config.num_classes - 2)
     report.require_numbers(config, "weight_energy", "feature_energies", above=0)
     report.require_distinct(config, "feature_energies")

@@ -145,7 +145,7 @@ def check(config: Config) -> None:
     report.require_distinct(config, "dimensions", "widths")
     report.require_numbers(config, "dimensions", "most", "num_budgets", least=2)
     report.require_numbers(config, "model_every", "restarts", least=1)
-    report.require_numbers(config, "num_classes", least=3)
+    report.require_numbers(config, "num_classes", least=3, most=1000)
     report.require_numbers(config, "widths", "majority", least=1, most=config.num_classes - 1)
     report.require_numbers(config, "ratio", above=1)
     report.require_numbers(config, "budget", above=0)

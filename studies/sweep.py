@@ -45,7 +45,7 @@ from nc_jax.sweeps import (
     usable_devices,
     use_every_core,
 )
-from nc_jax.sweeps.machines import run_on_ray, share_of
+from nc_jax.sweeps.machines import require_ray, run_on_ray, share_of
 
 EXPORTS = (".csv", ".parquet", ".md")
 EXAMPLES = Path(__file__).parent / "specs"
@@ -133,6 +133,8 @@ def show_plan(spec: Spec, store: Store) -> int:
 
 def run(spec: Spec, store: Store, options: Options) -> int:
     """Computes what is missing; 0 if all is done, 1 after failures, 130 if interrupted."""
+    if options.ray:
+        require_ray()
     stop = threading.Event()
 
     def ask(number: int, _: Any) -> None:

@@ -8,6 +8,8 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
 BARS = ("|", "‖")
+# Relations that latex2mathml takes for identifiers, which are set without space around them.
+RELATIONS = ("⪰", "⪯", "≻", "≺")
 # Operators that have what they range over below them, in a formula of its own.
 LIMITS = ("min", "max", "sup", "inf", "lim")
 UNDER = {"msub": "munder", "msubsup": "munderover"}
@@ -20,6 +22,8 @@ def mathml(formula: str, display: str) -> str:
         if element.tag == "mo" and element.text in BARS and element.get("stretchy") != "true":
             # Bars of a fixed size; browsers would space them like a plus.
             element.attrib.update(fence="true", stretchy="false", lspace="0", rspace="0")
+        if element.tag == "mi" and element.text in RELATIONS:
+            element.tag = "mo"
         if element.tag in UNDER and element[0].text in LIMITS and display == "block":
             element.tag = UNDER[element.tag]
     return ElementTree.tostring(root, encoding="unicode")

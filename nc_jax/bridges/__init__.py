@@ -1,9 +1,9 @@
-"""From other people's networks to a diagnosis: features streamed from PyTorch and Flax.
+"""Features of PyTorch and Flax networks as streams, for a diagnosis.
 
-``from_torch``, ``from_nnx``, ``from_linen`` and ``from_callable`` give a
-:class:`nc_jax.bridges.FeatureStream`, which is saved, measured or diagnosed.
-``CollapseLogger`` measures neural collapse during a training. Neither PyTorch nor Flax is
-imported before it is needed.
+``from_torch``, ``from_nnx``, ``from_linen`` and ``from_callable`` return a
+:class:`nc_jax.bridges.FeatureStream`, which can be saved, measured or diagnosed.
+``CollapseLogger`` measures neural collapse during a training. PyTorch and Flax are
+imported only when they are needed.
 """
 
 from nc_jax.bridges.fitted import fit_head

@@ -8,10 +8,10 @@ import numpy as np
 from nc_jax.bridges.rows import on_host, unpacked
 from nc_jax.bridges.stream import EMPTY
 
-# Directions in which the features' standard deviation is below this share of the largest
-# are left out: float32 logits say nothing of them.
+# Directions in which the standard deviation of the features is below this share of the largest
+# are left out: logits in float32 do not determine W there.
 LEAST = 1e-5
-# Share of the logits' standard deviation that a linear layer in float32 may leave.
+# Largest share of the standard deviation of the logits that a linear layer may leave unexplained.
 RESIDUAL = 1e-2
 
 
@@ -22,10 +22,10 @@ def fit_head(
 ) -> tuple[np.ndarray, np.ndarray]:
     """W [K, p] and b [K] with logits = W h + b for all features h of a loader.
 
-    Of all W that explain the logits it is the one of least norm: directions in which the
-    features do not vary (a dead unit, features collapsed onto their class means) cannot be
-    seen in the logits, and W is zero there. Its energy E_W is then a lower bound, and part
-    of the classifiers' common offset may stand in b. Memory is O(p² + p K) in float64.
+    Among all W that explain the logits, it is the one with the smallest norm: the logits do
+    not depend on directions in which the features do not vary (a dead unit, features collapsed
+    onto their class means), and W is zero there. Its energy E_W is then a lower bound, and b
+    may contain part of the common offset of the classifiers. Memory is O(p² + p K) in float64.
 
     Raises:
         ValueError: the logits are not a linear function of the features.
@@ -75,8 +75,8 @@ def _solved(mean: np.ndarray, scatter: np.ndarray, width: int) -> tuple[np.ndarr
     left = total - np.sum(solution * scatter[:width, width:])
     if not left <= RESIDUAL**2 * total:
         raise ValueError(
-            "logits must be W h + b of the features h; they are not "
-            f"({np.sqrt(max(left, 0) / max(total, 1e-300)):.2g} of their deviation is left): "
+            "logits must be W h + b of the features h, but this leaves "
+            f"{np.sqrt(max(left, 0) / max(total, 1e-300)):.2g} of their standard deviation: "
             "return the inputs of the last linear layer, or give its classifiers"
         )
     return solution.T, mean[width:] - mean[:width] @ solution

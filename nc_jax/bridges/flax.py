@@ -18,7 +18,7 @@ from nc_jax.bridges.stream import FeatureStream, first_inputs
 
 COMMAND = "pip install 'nc-jax[train]'"
 
-# What a network is run by: its weights and a batch, to its output and its linear layers.
+# From the weights of a network and a batch to its output and the calls of its linear layers.
 Forward = Callable[[Any, Any], tuple[Any, list[LinearCall]]]
 
 
@@ -32,20 +32,21 @@ def from_nnx(
 ) -> FeatureStream:
     """Features, labels, classifiers and bias of a Flax NNX network.
 
-    The features are the inputs of the last ``nnx.Linear``. One batch is run at once to find
-    it. What is run is a copy of the network in evaluation mode, which shares its arrays; the
-    network itself stays as it is. A stream has the weights of the moment at which it is asked.
+    The features are the inputs of the last ``nnx.Linear``. One batch is run
+    immediately to find it. A copy of the network in evaluation mode is run, which shares its
+    arrays; the network itself is not changed. A stream uses the weights that the network has
+    when the stream is read.
 
     Args:
         module: an ``nnx.Module``.
-        loader: of batches; can be iterated again and again. Inputs may be NumPy or JAX
+        loader: iterable of batches that can be iterated repeatedly. Inputs may be NumPy or JAX
             arrays or PyTorch tensors.
         layer: the path of the last linear layer with dots, as in ``'head.out'``; found by
             default.
         unpack: from a batch to (inputs, labels). Inputs that are a dict are passed to the
             network by name, anything else as its one argument.
         ignore_index: rows with this label are left out; None for none.
-        keywords: more arguments of every call, as in ``{'train': False}``.
+        keywords: further arguments of every call, as in ``{'train': False}``.
 
     Raises:
         ImportError: Flax is not installed.
@@ -101,20 +102,21 @@ def from_linen(
 ) -> FeatureStream:
     """Features, labels, classifiers and bias of a Flax Linen network.
 
-    The features are the inputs of the last ``nn.Dense``. One batch is run at once to find it.
+    The features are the inputs of the last ``nn.Dense``. One batch is run
+    immediately to find it.
 
     Args:
         module: a ``flax.linen.Module``.
         variables: what ``module.apply`` takes: the collection 'params' and others.
-        loader: of batches; can be iterated again and again. Inputs may be NumPy or JAX
+        loader: iterable of batches that can be iterated repeatedly. Inputs may be NumPy or JAX
             arrays or PyTorch tensors.
         layer: the path of the last linear layer in 'params' with dots, as in
             ``'head.Dense_0'``; found by default.
         unpack: from a batch to (inputs, labels). Inputs that are a dict are passed to the
             network by name, anything else as its one argument.
         ignore_index: rows with this label are left out; None for none.
-        keywords: more arguments of every call. Linen has no evaluation mode of its own: give
-            here what puts the network into it, as in ``{'train': False}``.
+        keywords: more arguments of every call. Linen has no evaluation mode: give
+            here the arguments that select it, as in ``{'train': False}``.
 
     Raises:
         ImportError: Flax is not installed.
@@ -161,7 +163,7 @@ def from_linen(
 
 @contextlib.contextmanager
 def _recorded_nnx(linear: Any) -> Iterator[list[LinearCall]]:
-    """Calls of ``nnx.Linear`` while the context lasts, by a method put in place of its own."""
+    """Records the calls of ``nnx.Linear`` in the context, by replacing its method."""
     calls: list[LinearCall] = []
     original = linear.__call__
 
@@ -185,7 +187,7 @@ def _called(network: Callable[..., Any], inputs: Any, keywords: Mapping[str, Any
 
 
 def _arrays(inputs: Any) -> Any:
-    """The leaves of an input as JAX arrays; PyTorch tensors by way of the host."""
+    """The leaves of an input as JAX arrays; PyTorch tensors are copied through the host."""
 
     def array(leaf: Any) -> jax.Array:
         return jnp.asarray(on_host(leaf) if hasattr(leaf, "detach") else leaf)
@@ -200,7 +202,7 @@ def _found(forward: Forward, weights: Any, inputs: Any, layer: str | None, kind:
 
 
 def _compiled(forward: Forward, path: str) -> Callable[[Any, Any], jax.Array]:
-    """From weights and a batch to the inputs of a layer; what comes after it is not run."""
+    """From weights and a batch to the inputs of a layer; later layers are not run."""
 
     @jax.jit
     def features(weights: Any, inputs: Any) -> jax.Array:

@@ -24,13 +24,13 @@ def from_callable(
     Args:
         function: from inputs to features [n, p] or [..., p], or to a pair of features and
             logits [n, K] or [..., K]; floats of NumPy, PyTorch or JAX, cast to float32. It is
-            called on one batch at once.
-        loader: of batches; can be iterated again and again.
-        classifiers: W [K, p], one row a class. Where they are not given and the function
-            returns logits, W and the bias are found from these in one pass at once, by
-            :func:`nc_jax.bridges.fit_head`, which says what that leaves out.
-        bias: [K]; None without.
-        num_classes: K ≥ 2; needed where there are neither classifiers nor logits.
+            called on one batch immediately.
+        loader: iterable of batches that can be iterated repeatedly.
+        classifiers: W [K, p], one row a class. If they are not given and the function
+            returns logits, W and the bias are found from the logits in one immediate pass by
+            :func:`nc_jax.bridges.fit_head`, which describes what cannot be found.
+        bias: [K]; None for no bias.
+        num_classes: K ≥ 2; needed if there are neither classifiers nor logits.
         unpack: from a batch to (inputs, labels); the labels are integers 0…K−1 of the
             features' shape without its last axis.
         ignore_index: rows with this label are left out; None for none.
@@ -48,7 +48,7 @@ def from_callable(
     if known is not None:
         num_classes = len(np.atleast_1d(known))
     elif num_classes is None:
-        raise ValueError("num_classes must be given where there are neither classifiers nor logits")
+        raise ValueError("num_classes must be given if there are neither classifiers nor logits")
 
     def features(inputs: Any) -> Any:
         result = function(inputs)

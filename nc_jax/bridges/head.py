@@ -1,4 +1,4 @@
-"""The last linear layer of a network: found among the layers that ran, or named."""
+"""The last linear layer of a network: found among the layers that ran, or named by a path."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,9 +7,9 @@ import numpy as np
 
 from nc_jax.bridges.rows import on_host
 
-# Differences between the head's output and the network's that rounding explains.
+# The outputs of the head and of the network may differ by this much because of rounding.
 TOLERANCE = 1e-3
-# Layers that an error lists.
+# Number of layers that an error message lists.
 SHOWN = 8
 
 
@@ -18,7 +18,7 @@ class LinearCall(NamedTuple):
 
     Attributes:
         path: its name in the network, with dots.
-        layer: itself.
+        layer: the layer.
         inputs: [..., p].
         outputs: [..., K].
     """
@@ -36,12 +36,12 @@ def find_head(calls: Sequence[LinearCall], result: Any, layer: str | None, kind:
         calls: all linear layers of one forward pass, in the order in which they ran.
         result: what the network returned: an array, or arrays in tuples, lists and dicts.
         layer: the path of the layer; None for the last that ran.
-        kind: the type of these layers, for errors.
+        kind: the type of these layers, for error messages.
 
     Raises:
-        ValueError: no linear layer ran; the named one did not; or the last one's output is
-            not in what the network returned (up to what is common to all classes, as in a
-            logarithm of a softmax), so that it is unlikely to be the classifier.
+        ValueError: no linear layer ran; the named layer did not run; or the output of the last
+            layer is not part of what the network returned (up to a number common to all classes,
+            as in the logarithm of a softmax), so that it is probably not the classifier.
     """
     paths = list(dict.fromkeys(call.path for call in calls))
     ran = ", ".join(repr(path) for path in paths[-SHOWN:]) or "none"
@@ -77,7 +77,7 @@ def _arrays(result: Any) -> list[np.ndarray]:
 
 
 def _same(logits: np.ndarray, array: np.ndarray) -> bool:
-    """Whether two arrays [..., K] differ by a number a row at most."""
+    """Whether two arrays [..., K] differ at most by one number per row."""
     if array.size != logits.size or array.shape[-1:] != logits.shape[-1:]:
         return False
     size = logits.shape[-1]

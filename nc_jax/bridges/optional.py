@@ -1,4 +1,4 @@
-"""Packages of other people's networks, imported when they are needed."""
+"""Optional packages, imported when they are needed."""
 
 import importlib
 from typing import Any
@@ -8,7 +8,7 @@ def optional(module: str, command: str) -> Any:
     """A module of a package that may not be installed.
 
     Raises:
-        ImportError: it is not; the message gives the command that installs it.
+        ImportError: it is not installed; the message contains the command that installs it.
     """
     try:
         return importlib.import_module(module)

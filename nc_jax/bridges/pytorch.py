@@ -23,15 +23,15 @@ def from_torch(
 ) -> FeatureStream:
     """Features, labels, classifiers and bias of a PyTorch network.
 
-    The features are the inputs of the last ``nn.Linear``. One batch is run at once to find
-    it; everything else is run when the stream is asked. The network runs in evaluation mode
-    and without gradients on the device of its parameters; after each batch every submodule
-    is back in the mode it was in. Compiled networks run eagerly.
+    The features are the inputs of the last ``nn.Linear``. One batch is run immediately to
+    find it; everything else is run when the stream is read. The network runs in evaluation
+    mode and without gradients, on the device of its parameters; after each batch every
+    submodule is set back to the mode it had. Compiled networks run eagerly.
 
     Args:
         module: an ``nn.Module``; ``DataParallel`` and ``DistributedDataParallel`` are
             unwrapped.
-        loader: of batches; can be iterated again and again, as a ``DataLoader`` can.
+        loader: iterable of batches that can be iterated repeatedly, such as a ``DataLoader``.
         layer: the path of the last linear layer, as in ``module.named_modules()``; found by
             default.
         unpack: from a batch to (inputs, labels). Inputs that are a dict are passed to the
@@ -70,7 +70,7 @@ def from_torch(
 
 
 def unwrapped(module: Any) -> Any:
-    """The network in wrappers of data parallelism and of ``torch.compile``."""
+    """The network inside the wrappers of data parallelism and ``torch.compile``."""
     torch = optional("torch", COMMAND)
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
@@ -106,7 +106,7 @@ class Recorder:
                 self._handles.append(layer.register_forward_hook(hook, with_kwargs=True))
 
     def close(self) -> None:
-        """Takes the hooks away and forgets what was recorded."""
+        """Removes the hooks and what was recorded."""
         for handle in self._handles:
             handle.remove()
         self.calls, self.result = [], None

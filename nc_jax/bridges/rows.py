@@ -1,4 +1,4 @@
-"""One batch of a network as rows of features and classes, checked; errors name the batch."""
+"""One batch of a network as checked rows of features and classes; errors name the batch."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -9,14 +9,13 @@ import numpy as np
 def on_host(values: Any) -> Any:
     """A PyTorch tensor, a JAX array or numbers as a NumPy array, floats in float32.
 
-    Half precision and bfloat16 become float32, float64 is rounded to it; integers stay as
-    they are.
+    Half precision, bfloat16 and float64 are converted to float32; integers are not changed.
     """
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values
     array = np.asarray(values)
-    # bfloat16 is of no kind that NumPy itself knows.
+    # NumPy itself has no kind for bfloat16.
     return array if array.dtype.kind in "biuOSUMmc" else _single(array)
 
 
@@ -26,10 +25,10 @@ def _single(array: np.ndarray) -> np.ndarray:
 
 
 def unpack_pair(batch: Any) -> tuple[Any, Any]:
-    """The default reading of a loader's batch: a pair (inputs, labels).
+    """The default interpretation of a batch of a loader: a pair (inputs, labels).
 
     Raises:
-        ValueError: the batch is anything else; says how to read it.
+        ValueError: the batch is not a pair; the message explains how to unpack it.
     """
     if isinstance(batch, tuple | list) and len(batch) == 2:
         return batch[0], batch[1]
@@ -51,7 +50,7 @@ def unpacked(batch: Any, unpack: Callable[[Any], tuple[Any, Any]], place: str) -
     """Inputs and labels of a batch.
 
     Raises:
-        ValueError: naming the batch; it is no pair, or ``unpack`` returns none.
+        ValueError: naming the batch; it is not a pair, or ``unpack`` does not return one.
     """
     try:
         pair = unpack(batch)
@@ -68,11 +67,11 @@ def checked_rows(
     """Features [..., p] and labels [...] of a batch as rows [n, p] and classes [n].
 
     Args:
-        features: floats; every axis but the last is one of samples.
+        features: floats; all axes but the last are axes of samples.
         labels: integers 0…K−1, of the features' shape without its last axis.
         num_classes: K.
         ignore_index: rows with this label are left out; None for none.
-        place: the batch as an error names it.
+        place: the name of the batch, for error messages.
 
     Returns:
         float32 and int32.
@@ -104,7 +103,7 @@ def checked_rows(
     if wrong.any():
         raise ValueError(
             f"{place}: labels must be 0…{num_classes - 1}, got {classes[wrong][0]}; change them "
-            "by unpack=, or leave rows out whose label stands for none by ignore_index="
+            "by unpack=, or leave out rows without a class by ignore_index="
         )
     if not np.isfinite(rows).all():
         raise ValueError(f"{place}: features must be finite, got NaN or infinity")
@@ -114,10 +113,10 @@ def checked_rows(
 def regrouped(
     batches: Iterable[tuple[np.ndarray, np.ndarray]], size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The same rows in parts of ``size``, the last perhaps smaller.
+    """The same rows in parts of ``size``; the last part may be smaller.
 
-    Compiled programs are of one shape; batches of a loader may be of any. What is held is
-    at most ``size`` rows and one batch, twice for a moment.
+    A compiled program has one shape, but the batches of a loader may have any. At most
+    ``size`` rows and one batch are in memory, twice for a moment.
     """
     held: list[tuple[np.ndarray, np.ndarray]] = []
     count = 0

@@ -1,13 +1,16 @@
 """Class means and variances of features that arrive batch by batch, on their own device.
 
-The same formulas run on PyTorch tensors and on JAX arrays: ``backend`` is ``torch`` or
-``jax.numpy``. Nothing waits for the device. Sums are taken about a fixed centre of each
-class, so that no large squares are subtracted: the relative error of a variance v is about
-that of float32 times 1 + ‖m − c‖²/v for a class mean m and a centre c.
+Only the first batch is copied to the host, where its mean becomes the centre of the sums;
+after it nothing waits for the device. Sums are taken about a fixed centre of each class, so
+that no large squares are subtracted: the relative error of a variance v is about that of
+float32 times 1 + ‖m − c‖²/v for a class mean m and a centre c. At the end of an epoch its
+class means become the centres of the next.
 """
 
+import functools
+import math
 import sys
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,84 +18,179 @@ import numpy as np
 
 from nc_jax.bridges.rows import on_host
 
+# What is held of JAX arrays before it is summed: bytes of float32, and batches.
+BYTES = 2**22
+BATCHES = 16
+# Batches of PyTorch that are summed before their sum is added to the total: adding millions
+# of rows to one float32 number would lose its last digits.
+PARTIAL = 64
+
 
 class RunningSums(NamedTuple):
-    """Of all samples x so far, about centres c_k.
+    """Sums over all samples x so far, relative to centres c_k.
 
     Attributes:
-        classes: [K, 1] the numbers 0…K−1.
         centres: c_k [K, p].
         counts: [K] samples of each class.
         sums: [K, p] Σ (x − c_k).
         squares: [K] Σ ‖x − c_k‖².
     """
 
-    classes: Any
     centres: Any
     counts: Any
     sums: Any
     squares: Any
 
 
-def no_sums(features: Any, num_classes: int, centres: np.ndarray | None) -> RunningSums:
-    """Of no sample, in float32 on the device of a first batch.
-
-    Args:
-        features: the batch [..., p].
-        num_classes: K.
-        centres: [K, p]; None takes the mean of the batch for every class.
-    """
-    backend = backend_of(features)
-    features = _rows(backend, jnp.asarray(features) if backend is jnp else features.detach())
-    place, width = features.device, features.shape[1]
-    zeros = backend.zeros((num_classes, width), dtype=backend.float32, device=place)
-    if centres is None:
-        centres = zeros + features.mean(0)
-    else:
-        centres = backend.asarray(centres, dtype=backend.float32, device=place)
-    classes = backend.arange(num_classes, device=place)[:, None]
-    return RunningSums(classes, centres, zeros[:, 0], zeros, zeros[:, 0])
+def no_sums(centres: np.ndarray) -> RunningSums:
+    """The sums over no sample about centres [K, p], as NumPy arrays in float32."""
+    zeros = np.zeros(centres.shape, np.float32)
+    counts = np.zeros(len(centres), np.int32)
+    return RunningSums(centres.astype(np.float32), counts, zeros, zeros[:, 0])
 
 
-def with_batch(total: RunningSums, features: Any, labels: Any) -> RunningSums:
-    """Sums with one more batch [..., p] and [...]; labels of no class are left out."""
-    backend = backend_of(features)
-    if backend is jnp:
-        return _jitted(total, jnp.asarray(features), jnp.asarray(labels))
-    with backend.no_grad(), backend.autocast(features.device.type, enabled=False):
-        return _added(backend, total, features.detach(), labels.to(features.device))
-
-
-def fetched(total: RunningSums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def moments(total: RunningSums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts [K], means [K, p] and variances [K] in float64; NaN for a class without samples."""
-    centres, counts, sums, squares = (on_host(part).astype(np.float64) for part in total[1:])
+    centres, counts, sums, squares = (on_host(part).astype(np.float64) for part in total)
     seen = np.where(counts > 0, counts, np.nan)
     apart = sums / seen[:, None]
     return counts, centres + apart, np.maximum(squares / seen - np.sum(apart**2, axis=1), 0)
 
 
-def backend_of(features: Any) -> Any:
-    """PyTorch for its tensors, ``jax.numpy`` for anything else."""
-    return sys.modules["torch"] if hasattr(features, "detach") else jnp
+class Accumulator(Protocol):
+    """Running sums over the batches of an epoch."""
+
+    def start(self, centres: np.ndarray) -> None:
+        """Begins anew, with sums about centres [K, p]."""
+        ...
+
+    def add(self, features: Any, labels: Any) -> None:
+        """Adds a batch, [..., p] and [...]; rows with a label of no class are left out."""
+        ...
+
+    def total(self) -> RunningSums:
+        """The sums over all batches."""
+        ...
 
 
-def _rows(backend: Any, features: Any) -> Any:
-    return backend.asarray(features, dtype=backend.float32).reshape((-1, features.shape[-1]))
+def accumulator(features: Any, labels: Any, num_classes: int) -> Accumulator:
+    """For batches like this first one, with sums about the mean of its rows.
+
+    Args:
+        features: [..., p].
+        labels: [...]; rows whose label is not in 0…K−1 do not enter the mean.
+        num_classes: K.
+    """
+    rows, labels = on_host(features).reshape(-1, features.shape[-1]), on_host(labels).reshape(-1)
+    rows = rows[(labels >= 0) & (labels < num_classes)].astype(np.float32)
+    centre = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
+    shape = num_classes, rows.shape[1]
+    found = TorchSums(features.device, shape) if hasattr(features, "detach") else ArraySums()
+    found.start(np.broadcast_to(centre, shape))
+    return found
 
 
-def _added(backend: Any, total: RunningSums, features: Any, labels: Any) -> RunningSums:
-    labels = backend.asarray(labels, dtype=total.classes.dtype).reshape((-1,))
-    # One row a class: products with it sum over the samples of the class.
-    member = backend.asarray(total.classes == labels, dtype=backend.float32)
-    centred = _rows(backend, features) - member.T @ total.centres
-    return total._replace(
-        counts=total.counts + member.sum(1),
-        sums=total.sums + member @ centred,
-        squares=total.squares + member @ backend.linalg.vecdot(centred, centred),
-    )
+class TorchSums:
+    """Sums over PyTorch tensors, by ten small operations a batch, which autocast leaves alone."""
+
+    def __init__(self, device: Any, shape: tuple[int, int]):
+        """On a device and for centres [K, p]; :meth:`start` comes first."""
+        self._torch, (classes, width) = sys.modules["torch"], shape
+        # The first and the last row take the samples whose label is too small or too large.
+        padded = no_sums(np.zeros((classes + 2, width)))
+        place = functools.partial(self._torch.tensor, device=device)
+        self._sums, self._total = (RunningSums(*map(place, padded)) for _ in range(2))
+
+    def start(self, centres: np.ndarray) -> None:
+        """Begins anew, with sums about centres [K, p]."""
+        for part in (*self._sums[1:], *self._total[1:]):
+            part.zero_()
+        self._sums.centres[1:-1] = self._torch.from_numpy(np.array(centres, np.float32))
+        self._batches = 0
+
+    def add(self, features: Any, labels: Any) -> None:
+        """Adds a batch, [..., p] and [...]; rows with a label of no class are left out."""
+        torch, (centres, counts, sums, squares) = self._torch, self._sums
+        rows = features.detach().reshape(-1, features.shape[-1])
+        labels = torch.as_tensor(labels, device=centres.device).reshape(-1).long()
+        own = labels.clamp(-1, len(counts) - 2).add_(1)
+        apart = torch.nn.functional.embedding(own, centres).sub_(rows)
+        lengths = torch.linalg.vector_norm(apart, dim=1)
+        counts.index_add_(0, own, torch.ones_like(own, dtype=counts.dtype))
+        sums.index_add_(0, own, apart, alpha=-1)
+        squares.index_add_(0, own, lengths.square_())
+        self._batches += 1
+        if self._batches % PARTIAL == 0:
+            self._carry()
+
+    def total(self) -> RunningSums:
+        """The sums over all batches."""
+        self._carry()
+        parts = (part[1:-1] for part in self._total[1:])
+        return RunningSums(self._sums.centres[1:-1], *parts)
+
+    def _carry(self) -> None:
+        for total, part in zip(self._total[1:], self._sums[1:], strict=True):
+            total.add_(part)
+            part.zero_()
+
+
+class ArraySums:
+    """Sums over JAX or NumPy arrays; several batches are held and summed by one program.
+
+    On a CPU, JAX switches threads for every program that uses the output of a training step.
+    That can take longer than the sums of one batch.
+    """
+
+    def start(self, centres: np.ndarray) -> None:
+        """Begins anew, with sums about centres [K, p]."""
+        self._held: list[tuple[Any, Any]] = []
+        self._sums = no_sums(centres)
+
+    def add(self, features: Any, labels: Any) -> None:
+        """Adds a batch, [..., p] and [...]; rows with a label of no class are left out."""
+        # A NumPy array is copied: its owner may change it before it is summed.
+        if not isinstance(features, jax.Array):
+            features = np.array(features, np.float32)
+        labels = labels if isinstance(labels, jax.Array) else np.array(labels)
+        if self._held and features.shape != self._held[0][0].shape:
+            self._sum_held()
+        self._held.append((features, labels))
+        if len(self._held) >= min(BATCHES, BYTES // (4 * max(1, math.prod(features.shape)))):
+            self._sum_held()
+
+    def total(self) -> RunningSums:
+        """The sums over all batches."""
+        self._sum_held()
+        return self._sums
+
+    def _sum_held(self) -> None:
+        held, self._held = self._held, []
+        # A program is compiled for each number of batches; powers of two are few.
+        while held:
+            size = 1 << (len(held).bit_length() - 1)
+            features, labels = zip(*held[:size], strict=True)
+            self._sums = _with_batches(self._sums, features, labels)
+            held = held[size:]
 
 
 @jax.jit
-def _jitted(total: RunningSums, features: Any, labels: Any) -> RunningSums:
+def _with_batches(
+    total: RunningSums, features: tuple[Any, ...], labels: tuple[Any, ...]
+) -> RunningSums:
+    """Sums with several batches, [..., p] and [...]."""
+    flat = [jnp.asarray(part, jnp.float32).reshape(-1, part.shape[-1]) for part in features]
+    rows = jnp.concatenate(flat)
+    own = jnp.concatenate([jnp.asarray(part, jnp.int32).reshape(-1) for part in labels])
+    # One row per class: a product with it sums over the samples of the class.
+    own_class = jnp.arange(len(total.counts), dtype=jnp.int32)[:, None] == own
+    member = jnp.asarray(own_class, jnp.float32)
     with jax.default_matmul_precision("highest"):
-        return _added(jnp, total, features, labels)
+        known = jnp.any(own_class, axis=0)[:, None]
+        centred = jnp.where(known, rows - member.T @ total.centres, 0)
+        return RunningSums(
+            total.centres,
+            total.counts + jnp.sum(own_class, axis=1, dtype=jnp.int32),
+            total.sums + member @ centred,
+            total.squares + member @ jnp.linalg.vecdot(centred, centred),
+        )

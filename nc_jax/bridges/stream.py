@@ -16,21 +16,21 @@ from nc_jax.checks import require_count
 from nc_jax.diagnosis import Diagnosis, Measured, diagnose, measure_archive
 from nc_jax.files import prepare_folder, write_atomically
 
-# Rows that are measured at a time, and their bytes at most.
+# Largest number of rows that are measured at a time, and their largest size in bytes.
 ROWS = 4096
 BYTES = 2**26
 EMPTY = "loader must hold at least one sample, got none"
 
 
 class FeatureStream:
-    """Features and labels of a network over a loader, never held whole.
+    """Features and labels of a network over a loader; all features are never in memory at once.
 
     Nothing is kept between passes: every pass runs the loader and the network again, with
-    the weights of that moment, and must give the same samples. :meth:`save` takes one pass,
+    the current weights, and must give the same samples. :meth:`save` takes one pass,
     :meth:`measure` and :meth:`diagnose` take three. A loader that draws at random
     (augmentation, sampling with replacement) should be saved, and the file diagnosed.
 
-    The functions ``from_torch``, ``from_nnx``, ``from_linen`` and ``from_callable`` make it.
+    It is made by ``from_torch``, ``from_nnx``, ``from_linen`` and ``from_callable``.
 
     Attributes:
         names: [K] the labels 0…K−1.
@@ -45,15 +45,15 @@ class FeatureStream:
         unpack: Callable[[Any], tuple[Any, Any]],
         ignore_index: int | None,
     ):
-        """Runs nothing.
+        """Stores the arguments and runs nothing.
 
         Args:
             features: from inputs to the features [n, p] or [..., p] of a batch; any floats
                 of NumPy, PyTorch or JAX, which are cast to float32.
-            loader: of batches; can be iterated again and again.
+            loader: iterable of batches that can be iterated repeatedly.
             num_classes: K ≥ 2.
-            head: gives the classifiers [K, p] and the bias [K] of this moment, None for
-                either where it is not known.
+            head: returns the current classifiers [K, p] and bias [K]; None for either if it is
+                not known.
             unpack: from a batch to (inputs, labels); the labels are integers 0…K−1 of the
                 features' shape without its last axis.
             ignore_index: rows with this label are left out; None for none.
@@ -88,7 +88,7 @@ class FeatureStream:
         return None if vector is None else checked_bias(vector, len(self.names))
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Features [n, p], float32, and labels [n], int32, of one pass in parts of one size.
+        """Features [n, p], float32, and labels [n], int32, of one pass, in parts of equal size.
 
         Raises:
             ValueError: naming the batch of the loader and what is wrong with it; an empty
@@ -106,8 +106,8 @@ class FeatureStream:
         """Writes features, labels, classifiers and bias, in one pass.
 
         The file (.npz) is what ``studies/diagnose.py`` reads. It is written atomically:
-        whole or not at all. The number of rows is known at the end only, so that features
-        go to a temporary file in the same folder first: twice the room is needed there.
+        completely or not at all. The number of rows is known only at the end, so the features
+        are first written to a temporary file in the same folder, which needs twice the space.
 
         Raises:
             OSError, ValueError: the file cannot be written; or as :meth:`batches`.
@@ -132,9 +132,9 @@ class FeatureStream:
         """What is measured, what the models predict, and cures; three passes.
 
         Args:
-            weight_decay: λ > 0 of the training, on all parameters; None leaves out what is
-                predicted by it alone.
-            branches: c ≥ 1, normalised outputs whose sum the features are.
+            weight_decay: λ > 0 of the training, on all parameters; None leaves out the
+                prediction from weight decay alone.
+            branches: c ≥ 1, the number of normalised outputs that are added to give the features.
 
         Raises:
             ValueError: naming the argument; or as :meth:`batches`.
@@ -187,14 +187,14 @@ class FeatureStream:
 
 
 def require_loader(loader: Any) -> Iterable[Any]:
-    """``loader`` if it can be iterated again and again.
+    """Returns ``loader`` if it can be iterated repeatedly.
 
     Raises:
-        TypeError: it cannot be iterated, or once only.
+        TypeError: it cannot be iterated, or only once.
     """
     if isinstance(loader, Iterator):
         raise TypeError(
-            "loader must be an iterable that starts anew each time, such as a DataLoader or a "
+            "loader must be an iterable that starts again each time, such as a DataLoader or a "
             f"list of batches, got the one-time iterator {loader!r}"
         )
     if not isinstance(loader, Iterable):
@@ -203,10 +203,10 @@ def require_loader(loader: Any) -> Iterable[Any]:
 
 
 def first_inputs(loader: Iterable[Any], unpack: Callable[[Any], tuple[Any, Any]]) -> Any:
-    """The inputs of the first batch, for a look at the network.
+    """The inputs of the first batch, which are used to find the last layer.
 
     Raises:
-        TypeError, ValueError: the loader cannot be iterated again and again, or is empty; its
+        TypeError, ValueError: the loader cannot be iterated repeatedly, or is empty; its
             batch cannot be unpacked.
     """
     for batch in require_loader(loader):

@@ -10,15 +10,16 @@ from nc_jax.bridges.rows import on_host
 
 
 class TorchWatch:
-    """Features and classifiers of a network in training, without a forward pass of its own.
+    """Features and classifiers of a network in training, without an additional forward pass.
 
-    A hook keeps the input of the last ``nn.Linear`` of the latest forward pass; the layer is
-    found at the first use of :attr:`features`. Close the watch, or use it as a context, to
-    take the hook away. In ``DistributedDataParallel`` every process sees its own samples.
+    A hook keeps the input of the last ``nn.Linear`` in the latest forward pass; the layer is
+    found at the first use of :attr:`features`. Close the watch, or use it as a context
+    manager, to remove the hook. In ``DistributedDataParallel`` every process sees its own
+    samples.
     """
 
     def __init__(self, module: Any, layer: str | None = None):
-        """Sets hooks and runs nothing.
+        """Sets the hooks and runs nothing.
 
         Args:
             module: an ``nn.Module``.
@@ -26,30 +27,30 @@ class TorchWatch:
 
         Raises:
             ImportError: PyTorch is not installed.
-            TypeError, ValueError: ``module`` is none, or runs where hooks do not see it: it
-                is compiled, or in ``DataParallel`` on several devices.
+            TypeError, ValueError: ``module`` is not an ``nn.Module``, or hooks do not see its
+                forward pass: it is compiled, or in ``DataParallel`` on several devices.
         """
         self._module, self._layer = unwrapped(module), layer
         if hasattr(module, "_orig_mod") or len(getattr(module, "device_ids", None) or ()) > 1:
             raise ValueError(
-                "module must run eagerly in one process a device, got a compiled module or "
-                "DataParallel; let it return its features and give these to the logger"
+                "module must run eagerly in one process per device, got a compiled module or "
+                "DataParallel; let it return its features and pass these to the logger"
             )
         self._head: Any = None
         self._recorder = Recorder(self._module)
 
     @property
     def features(self) -> Any:
-        """The last layer's inputs [..., p] in the latest forward pass, without gradients.
+        """The inputs [..., p] of the last layer in the latest forward pass, without gradients.
 
         Raises:
             ValueError: no forward pass was run; or the last layer was not found, and what to
-                do.
+                do about it.
         """
         calls = self._recorder.calls
         if self._head is None:
             if self._recorder.result is None:
-                raise ValueError("run a batch through the module before its features are asked")
+                raise ValueError("run a batch through the module before using its features")
             found = find_head(calls, self._recorder.result, self._layer, "nn.Linear")
             self._recorder.close()
             self._head, calls = found.layer, [found]
@@ -61,17 +62,17 @@ class TorchWatch:
 
     @property
     def classifiers(self) -> np.ndarray:
-        """W [K, p] float32 of this moment.
+        """The current W [K, p], float32.
 
         Raises:
             ValueError: the layer is not known before the first :attr:`features`.
         """
         if self._head is None:
-            raise ValueError("ask for features once before the classifiers: they find the layer")
+            raise ValueError("use features once before classifiers: this finds the layer")
         return on_host(self._head.weight)
 
     def close(self) -> None:
-        """Takes the hooks away."""
+        """Removes the hooks."""
         self._recorder.close()
 
     def __enter__(self) -> "TorchWatch":

@@ -1,4 +1,4 @@
-"""What the models say of somebody's features and classifiers."""
+"""Diagnosis of a network's last layer: measures, predictions of the models, and cures."""
 
 from nc_jax.diagnosis.advice import cure_advice
 from nc_jax.diagnosis.archive import FeatureArchive

@@ -1,4 +1,4 @@
-"""What to do against imbalance: the recommended cures, in sentences and ready to use."""
+"""What to do about the imbalance: the recommended cures, in sentences and ready to use."""
 
 from nc_jax.diagnosis.diagnosed import Diagnosis
 from nc_jax.diagnosis.findings import Advice, Finding
@@ -29,7 +29,7 @@ CODE = {
 
 
 def cure_advice(diagnosis: Diagnosis) -> list[Advice]:
-    """The cures as they are used, the recommended one first."""
+    """The cures with the numbers to use, the recommended one first."""
     by = "the Layer-Peeled Model" if diagnosis.settled is None else "the model of this weight decay"
     return [
         Advice(
@@ -52,10 +52,12 @@ def _effect(cure: Recommended, by: str) -> str:
         f"{cure.distance_before:.3f} without. "
     )
     if not cure.parts:
-        return text + "It still merges classes there, so this cure alone is not enough."
+        return text + "It still merges classes there, so this cure alone is not sufficient."
     text += "All classes are apart there."
     if cure.least > 0:
-        text += f" The least that keeps all classes apart is {symbol} = {cure.least:.3g}."
+        text += (
+            f" The smallest strength that keeps all classes apart is {symbol} = {cure.least:.3g}."
+        )
     return text
 
 
@@ -72,13 +74,13 @@ def advice_findings(diagnosis: Diagnosis) -> list[Finding]:
         then = "all classes are apart" if cure.parts else "classes still merge"
         lines.append(
             f"{first}: {title[:1].lower()}{title[1:]}, with {symbol} = {cure.strength:.3g}. In the "
-            f"model {then} with it."
+            f"model, {then} with this cure."
         )
     if model is not None and model.oversampling.max() > 1:
         lines.append(
-            "Or repeat samples: showing those of the smallest class "
-            f"{model.oversampling.max():.3g} times as often, and of the others as in the table "
-            "(column 'repeat'), is just enough for the model to keep all classes apart."
+            "You can also repeat samples: the model just keeps all classes apart if the samples of "
+            f"the smallest class are shown {model.oversampling.max():.3g} times as often, and "
+            "those of the other classes as in the column 'repeat' of the table."
         )
     if troubled and model is not None and not diagnosis.cures:
         lines.append("All classes are equally large, so no cure against imbalance applies.")
@@ -88,5 +90,7 @@ def advice_findings(diagnosis: Diagnosis) -> list[Finding]:
             "diagnosis again: it can then recommend a cure and its strength."
         )
     elif troubled and diagnosis.cures:
-        lines.append("Train again with one of these, then run this diagnosis on the new features.")
+        lines.append(
+            "Train again with one of these cures, then run this diagnosis on the new features."
+        )
     return [Finding("advice", "note", line) for line in lines]

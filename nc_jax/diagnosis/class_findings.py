@@ -7,7 +7,7 @@ from nc_jax.diagnosis.findings import Finding, named_classes
 from nc_jax.diagnosis.head import VANISHED
 from nc_jax.diagnosis.predicted import MERGED
 
-# Samples below which a class's mean and its share of correct samples say little.
+# With fewer samples the mean of a class and its share of correct samples are inaccurate.
 FEW = 10
 
 
@@ -83,7 +83,7 @@ def _sizes(counts: np.ndarray) -> Finding:
 
 
 def unknown_findings(diagnosis: Diagnosis) -> list[Finding]:
-    """What the file does not tell."""
+    """What cannot be determined from the file."""
     lines = [
         "All numbers come from the samples in the file. They do not measure accuracy on new "
         "data, and the cure is computed, not yet tried: train with it and look at a test set."
@@ -104,7 +104,7 @@ def unknown_findings(diagnosis: Diagnosis) -> list[Finding]:
         order = few[np.argsort(diagnosis.seen.counts[few], kind="stable")].tolist()
         lines.append(
             f"Fewer than {FEW} samples: {named_classes(diagnosis.names, order)}. The mean feature "
-            "and the share of correct samples of so small a class are rough, and a cure cannot "
-            "replace the missing data."
+            "and the share of correct samples of so small a class are inaccurate, and a cure "
+            "cannot replace the missing data."
         )
     return [Finding("unknown", "note", line) for line in lines]

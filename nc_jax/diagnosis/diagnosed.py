@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nc_jax.diagnosis.head import VANISHED
 from nc_jax.diagnosis.measured import FeatureSource, Measured, measure_archive
@@ -12,25 +13,26 @@ from nc_jax.diagnosis.predicted import MERGED, Predicted, clusters, predict_coll
 from nc_jax.diagnosis.recommended import Recommended, recommend_cures
 from nc_jax.diagnosis.settled import Settled, predict_settled
 
-# Cosine to the nearest class from which on a class is close to merging.
+# A class is close to merging if its cosine to the nearest class is above this.
 NEAR = 0.8
 
 
 class Diagnosis(NamedTuple):
-    """What is known of a last layer.
+    """The diagnosis of a last layer.
 
     Attributes:
-        names: [K] of the classes.
-        has_classifiers: whether cosines and norms are those of classifiers, or else of the
-            centred class means.
-        seen: measures.
-        nearest: [K] the other class of the largest cosine; −1 of a classifier of zero.
-        nearest_cosines: [K] its cosine; NaN where there is none.
+        names: [K] names of the classes.
+        has_classifiers: whether cosines and norms are those of the classifiers; otherwise
+            they are those of the centred class means.
+        seen: what was measured.
+        nearest: [K] the other class with the largest cosine; −1 for a zero classifier.
+        nearest_cosines: [K] this cosine; NaN if there is none.
         states: [K] 'merged', 'vanished', 'close' or 'apart'.
         merged: groups of classes that have merged.
-        model: the Layer-Peeled Model's prediction, or None without budgets.
-        settled: the prediction by weight decay, or None where none was given.
-        cures: cures against the imbalance, the recommended one first; none without it.
+        model: the Layer-Peeled Model's prediction; None if the budgets are not known.
+        settled: the prediction from the weight decay; None if no weight decay was given.
+        cures: cures against the imbalance, the recommended one first; empty if the classes
+            are balanced.
     """
 
     names: np.ndarray
@@ -70,12 +72,12 @@ def diagnose(
     """Measures in three passes over the samples, then predicts and recommends in float64.
 
     Args:
-        source: features and labels, and perhaps classifiers.
-        weight_energy: E_W > 0 where the source has no classifiers; without it nothing is
-            predicted there.
-        weight_decay: λ > 0 of the training; predicts by it too, and cures are then those of
-            that model.
-        branches: c ≥ 1, normalised outputs whose sum the features are.
+        source: features and labels, and the classifiers if they are known.
+        weight_energy: E_W > 0, for a source without classifiers; nothing is predicted for
+            such a source if it is None.
+        weight_decay: λ > 0 of the training; adds the prediction of the model with this weight
+            decay, and the cures are then those of this model.
+        branches: c ≥ 1, the number of normalised outputs that are added to give the features.
         watch: called with the rows of each batch; there are three passes.
 
     Raises:
@@ -86,7 +88,8 @@ def diagnose(
     has_classifiers = source.classifiers is not None
     energy = seen.weight_energy if has_classifiers else weight_energy
     model, settled, cures = None, None, []
-    with jax.enable_x64(True):
+    # The threads of LAPACK wait actively: for matrices as small as these they only cost time.
+    with jax.enable_x64(True), threadpool_limits(1):
         if energy is not None and energy > 0 and seen.feature_energy > 0:
             model = predict_collapse(seen.counts, energy, seen.feature_energy)
             if model.ratio > 1:
@@ -112,7 +115,7 @@ def diagnose(
 
 
 def _nearest(cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest other class [K] and its cosine; −1 and NaN of a row of zero."""
+    """The nearest other class [K] and its cosine; −1 and NaN for a zero row."""
     others = np.nan_to_num(cosines, nan=-np.inf)
     np.fill_diagonal(others, -np.inf)
     best = others.max(axis=1)

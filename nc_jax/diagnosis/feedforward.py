@@ -1,9 +1,9 @@
-"""Progressive feedforward collapse of a network's layers, beside what is predicted of it.
+"""Progressive feedforward collapse of a network's layers, compared with predictions.
 
 Two predictions of Wang, Gai, Zhang (2024): the layers lie on the straight line from the
-first to the last (geodesic), and the last is the optimum of the multilayer
-unconstrained feature model that starts from the first, at the price of moving λ_H at
-which PFC1 of the two agree.
+first to the last (geodesic); and the last layer is the optimum of the multilayer
+unconstrained feature model that starts from the first layer, with the λ_H (the price of
+moving the features) at which the PFC1 of both agree.
 """
 
 from collections.abc import Sequence
@@ -22,22 +22,22 @@ from nc_jax.metrics.geodesic import Geodesic, geodesic, geodesic_metrics
 from nc_jax.solvers import EliminatedMultiStart, solve, solve_batch
 from nc_jax.surrogates import MultilayerUnconstrainedFeatures
 
-# λ_H that are tried, for features of mean square length one.
+# The values of λ_H that are tried, for features of mean squared length one.
 PRICES = np.geomspace(1e-8, 1e4, 37)
 SOLVER = EliminatedMultiStart(restarts=4)
 
 
 class LayerPath(NamedTuple):
-    """The layers of one width of a network.
+    """The layers of a network that have the same width.
 
     Attributes:
-        positions: [L+1] from 0 to 1, by the way covered.
+        positions: [L+1] from 0 to 1, by the distance covered.
         seen: PFC1–PFC3 [L+1] of the layers.
-        line: the same on the straight line between the first and the last.
-        traces: of the two ends, by which PFC1 on the line falls or not.
+        line: the same on the straight line between the first and the last layer.
+        traces: of the two ends; they determine whether PFC1 decreases along the line.
         straightness: ‖H^L − H^0‖ / Σ_l ‖H^l − H^{l−1}‖, at most 1.
-        transport: L Σ_l ‖H^l − H^{l−1}‖² / ‖H^L − H^0‖², the cost over the least
-            possible, at least 1; 1 on a straight line in equal steps.
+        transport: L Σ_l ‖H^l − H^{l−1}‖² / ‖H^L − H^0‖², the cost relative to the
+            smallest possible: at least 1, and 1 for equal steps on a straight line.
     """
 
     positions: np.ndarray
@@ -52,12 +52,12 @@ class PriceFit(NamedTuple):
     """The multilayer unconstrained feature model that starts from a network's first layer.
 
     Attributes:
-        lambda_h: λ_H at which its last layer has the network's PFC1, in the units of
-            the features.
+        lambda_h: the λ_H at which its last layer has the PFC1 of the network, in the units
+            of the features.
         lambda_w: λ_W, likewise.
-        gap: of its optimum, by duality.
+        gap: duality gap of its optimum.
         predicted: PFC1–PFC3 at the given positions.
-        alignment: cosine ⟨H*, H^L⟩/(‖H*‖‖H^L‖) of predicted and seen last layers.
+        alignment: cosine ⟨H*, H^L⟩/(‖H*‖‖H^L‖) of the predicted and the measured last layer.
     """
 
     lambda_h: float
@@ -68,15 +68,15 @@ class PriceFit(NamedTuple):
 
 
 def layer_path(layers: Sequence[np.ndarray], labels: np.ndarray, num_classes: int) -> LayerPath:
-    """Measures layers of one width, and predicts those between from the ends.
+    """Measures layers of one width, and predicts the inner layers from the first and the last.
 
     Args:
-        layers: features [N, p] of at least two layers, in their order.
+        layers: features [N, p] of at least two layers, in order.
         labels: [N] integers 0…K−1.
         num_classes: K.
 
     Raises:
-        TypeError, ValueError: naming what is wrong; layers that are all the same.
+        TypeError, ValueError: naming the invalid argument; all layers are the same.
     """
     positions = np.asarray(layer_positions(layers))
     if not np.isfinite(positions).all():
@@ -95,9 +95,9 @@ def layer_path(layers: Sequence[np.ndarray], labels: np.ndarray, num_classes: in
 
 
 def _coordinates(*layers: np.ndarray) -> list[np.ndarray]:
-    """The same points in a basis of the space they span, where that is of fewer dimensions.
+    """The same points in a basis of the space that they span, if it has fewer dimensions.
 
-    Distances and inner products are kept, and covariances become small.
+    Distances and inner products are preserved, and covariance matrices become small.
     """
     rows = [np.asarray(layer, float) for layer in layers]
     total = sum(map(len, rows))
@@ -118,16 +118,16 @@ def fit_price(
     """Fits λ_H to a network, and predicts its layers.
 
     Args:
-        first: features [N, p] of the first layer, which the model takes for its data.
-        last: of the last layer.
+        first: features [N, p] of the first layer, the input data of the model.
+        last: features [N, p] of the last layer.
         labels: [N] integers 0…K−1.
         num_classes: K.
         weight_decay: λ_W > 0 of the network, in the units of its features.
-        positions: where to predict, from 0 to 1.
+        positions: where to predict PFC1–PFC3, from 0 to 1.
 
     Returns:
-        The model at the least λ_H whose last layer has the network's PFC1, or at the
-        end of those tried.
+        The model at the smallest λ_H at which its last layer has the PFC1 of the network; at
+        the first or last λ_H tried if there is none between.
 
     Raises:
         TypeError, ValueError: naming what is wrong.
@@ -136,7 +136,8 @@ def fit_price(
     scale = np.sqrt(np.mean(np.sum(first**2, axis=1)))
     if not 0 < scale < np.inf:
         raise ValueError("first must be finite and not all zero")
-    # The model sees the samples' inner products alone: the directions they span are enough.
+    # The model depends only on the inner products of the samples, so the directions that they
+    # span are sufficient.
     left, values, directions = np.linalg.svd(first / scale, full_matrices=False)
     rank = int(np.sum(values > 1e-9 * values[0]))
     inputs, directions = left[:, :rank] * values[:rank], directions[:rank]
@@ -161,7 +162,7 @@ def fit_price(
 
 
 def _price_at(collapse: np.ndarray, wanted: float) -> float:
-    """The least λ_H at which PFC1 is as wanted, between those tried; as a rule PFC1 rises."""
+    """The smallest λ_H with the wanted PFC1, interpolated; PFC1 usually increases with λ_H."""
     above = np.flatnonzero(collapse >= wanted)
     place = int(above[0]) if len(above) else len(PRICES) - 1
     if place == 0 or not len(above) or collapse[place - 1] <= 0 or wanted <= 0:

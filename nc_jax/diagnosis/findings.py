@@ -1,8 +1,8 @@
 """Findings: what a reader should know, as sentences in plain text.
 
-They are written for somebody who knows classification but not the theory of neural
-collapse. Reports show the same sentences in Markdown, on the page and in the terminal; each of
-them escapes what its format would take for markup.
+They are written for readers who know classification but not the theory of neural collapse.
+The reports in Markdown, on the page and in the terminal show the same sentences; each of them
+escapes the characters that its format would interpret as markup.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ PARTS = {
     "advice": "What to do",
     "unknown": "What could not be determined",
 }
-# Classes that are named in one sentence.
+# Largest number of classes that are named in one sentence.
 NAMED = 10
 
 
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
     Attributes:
         part: a key of PARTS.
-        level: 'good', 'warning', 'bad', or 'note' where it is neither.
+        level: 'good', 'warning', 'bad', or 'note' for none of these.
         text: one or a few whole sentences.
     """
 
@@ -52,10 +52,10 @@ class Advice(NamedTuple):
     Attributes:
         title: what to do, in a few words.
         strength: its one number, with its symbol.
-        text: why, how sure, and what it does.
+        text: what it does, why, and how certain this is.
         vector: what the numbers for each class are called.
         values: [K] the numbers, in the order of the classes.
-        code: of a training step in PyTorch that uses them.
+        code: code of a training step in PyTorch that uses the numbers.
     """
 
     title: str
@@ -80,11 +80,11 @@ def named_classes(names: np.ndarray, classes: list[int]) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital at its beginning."""
+    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
 def by_part(found: list[Finding]) -> dict[str, list[Finding]]:
-    """Findings under the headings of their parts; parts without any are left out."""
+    """Findings under the headings of their parts; parts without findings are left out."""
     parts = {text: [one for one in found if one.part == part] for part, text in PARTS.items()}
     return {text: own for text, own in parts.items() if own}

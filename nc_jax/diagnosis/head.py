@@ -1,7 +1,7 @@
-"""A head of many thousands of rows with token counts and no features.
+"""Measures of a head of many thousands of rows, from token counts and without features.
 
-The rows' lengths and cosines against how frequent the tokens are. No K×K matrix is held:
-50,000 rows of 768 dimensions take a fraction of 4 GB.
+The lengths and cosines of the rows are related to the frequencies of their tokens. No K×K
+matrix is formed: 50,000 rows of 768 dimensions need much less than 4 GB.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from nc_jax.diagnosis.predicted import MERGED
 from nc_jax.metrics.similar import similar_rows, unit_rows
 from nc_jax.metrics.tokens import binned_rows, frequency_bins
 
-# Bins of counts at most, of equal ratios; tokens never seen are one more.
+# Largest number of bins of counts, with equal ratios; tokens that never occur have one more.
 BINS = 16
-# A share of the longest row below which one counts as vanished.
+# A row counts as vanished if it is shorter than this share of the longest row.
 VANISHED = 0.01
 
 
 def is_head(path: Path) -> bool:
-    """Whether an archive has counts and no features.
+    """Whether an archive has counts but no features.
 
     Raises:
         OSError, ValueError: naming the file and what is wrong with it.
@@ -36,21 +36,21 @@ class HeadArchive(ArrayFile):
     """Classifiers [K, p] and token counts [K].
 
     Attributes:
-        classifiers: [K, p] float32; less their mean where that was asked for.
-        offset: [p] the mean of the rows as they stand in the file.
+        classifiers: [K, p] float32, minus their mean if ``centered``.
+        offset: [p] the mean of the rows in the file.
         centered: whether it was subtracted.
-        counts: [K] how often each token is in the text; zero of one never seen.
-        names: [K] of the tokens; their numbers where the file has none.
+        counts: [K] how often each token occurs in the text; zero if it never occurs.
+        names: [K] names of the tokens; their numbers if the file has no names.
     """
 
     def __init__(self, path: Path, centered: bool = False, class_names: list[str] | None = None):
         """Reads the file.
 
         Args:
-            path: of a file by ``numpy.savez`` with ``classifiers`` (also ``weight``),
+            path: path of a file written by ``numpy.savez`` with ``classifiers`` (also ``weight``),
                 ``counts`` and perhaps ``names``. A ``bias`` is checked and not used.
             centered: whether to subtract the mean row, which a softmax does not see.
-            class_names: [K] in place of the names of the file.
+            class_names: [K] names to use instead of those of the file.
 
         Raises:
             OSError, ValueError: naming the file, the array and what is wrong with it.
@@ -102,19 +102,19 @@ class HeadArchive(ArrayFile):
 
 
 class HeadBins(NamedTuple):
-    """Rows in bins of frequency, the rarest first.
+    """Rows in bins of frequency, the rarest tokens first.
 
     Attributes:
-        tokens: [B] how many.
-        least: [B] the smallest count; zero of the bin of tokens never seen.
-        most: [B] the largest.
-        lengths: [B] mean length, over the longest row.
-        cosines: [B] mean cosine over pairs of a bin's rows; NaN where there is no pair.
+        tokens: [B] number of tokens.
+        least: [B] the smallest count; zero in the bin of tokens that never occur.
+        most: [B] the largest count.
+        lengths: [B] mean length, relative to the longest row.
+        cosines: [B] mean cosine over pairs of rows of a bin; NaN if there is no pair.
         to_mean: [B] mean cosine to the mean row of the file.
-        nearest: [B] mean of each row's cosine to the nearest other of the whole head.
+        nearest: [B] mean cosine of a row to the nearest other row of the whole head.
         merged: [B] share of rows that are merged with others.
         vanished: [B] share of rows that have vanished.
-        between: [B, B] mean cosine between the rows of two bins; NaN where there is no pair.
+        between: [B, B] mean cosine between the rows of two bins; NaN if there is no pair.
     """
 
     tokens: np.ndarray
@@ -130,18 +130,18 @@ class HeadBins(NamedTuple):
 
 
 class HeadMeasured(NamedTuple):
-    """Numbers of a head.
+    """The measures of a head.
 
     Attributes:
-        lengths: [K] over the longest.
+        lengths: [K] relative to the longest row.
         longest: the length of the longest row.
         weight_energy: E_W = (1/K) Σ‖w_k‖², over all rows.
-        seen_energy: the same over the rows of tokens that were seen.
-        offset_share: the share ‖mean row‖² of E_W before the mean was subtracted, if it was.
+        seen_energy: the same over the rows of tokens that occur.
+        offset_share: ‖mean row‖² as a share of E_W, before the mean is subtracted.
         bins: see :class:`HeadBins`.
-        nearest: [K] cosine to the nearest other row; NaN of a row of zero.
-        clusters: rows joined by cosines above MERGED, the largest cluster first.
-        vanished: rows shorter than VANISHED of the longest.
+        nearest: [K] cosine to the nearest other row; NaN for a zero row.
+        clusters: groups of rows connected by cosines above MERGED, the largest first.
+        vanished: rows shorter than VANISHED times the longest.
     """
 
     lengths: np.ndarray
@@ -158,11 +158,11 @@ class HeadMeasured(NamedTuple):
 def measure_head(
     archive: HeadArchive, watch: Callable[[int], None] = lambda rows: None
 ) -> HeadMeasured:
-    """Lengths, cosines and clusters of a head, in O(K p) memory and O(K² p) work.
+    """Measures lengths, cosines and clusters of a head, in O(K p) memory and O(K² p) time.
 
     Args:
         archive: classifiers and counts.
-        watch: called with the rows of each block that is done, K in all.
+        watch: called with the number of rows of each finished block, K in total.
     """
     rows, counts = archive.classifiers, archive.counts
     squares = np.einsum("kp,kp->k", rows, rows, dtype=np.float64)
@@ -223,7 +223,7 @@ def _bins(
 
 
 def _between(place: np.ndarray, units: np.ndarray, within: np.ndarray) -> np.ndarray:
-    """Mean cosines [B, B] of rows of two bins, from the sums of their unit rows."""
+    """Mean cosines [B, B] between the rows of two bins, from the sums of their unit rows."""
     sums = np.zeros((len(within), units.shape[1]))
     np.add.at(sums, place, units)
     directed = np.bincount(place, units.any(axis=1))
@@ -234,7 +234,7 @@ def _between(place: np.ndarray, units: np.ndarray, within: np.ndarray) -> np.nda
 
 
 def _means(place: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Means [B] of the numbers in each bin, NaN left out and where there are none."""
+    """Means [B] of the numbers in each bin without NaN; NaN if a bin has none."""
     known = np.isfinite(values)
     number = np.bincount(place, known)
     total = np.bincount(place, np.where(known, values, 0))

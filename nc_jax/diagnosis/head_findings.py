@@ -7,15 +7,16 @@ from nc_jax.diagnosis.head import VANISHED, HeadArchive, HeadMeasured
 from nc_jax.diagnosis.head_predicted import HeadPredicted
 from nc_jax.diagnosis.predicted import MERGED
 
-# Clusters that have a sentence of their own, and tokens that are named in it.
+# Number of clusters with a sentence of their own, and of tokens named in it.
 SHOWN, NAMED = 5, 8
-# Share of E_W in a common offset from which on it is worth a word.
+# A common offset is reported if it holds more than this share of E_W.
 OFFSET = 0.1
-# Share of the objective up to which a gap says that the geometry is the model's.
+# The geometry is certified if the gap is at most this share of the objective.
 UNSURE = 0.1
 NO_PREDICTION = (
-    "No prediction: a head has no features, so E_H is not known. --feature-energy gives it "
-    "for the Layer-Peeled Model; --weight-decay predicts by the training's weight decay instead."
+    "No prediction: a head has no features, so E_H is not known. Give it by "
+    "--feature-energy for the Layer-Peeled Model, or give the weight decay of the training by "
+    "--weight-decay."
 )
 
 
@@ -41,8 +42,8 @@ def head_findings(
     Args:
         archive: classifiers, counts and names.
         seen: what was measured of them.
-        model: what a model says of the same counts, or None.
-        by: the model's name.
+        model: the prediction of a model for the same counts, or None.
+        by: the name of the model.
     """
     lines = _measured_findings(archive, seen)
     if model is not None:
@@ -64,23 +65,24 @@ def _measured_findings(archive: HeadArchive, seen: HeadMeasured) -> list[Finding
     if not lines:
         lines.append(Finding("found", "good", "No two rows have merged and none has vanished."))
     notes = [
-        f"The head has {rows:,} rows, one for each token, of {width} dimensions; the counts add "
+        f"The head has {rows:,} rows of {width} dimensions, one for each token; the counts add "
         f"up to {archive.counts.sum():,.0f}."
     ]
     if unseen:
         notes.append(
-            f"Tokens never seen (count zero): {unseen:,}. They have no size in the models and "
-            "are left out of predictions; their rows are measured."
+            f"Tokens that never occur (count zero): {unseen:,}. Their rows are measured, but the "
+            "predictions leave them out, because the models need positive class sizes."
         )
     if archive.centered:
         notes.append(
-            f"The mean row was subtracted; it held {seen.offset_share:.1%} of the rows' mean "
-            "squared length."
+            f"The mean row was subtracted; it accounted for {seen.offset_share:.1%} of the mean "
+            "squared length of the rows."
         )
     elif seen.offset_share > OFFSET:
         notes.append(
-            f"The mean row holds {seen.offset_share:.1%} of the rows' mean squared length and "
-            "raises all cosines. A softmax does not see it: --centered True subtracts it."
+            f"The mean row accounts for {seen.offset_share:.1%} of the mean squared length of the "
+            "rows and raises all cosines. It does not change a softmax; --centered True "
+            "subtracts it."
         )
     notes.append(_rarest(seen))
     return [*lines, *(Finding("found", "note", note) for note in notes)]
@@ -94,7 +96,7 @@ def _rarest(seen: HeadMeasured) -> str:
         among = f" and a mean cosine of {bins.cosines[low]:.3f} among themselves"
     times = bins.lengths[low] / max(bins.lengths[-1], 1e-30)
     return (
-        f"The rows of the rarest tokens that were seen (counts {bins.least[low]:,.0f} to "
+        f"The rows of the rarest tokens that occur (counts {bins.least[low]:,.0f} to "
         f"{bins.most[low]:,.0f}) have {times:.3g} times the length of those of the most "
         f"frequent{among}."
     )
@@ -143,7 +145,7 @@ def _advice(archive: HeadArchive, seen: HeadMeasured) -> list[Finding]:
         if unseen:
             lines.append(
                 f"{unseen:.0%} of the merged rows belong to tokens that never occur in the text. "
-                "Take such tokens out of the vocabulary, or train on text in which they occur."
+                "Remove such tokens from the vocabulary, or train on text in which they occur."
             )
         if unseen < 1:
             median = np.median(archive.counts[merged][archive.counts[merged] > 0])
@@ -167,30 +169,29 @@ def _unknown_findings(model: HeadPredicted | None) -> list[Finding]:
 
 
 def _prediction_findings(archive: HeadArchive, model: HeadPredicted, by: str) -> list[Finding]:
-    """What a model says of the same counts, and how well it was solved."""
+    """The prediction of a model for the same counts, and how well it was solved."""
     rows, width = archive.classifiers.shape
     tokens = int(model.tokens.sum())
     lines = [
-        f"Predicted by {by}, {tokens:,} tokens in {len(model.tokens)} groups of counts that "
-        f"differ by {model.alike:.1%} at most, with an objective of "
-        f"{model.objective:.6g} that is certified to {model.gap:.1e} of the "
-        "optimum at the counts as they are."
+        f"Predicted by {by}, for {tokens:,} tokens in {len(model.tokens)} groups of counts that "
+        f"differ by at most {model.alike:.1%}. The objective is {model.objective:.6g}, certified "
+        f"to be within {model.gap:.1e} of the optimum for the exact counts."
     ]
     if model.gap > UNSURE * model.objective:
         lines.append(
-            "That is a large part of the objective itself: at budgets like these the loss is close "
-            "to its infimum and the geometry below is not certified."
+            "This is a large part of the objective itself: at such budgets the loss is close to "
+            "its infimum, and the geometry below is not certified."
         )
     if width < tokens - 1:
         lines.append(
-            f"Take it with care: the model supposes features of at least {tokens - 1:,} "
-            f"dimensions, one fewer than tokens, and these have {width}."
+            f"Interpret it with caution: the model assumes features of at least {tokens - 1:,} "
+            f"dimensions, one fewer than the number of tokens, but these have {width}."
         )
     longest = model.lengths.max()
     gone = model.lengths < VANISHED * longest if longest > 0 else np.ones(len(model.lengths), bool)
     close = ~gone & (np.nan_to_num(model.cosines, nan=-1) > MERGED)
     said = []
-    for what, which in (("merges", close), ("makes vanish", gone)):
+    for what, which in (("merges", close), ("gives zero rows to", gone)):
         if which.any():
             said.append(
                 f"{what} {int(model.tokens[which].sum()):,} tokens (counts up to "
@@ -199,5 +200,5 @@ def _prediction_findings(archive: HeadArchive, model: HeadPredicted, by: str) ->
     if said:
         lines.append(f"The model {' and '.join(said)}.")
     else:
-        lines.append("The model merges no tokens of equal counts and makes none vanish.")
+        lines.append("The model merges no tokens of equal counts and gives none a zero row.")
     return [Finding("theory", "note", line) for line in lines]

@@ -1,9 +1,10 @@
-"""What the models say of a head's rows from token counts alone, a group of counts at a time.
+"""Prediction of the rows of a head from token counts alone, by groups of similar counts.
 
-A token is a class, and every place of the text a sample of its next token with a feature
-of its own. Tokens whose counts differ by 1 % at most, or by as little more as keeps the
-groups few enough to solve in minutes, share a group of their mean count; the certificate
-holds what that costs. Tokens never seen have no size and are left out.
+Each token is a class, and each position of the text is a sample of its next token with a
+feature of its own. Tokens whose counts differ by at most 1 % share a group with their mean
+count; the limit is raised as far as needed for a number of groups that can be solved in
+minutes. The certificate includes the error of this grouping. Tokens that never occur have no
+size and are left out.
 """
 
 import math
@@ -15,22 +16,22 @@ from nc_jax.geometry import ClassSizes, merge_sizes
 from nc_jax.solvers import solve
 from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
 
-# How much counts of one group may differ at the least, and how many groups there are at most:
+# The smallest limit on the difference of counts in one group, and the largest number of groups:
 # with several hundred a solve takes many minutes.
 ALIKE, GROUPS = 0.01, 160
 
 
 class HeadPredicted(NamedTuple):
-    """A model's rows by groups of counts, the most frequent first.
+    """The predicted rows by groups of counts, the most frequent group first.
 
     Attributes:
         counts: [G] mean count of a group's tokens.
-        tokens: [G] how many.
-        alike: how much counts of one group may differ, as a share.
+        tokens: [G] number of tokens in each group.
+        alike: largest relative difference of the counts in one group.
         lengths: [G] length of a row, in the units of E_W or of the decayed weights.
-        cosines: [G] cosine of two rows of a group; NaN of a single row and of zero ones.
+        cosines: [G] cosine of two rows of a group; NaN for a single row and for zero rows.
         objective: of the model at the solution.
-        gap: bound on its distance to the optimum.
+        gap: upper bound on the distance of the objective from its optimum.
     """
 
     counts: np.ndarray
@@ -49,17 +50,19 @@ def predict_head(
     weight_decay: float | None = None,
     branches: int = 1,
 ) -> tuple[HeadPredicted | None, str]:
-    """The model of what is known of a training, and its name; None of nothing.
+    """Solves the model for what is known about a training; returns it with its name.
+
+    None and an empty name if neither a feature energy nor a weight decay is known.
 
     Args:
         counts: [K] zero or positive.
-        weight_energy: E_W > 0 of the rows of tokens that were seen.
+        weight_energy: E_W > 0 of the rows of tokens that occur in the text.
         feature_energy: E_H > 0, with which E_W gives the budgets.
-        weight_decay: λ > 0, which is taken in place of the budgets.
-        branches: c ≥ 1, normalised outputs whose sum the features are.
+        weight_decay: λ > 0; it is used instead of the budgets.
+        branches: c ≥ 1, the number of normalised outputs that are added to give the features.
 
     Raises:
-        ValueError: naming the argument; fewer than two tokens seen.
+        ValueError: naming the argument; fewer than two tokens occur.
     """
     if weight_decay is not None:
         model = predict_head_at_decay(counts, weight_decay, branches)
@@ -77,12 +80,12 @@ def predict_head_at_budgets(
 
     Args:
         counts: [K] zero or positive.
-        weight_energy: E_W > 0 of the rows of tokens that were seen.
+        weight_energy: E_W > 0 of the rows of tokens that occur in the text.
         feature_energy: E_H > 0, the mean over tokens of the mean squared length of the
             features before them.
 
     Raises:
-        ValueError: a number that is not positive; fewer than two tokens seen.
+        ValueError: a number that is not positive; fewer than two tokens occur.
     """
     sizes, alike = _grouped(counts)
     return _of_groups(LayerPeeled(sizes, weight_energy, feature_energy), alike)
@@ -93,16 +96,17 @@ def predict_head_at_decay(
 ) -> HeadPredicted:
     """Unconstrained features at token counts and a weight decay: λ_W = λ, λ_H = λ/(cN).
 
-    N is the number of places, the sum of counts. The derivation supposes features behind a
-    normalisation, and λ in the gradient; AdamW's decay is another.
+    N is the number of positions, the sum of the counts. The derivation assumes that
+    the features are outputs of a normalisation and that λ enters the gradient; the decoupled
+    decay of AdamW is different.
 
     Args:
         counts: [K] zero or positive.
         weight_decay: λ > 0.
-        branches: c ≥ 1, normalised outputs whose sum the features are.
+        branches: c ≥ 1, the number of normalised outputs that are added to give the features.
 
     Raises:
-        ValueError: naming the argument; fewer than two tokens seen.
+        ValueError: naming the argument; fewer than two tokens occur.
     """
     if not 0 < weight_decay < math.inf:
         raise ValueError(f"weight_decay must be positive and finite, got {weight_decay}")
@@ -114,7 +118,7 @@ def predict_head_at_decay(
 
 
 def _grouped(counts: np.ndarray) -> tuple[ClassSizes, float]:
-    """Sizes of the tokens that were seen, in few groups, and how alike those of one are."""
+    """Sizes of the tokens that occur, in few groups, and the largest difference in a group."""
     alike = ALIKE
     while True:
         sizes = merge_sizes(counts[counts > 0], alike)

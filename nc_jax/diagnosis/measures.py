@@ -1,4 +1,4 @@
-"""Every number of a diagnosis with one line that says what it means."""
+"""Every number of a diagnosis, with one line that explains it."""
 
 from typing import NamedTuple
 
@@ -14,10 +14,10 @@ class Measure(NamedTuple):
     """One number.
 
     Attributes:
-        name: under which the package has it.
-        value: NaN where it does not exist.
-        ideal: its value in full neural collapse, where there is one.
-        meaning: one line.
+        name: its name in the package.
+        value: NaN if it does not exist.
+        ideal: its value in full neural collapse; empty if there is none.
+        meaning: one line that explains it.
     """
 
     name: str
@@ -70,7 +70,7 @@ COLLAPSE = (
     (
         "nc2_etf_classifiers",
         "0",
-        "NC2 of the weight vectors of the last layer in place of the class means.",
+        "NC2 of the weight vectors of the last layer instead of the class means.",
     ),
     (
         "nc3_product",
@@ -128,14 +128,15 @@ def _of_model(diagnosis: Diagnosis, model: Predicted) -> list[Measure]:
             "ratio",
             model.ratio,
             "",
-            "Imbalance: samples of the largest class over those of the smallest, after sizes that "
-            "differ little were made equal.",
+            "Imbalance: number of samples of the largest class over that of the smallest, after "
+            "similar class sizes were made equal.",
         ),
         Measure(
             "R0",
             model.collapse_ratio,
             "",
-            "Imbalance ratio from which on the model merges the smallest classes at these budgets.",
+            "Imbalance ratio at which the model begins to merge the smallest classes at these "
+            "budgets.",
         ),
         Measure(
             "residual",
@@ -159,7 +160,7 @@ def head_measures(seen: HeadMeasured, model: HeadPredicted | None) -> list[Measu
     found = [
         Measure("E_W", seen.weight_energy, "", "Mean squared length of all rows."),
         Measure(
-            "E_W of the tokens that were seen",
+            "E_W of the tokens that occur",
             seen.seen_energy,
             "",
             "The same over the rows of tokens that occur in the text; the models use this one.",

@@ -12,7 +12,7 @@ def read_class_names(given: str) -> list[str]:
     """Names from a list with commas, or from a text file with one name per line.
 
     A text with a comma is a list unless a file has that name. Spaces around a name are
-    dropped, and so are empty lines at the end of a file.
+    removed, and so are empty lines at the end of a file.
 
     Raises:
         ValueError: naming the option; the file does not exist or is not UTF-8 text.
@@ -46,7 +46,7 @@ def checked_names(names: list[str], size: int, what: str) -> np.ndarray:
     Args:
         names: one for each class, in the order of the labels.
         size: K.
-        what: where they come from, for the error.
+        what: the source of the names, for error messages.
 
     Raises:
         ValueError: another number of names than K, one that is empty or has line breaks, or

@@ -1,10 +1,10 @@
-"""What the Layer-Peeled Model predicts at measured sizes and budgets.
+"""What the Layer-Peeled Model predicts at the measured class sizes and budgets.
 
-Class sizes are moved along n_k^s: s = 0 is balanced, s = 1 the data, and the largest
-ratio max n / min n grows with s. Minority collapse is a loss of rank: from the first s
-on at which the classifiers span fewer than K − 1 directions the smallest classes point
-the same way, exactly where they are equally large, nearly where they are not. The
-ratio there is R0 for any class sizes; for two groups it is that of the theory.
+The class sizes are varied as n_k^s: s = 0 is balanced, s = 1 are the data, and the ratio
+max n / min n grows with s. Minority collapse is a loss of rank. It begins at the first s at
+which the classifiers span fewer than K − 1 directions; from there on the smallest classes
+point in the same direction, exactly if they have the same size and nearly if they do not.
+The ratio at this s is R0 for arbitrary class sizes; for two groups it is the R0 of the theory.
 """
 
 from typing import NamedTuple
@@ -17,38 +17,38 @@ from nc_jax.geometry import ClassSizes, class_sizes
 from nc_jax.solvers import Solution, solve_batch
 from nc_jax.surrogates import LayerPeeled
 
-# Points of the path, and how often those around the first collapsed one are refined.
+# Number of points on the path, and number of refinements around the first collapsed point.
 POINTS = 17
 ROUNDS = 5
-# How far beyond the data the path goes: log-ratios up to this.
+# The path ends at this logarithm of the ratio.
 FARTHEST = np.log(1e12)
-# Share of the largest singular value below which a direction is lost.
+# A direction is lost if its singular value is below this share of the largest.
 LOST = 1e-4
-# Cosine from which on classifiers count as one.
+# Classifiers count as merged if their cosine is above this.
 MERGED = 0.95
-# Sizes that differ by less than this share are taken as one.
+# Sizes that differ by less than this share are made equal.
 ALIKE = 0.05
-# Different sizes at most; more make the program large.
+# The largest number of different sizes; with more the program becomes large.
 GROUPS = 12
 
 
 class Predicted(NamedTuple):
-    """The model's word on a data set.
+    """The prediction of the Layer-Peeled Model for a data set.
 
     Attributes:
-        sizes: [K] as the model was given them: alike ones made equal.
+        sizes: [K] the sizes given to the model, in which similar sizes are equal.
         ratio: the data's max n / min n.
-        rank: of the classifiers; K − 1 where no direction is lost.
-        merged: where a direction is lost, groups of classes whose classifiers have
+        rank: of the classifiers; K − 1 if no direction is lost.
+        merged: if a direction is lost, the groups of classes whose classifiers have
             cosines above MERGED.
-        vanished: classes whose classifier is zero.
-        cosines: [K, K] of the model's classifiers, NaN where one is zero.
-        collapse_ratio: R0 along the path, infinite where nothing happens up to 10¹².
-        path: [P, 2] ratios and the cosine of the two smallest classes' classifiers,
-            from balance to ten times beyond the data and R0.
-        oversampling: [K] how often to repeat a class's samples so that no direction is
-            lost: the least imbalance taken off, ones where none is.
-        gap: bound on the distance of the model's objective to its optimum.
+        vanished: the classes whose classifier is zero.
+        cosines: [K, K] of the model's classifiers; NaN if one of the two is zero.
+        collapse_ratio: R0 along the path; infinite if no direction is lost up to a ratio of 10¹².
+        path: [P, 2] ratios and the cosine of the classifiers of the two smallest classes,
+            from balanced classes to ten times the larger of the data's ratio and R0.
+        oversampling: [K] how often to repeat the samples of each class so that no direction
+            is lost: the smallest sufficient correction, all ones if none is lost.
+        gap: upper bound on the distance of the model's objective from its optimum.
     """
 
     sizes: np.ndarray
@@ -64,7 +64,7 @@ class Predicted(NamedTuple):
 
 
 def predict_collapse(counts: np.ndarray, weight_energy: float, feature_energy: float) -> Predicted:
-    """The Layer-Peeled Model at a data set's sizes and at measured budgets.
+    """Solves the Layer-Peeled Model at the class sizes of a data set and at measured budgets.
 
     Args:
         counts: [K] samples of each class, positive.
@@ -80,7 +80,7 @@ def predict_collapse(counts: np.ndarray, weight_energy: float, feature_energy: f
     along = _Profile(class_sizes(grouped), weight_energy, feature_energy)
     solution, path, exponent = along.explore()
     angles, zero = _angles(np.asarray(solution.classifiers))
-    # Without a step back from the threshold rounding would decide.
+    # Exactly at the threshold, rounding would decide: stay a little below it.
     target = min(1.0, 0.999 * exponent)
     rank = int(ranks(solution))
     return Predicted(
@@ -98,16 +98,17 @@ def predict_collapse(counts: np.ndarray, weight_energy: float, feature_energy: f
 
 
 def clusters(angles: np.ndarray, least: float) -> list[list[int]]:
-    """Groups of two and more classes that are joined by cosines [K, K] above a least."""
+    """Groups of two or more classes that are connected by cosines [K, K] above ``least``."""
     count, names = connected_components(np.nan_to_num(angles, nan=-1) > least, directed=False)
     groups = [np.flatnonzero(names == name).tolist() for name in range(count)]
     return [group for group in groups if len(group) > 1]
 
 
 def ranks(solution: Solution) -> np.ndarray:
-    """Directions [...] that the classifiers of solved models span, from their groups alone.
+    """The number of directions [...] that the classifiers of solved models span.
 
-    Thousands of classes in a dozen groups are then as cheap as a dozen.
+    It is found from the numbers of the groups, so that thousands of classes in a dozen groups
+    cost no more than a dozen classes.
     """
     others = np.asarray(solution.model.sizes.counts) - 1
     within = np.sqrt(np.abs(np.asarray(solution.within))) * (others > 0)
@@ -117,7 +118,7 @@ def ranks(solution: Solution) -> np.ndarray:
 
 
 def _angles(classifiers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines [K, K], NaN where a classifier is zero, and which [K] are."""
+    """Cosines [K, K], NaN if a classifier is zero, and which classifiers [K] are zero."""
     lengths = np.linalg.norm(classifiers, axis=-1)
     zero = lengths <= LOST * lengths.max()
     unit = classifiers / np.where(zero, np.nan, lengths)[:, None]
@@ -125,7 +126,7 @@ def _angles(classifiers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def grouped_sizes(counts: np.ndarray) -> np.ndarray:
-    """Sizes in which alike ones are equal, of at most GROUPS values."""
+    """Sizes of at most GROUPS different values, in which similar sizes are made equal."""
     if not (counts > 0).all() or not np.isfinite(counts).all():
         raise ValueError(f"counts must be positive and finite, got {counts.tolist()}")
     order, alike = np.argsort(counts), ALIKE
@@ -142,7 +143,7 @@ def grouped_sizes(counts: np.ndarray) -> np.ndarray:
 
 
 class _Profile:
-    """Models at sizes n_k^s, s ≥ 0."""
+    """The models at the class sizes n_k^s, s ≥ 0."""
 
     def __init__(self, here: ClassSizes, weight_energy: float, feature_energy: float):
         self._membership = here.membership
@@ -185,7 +186,7 @@ class _Profile:
         return solve_batch(LayerPeeled(sizes, weight_energy, feature_energy))
 
     def _points(self, exponents: np.ndarray, batch: Solution) -> np.ndarray:
-        """Ratios and cosines [P, 2] of the two smallest, NaN where a classifier is zero."""
+        """Ratios and cosines [P, 2] of the two smallest classes; NaN if a classifier is zero."""
         lengths = np.asarray(batch.classifier_norms)
         zero = lengths <= LOST * lengths.max(axis=-1, keepdims=True)
         first, second = self._smallest

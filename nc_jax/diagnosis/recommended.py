@@ -10,22 +10,23 @@ from nc_jax.diagnosis.predicted import grouped_sizes
 from nc_jax.losses import logit_adjustment, size_weights
 from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
 
-# In the order in which they are recommended: networks that were trained with the strength
-# chosen here had the best test accuracy with the first (results/cures).
+# In the order of recommendation: among networks trained with the strengths chosen here, those
+# with the first cure had the best test accuracy (results/cures).
 CURES = ("logit-adjustment", "class-weights")
 
 
 class Recommended(NamedTuple):
-    """One cure.
+    """A cure and its recommended strength.
 
     Attributes:
         cure: 'logit-adjustment' or 'class-weights'.
-        strength: τ of τ log π_k, or s of n_k^−s: the least at which the certified optimum
-            comes closest to a simplex ETF.
-        least: the least strength that leaves no class merged; 0 where none is without a
-            cure, NaN where no strength of it does.
+        strength: τ of τ log π_k, or s of n_k^−s: the smallest one at which the certified
+            optimum is closest to a simplex ETF.
+        least: the smallest strength at which no class is merged; 0 if no class is merged
+            without a cure, NaN if no strength is sufficient.
         parts: whether no class is merged at ``strength``.
-        distance_before, distance: of the classifiers from a simplex ETF.
+        distance_before, distance: distance of the classifiers from a simplex ETF, without and
+            with the cure.
         parameters: [K] offsets, the largest zero, to be added to the logits of a training
             step, or weights, one for the largest class, that multiply its losses.
     """
@@ -46,15 +47,16 @@ def recommend_cures(
     weight_decay: float | None = None,
     branches: int = 1,
 ) -> list[Recommended]:
-    """Cures, those that part all classes first.
+    """Recommends cures, first those that separate all classes.
 
     Args:
         counts: [K] samples of each class, positive.
         weight_energy: E_W of the Layer-Peeled Model.
         feature_energy: E_H.
-        weight_decay: λ > 0; if it is given, unconstrained features with the penalties of a
-            network that ends in batch normalisation are taken in place of the budgets.
-        branches: c ≥ 1, normalised outputs whose sum the features are.
+        weight_decay: λ > 0; if it is given, the model is that of unconstrained features with
+            the penalties of a network that ends in batch normalisation, and the budgets are
+            not used.
+        branches: c ≥ 1, the number of normalised outputs that are added to give the features.
 
     Raises:
         ValueError: neither weight decay nor both budgets; a number that is not positive.

@@ -1,8 +1,8 @@
-"""What a network settles at by its class sizes and weight decay alone.
+"""The last layer that a network is expected to reach, from class sizes and weight decay alone.
 
-Features that leave a batch normalisation are priced by the decay of its scale and
-offset: λ_W = λ, λ_H = λ/(cN), λ_b = λ for c normalised branches whose sum they are, with
-features of zero or above behind a ReLU (nc_jax/prediction/README.md has the derivation).
+If the features are outputs of a batch normalisation, the decay of its scale and offset
+penalises them: λ_W = λ, λ_H = λ/(cN), λ_b = λ for c normalised branches that are added, with
+nonnegative features after a ReLU (nc_jax/prediction/README.md has the derivation).
 """
 
 import math
@@ -16,19 +16,19 @@ from nc_jax.geometry import cosines, gram
 from nc_jax.solvers import phase, solve
 from nc_jax.surrogates import UnconstrainedFeatures
 
-# Classes up to which nonnegative features are solved for: K·2K numbers each way.
+# With more classes the sign of the features is not modelled: it needs K·2K numbers each way.
 MOST_NONNEGATIVE = 40
 
 
 class Settled(NamedTuple):
-    """The model's word.
+    """The prediction of the unconstrained features model.
 
     Attributes:
-        cosines: [K, K] of the classifiers, NaN where one is zero.
+        cosines: [K, K] of the classifiers; NaN if one of the two is zero.
         norms: [K] lengths of the classifiers.
         phase: separated, collapsed, vanished or unresolved.
-        gap: bound on the distance of its objective to the optimum.
-        nonnegative: whether features were held at zero or above.
+        gap: upper bound on the distance of the objective from its optimum.
+        nonnegative: whether the features were constrained to be nonnegative.
     """
 
     cosines: np.ndarray
@@ -45,15 +45,15 @@ def predict_settled(
     branches: int = 1,
     biased: bool = True,
 ) -> Settled:
-    """The unconstrained features model at a data set's sizes and a weight decay.
+    """Solves the unconstrained features model at the class sizes of a data set and a weight decay.
 
     Args:
         counts: [K] samples of each class, positive.
         weight_decay: λ > 0, as it enters the gradient, on all parameters.
-        nonnegative: whether the features leave a ReLU; beyond 40 classes this is left
-            out of the model.
-        branches: c ≥ 1, normalised outputs whose sum the features are.
-        biased: whether the classifiers have a bias, decayed too.
+        nonnegative: whether the features are outputs of a ReLU; with more than 40 classes
+            the model leaves this out.
+        branches: c ≥ 1, the number of normalised outputs that are added to give the features.
+        biased: whether the last layer has a bias, to which the weight decay applies too.
 
     Raises:
         ValueError: naming the argument.

@@ -29,7 +29,7 @@ def verdict(diagnosis: Diagnosis) -> Verdict:
 
 
 def findings(diagnosis: Diagnosis) -> list[Finding]:
-    """What a reader should know, part by part."""
+    """All findings, in the order of the parts of a report."""
     return [
         *class_findings(diagnosis),
         *theory_findings(diagnosis),

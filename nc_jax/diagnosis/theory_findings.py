@@ -7,16 +7,16 @@ from nc_jax.diagnosis.findings import Finding, named_classes
 from nc_jax.diagnosis.predicted import Predicted
 from nc_jax.diagnosis.settled import Settled
 
-# Mean difference of cosines up to which seen and predicted agree closely, or roughly.
+# Measured and predicted cosines agree closely, or roughly, up to these mean differences.
 CLOSELY, ROUGHLY = 0.1, 0.25
-# Share by which equal sizes of similar classes may change the imbalance without a word.
+# A larger relative change of the imbalance by equal sizes for similar classes is reported.
 DISTORTED = 0.02
-# How much closer than predicted the two smallest classes are to count as in another state.
+# The network is in another state if its two smallest classes are closer than predicted by this.
 DIFFERENT = 0.2
 
 
 def theory_findings(diagnosis: Diagnosis) -> list[Finding]:
-    """The Layer-Peeled Model's word, and that of weight decay alone where it was asked for."""
+    """The prediction of the Layer-Peeled Model, and that of weight decay if one was given."""
     lines = []
     if diagnosis.model is not None:
         lines += _model_findings(diagnosis, diagnosis.model)
@@ -65,8 +65,9 @@ def _model_findings(diagnosis: Diagnosis, model: Predicted) -> list[Finding]:
     least = len(names) - 1
     if diagnosis.seen.width < least:
         text = (
-            f"Take the model with care: it supposes features of at least {least:,} dimensions, "
-            f"one fewer than classes, and these have {diagnosis.seen.width:,}."
+            f"Interpret the model with caution: it assumes features of at least {least:,} "
+            "dimensions, "
+            f"one fewer than the number of classes, but these have {diagnosis.seen.width:,}."
         )
         lines.append(Finding("theory", "warning", text))
     return lines
@@ -77,16 +78,17 @@ def _threshold(model: Predicted) -> Finding:
         text = "No imbalance of this kind makes the model merge classes at these lengths."
         return Finding("theory", "good", text)
     beyond = model.ratio / model.collapse_ratio
-    place = f"{beyond:.3g} times that" if beyond >= 1 else f"a factor {1 / beyond:.3g} below it"
+    place = f"{beyond:.3g} times as large" if beyond >= 1 else f"{1 / beyond:.3g} times smaller"
     text = (
         "In the model the smallest classes begin to merge at an imbalance ratio of "
-        f"R0 = {model.collapse_ratio:.5g}. Your data have {model.ratio:.4g}, {place}."
+        f"R0 = {model.collapse_ratio:.5g}. The ratio of your data is {model.ratio:.4g}, which is "
+        f"{place}."
     )
     return Finding("theory", "bad" if beyond >= 1 else "good", text)
 
 
 def _agreement(diagnosis: Diagnosis, model: Predicted) -> list[Finding]:
-    """How well the model describes what is seen, in numbers and by the classes that merged."""
+    """How well the model describes the measurements: by cosines and by the merged classes."""
     lines, mean, names = [], diagnosis.residual, diagnosis.names
     if np.isfinite(mean):
         how, level = "closely", "good"
@@ -114,21 +116,21 @@ def _agreement(diagnosis: Diagnosis, model: Predicted) -> list[Finding]:
         lines.append(Finding("theory", "warning", text))
     if expected - found:
         text = (
-            f"The model also merges {named_classes(names, sorted(expected - found))}, which "
-            "in the network has not happened. It may follow as training goes on."
+            f"The model also merges {named_classes(names, sorted(expected - found))}, which have "
+            "not merged in the network. This may happen as training continues."
         )
         lines.append(Finding("theory", "warning", text))
     return lines
 
 
 def _settled_findings(diagnosis: Diagnosis, settled: Settled) -> list[Finding]:
-    """What class sizes and weight decay alone say, beside what is seen."""
+    """The prediction from class sizes and weight decay, compared with the measurements."""
     seen = diagnosis.seen
     smallest = np.argsort(seen.counts, kind="stable")[:2]
     told, found = (cosines[smallest[0], smallest[1]] for cosines in (settled.cosines, seen.cosines))
     off = ~np.eye(len(seen.counts), dtype=bool)
     difference = np.abs(settled.cosines - seen.cosines)[off]
-    signs = "features of zero or above" if settled.nonnegative else "features of any sign"
+    signs = "nonnegative features" if settled.nonnegative else "features of any sign"
     lines = [
         f"From class sizes and weight decay alone ({signs}; {settled.phase}, certified to "
         f"{settled.gap:.1e}), a network behind batch normalisation is expected to reach a cosine "
@@ -142,9 +144,9 @@ def _settled_findings(diagnosis: Diagnosis, settled: Settled) -> list[Finding]:
     lost = seen.accuracy[seen.counts <= np.median(seen.counts)].min()
     if np.isfinite(told) and found - told > DIFFERENT and lost < 0.5:
         lines.append(
-            "The small classes are closer than at that optimum and not all of them are learnt: "
-            "the network is in the state that training from scratch reaches beyond a certain "
-            "imbalance, not at the optimum. Dense networks that were first trained on balanced "
-            "data stayed at the optimum (studies/prediction.py)."
+            "The small classes are closer to each other than at that optimum, and not all of them "
+            "are learnt: the network is not at the optimum, but in the state that training from "
+            "scratch reaches above a certain imbalance. Dense networks that were first trained "
+            "on balanced data stayed at the optimum (studies/prediction.py)."
         )
     return [Finding("theory", "note", line) for line in lines]

@@ -1,9 +1,9 @@
-"""Many thousands of classes of skewed sizes: which keep a direction of their own, at what budget.
+"""Many thousands of classes of unequal sizes: which keep their own direction at which budget.
 
-Classes of alike size share a group, so that a vocabulary costs as much as a hundred
-classes. A class keeps a direction of its own where no other has the same classifier up
-to scale. The convex optimum is the model's own in p dimensions if and only if its rank
-is at most p, so that the rank over budgets says which p holds all the classes.
+Classes of similar size share a group, so that a vocabulary costs as much as a hundred
+classes. A class keeps its own direction if no other class has the same classifier up to
+scale. The convex optimum is the optimum of the model in p dimensions if and only if its rank
+is at most p; the rank at each budget therefore tells how many dimensions are sufficient.
 """
 
 from collections.abc import Iterable
@@ -19,14 +19,14 @@ from nc_jax.surrogates import LayerPeeled
 
 
 class Profile(NamedTuple):
-    """Class sizes that fall from a largest to a smallest: a shape, not a data set's own counts.
+    """Class sizes that decrease from the largest to the smallest by a law, not those of a data set.
 
     Attributes:
         classes: K.
-        largest: count of the first class.
-        smallest: count of the last.
+        largest: size of the first class.
+        smallest: size of the last class.
         power: α of the Pareto law n_k = smallest + c ((k/K)^(−1/α) − 1), k = 1, …, K;
-            None for sizes that fall exponentially.
+            None for sizes that decrease exponentially.
     """
 
     classes: int
@@ -35,7 +35,7 @@ class Profile(NamedTuple):
     power: float | None
 
     def counts(self) -> np.ndarray:
-        """Whole counts [K], largest first."""
+        """Integer sizes [K], the largest first."""
         place = np.arange(1, self.classes + 1)
         if self.power is None:
             falls = (place - 1) / (self.classes - 1)
@@ -57,7 +57,7 @@ PROFILES = {
 
 
 def zipf_counts(tokens: int, total: float, exponent: float, shift: float = 2.7) -> np.ndarray:
-    """Whole counts [K] of the Zipf–Mandelbrot law n_k ∝ (k + q)^(−s), at least one each.
+    """Integer counts [K] by the Zipf–Mandelbrot law n_k ∝ (k + q)^(−s), at least one each.
 
     Args:
         tokens: K.
@@ -70,11 +70,12 @@ def zipf_counts(tokens: int, total: float, exponent: float, shift: float = 2.7) 
 
 
 def own_directions(solution: Solution) -> int:
-    """How many classes keep a direction of their own, in one solved model.
+    """The number of classes that keep their own direction in one solved model.
 
-    A group of several classes keeps them all where its within-group number is not zero,
-    and none otherwise. The class of a group of one keeps its direction where its
-    classifier is not zero and has a cosine of at most MERGED with that of any other group.
+    In a group of several classes, all keep their direction if the within-group number is not
+    zero, and none otherwise. The class of a group of one keeps its direction if its
+    classifier is not zero and its cosine to the classifier of every other group is at most
+    MERGED.
     """
     counts = np.asarray(solution.model.sizes.counts)
     norms = np.asarray(solution.classifier_norms)
@@ -89,18 +90,18 @@ def own_directions(solution: Solution) -> int:
 
 
 def budget_rows(sizes: ClassSizes, budgets: Iterable[float], tolerance: float = 1e-6) -> list[dict]:
-    """The Layer-Peeled Model at every budget E = E_W = E_H: a row each.
+    """Solves the Layer-Peeled Model at every budget E = E_W = E_H; one row per budget.
 
     Args:
-        sizes: one vector, see :func:`nc_jax.merge_sizes`; compiles once for all budgets.
+        sizes: class sizes, see :func:`nc_jax.merge_sizes`; one compilation for all budgets.
         budgets: E, positive.
-        tolerance: gap at which the merged program counts as solved.
+        tolerance: gap at which the program of the merged sizes counts as solved.
 
     Returns:
-        The rank; classes with a direction of their own and the others; the cosine of two
-        classes of the smallest size and their length over that of the largest; objective
-        and gap, in which merging sizes is included; whether the merged program was solved.
-        NaN where a classifier is zero.
+        The rank; the numbers of classes with and without their own direction; the cosine of
+        two classes of the smallest size, and their length relative to that of the largest
+        class; the objective and the gap, which includes the merging of sizes; whether the
+        program of the merged sizes was solved. The cosine is NaN if a classifier is zero.
     """
     return [_row(sizes, float(budget), tolerance) for budget in budgets]
 
@@ -131,7 +132,7 @@ def _row(sizes: ClassSizes, budget: float, tolerance: float) -> dict[str, Any]:
 def vocabulary_rows(
     counts: np.ndarray, budgets: Iterable[float], merge_tolerance: float
 ) -> list[dict[str, Any]]:
-    """:func:`budget_rows` of counts whose alike ones are merged, with their numbers.
+    """:func:`budget_rows` for counts of which similar ones are merged, with facts on the counts.
 
     Args:
         counts: [K], positive.

@@ -1,4 +1,4 @@
-"""What the server answers to the page: maps, points, code and reports on files."""
+"""The answers of the server to the page: maps, points, code and reports on files."""
 
 import json
 import logging
@@ -39,9 +39,9 @@ from nc_jax.explorer.uploads import MAX_UPLOAD, diagnosis_of, save, too_large
 
 PAGE = Path(__file__).parent / "page"
 HOSTS = ("127.0.0.1", "localhost")
-# A request other than a file is a few numbers.
+# Requests other than files are small: a few numbers.
 MAX_REQUEST = 2**18
-# The page loads nothing from elsewhere, and the browser keeps it so.
+# The page loads nothing from other addresses, and the browser enforces this.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
@@ -59,8 +59,8 @@ def make_app(programs: Programs, folder: Path, max_upload: int = MAX_UPLOAD) -> 
 
     Args:
         programs: the compiled programs.
-        folder: where a dropped file lies while it is read.
-        max_upload: bytes that a dropped file may have.
+        folder: folder for a dropped file while it is read.
+        max_upload: largest size of a dropped file in bytes.
     """
     reports = Reports()
 
@@ -111,7 +111,7 @@ def make_app(programs: Programs, folder: Path, max_upload: int = MAX_UPLOAD) -> 
         Mount("/page", StaticFiles(directory=PAGE)),
     ]
     guards = [
-        # A name of elsewhere that points here (DNS rebinding) carries its own Host.
+        # A foreign name that resolves to this machine (DNS rebinding) sends its own Host.
         Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),
         Middleware(SameOrigin),
     ]
@@ -124,7 +124,7 @@ def make_app(programs: Programs, folder: Path, max_upload: int = MAX_UPLOAD) -> 
 
 
 class SameOrigin:
-    """Refuses what pages of other origins send: they must not make this machine work."""
+    """Refuses requests from pages of other origins, so that they cannot start work here."""
 
     def __init__(self, app: Any):
         self.app = app
@@ -158,12 +158,12 @@ async def _json(request: Request) -> dict[str, Any]:
 
 
 async def _answer(function: Callable[..., Any], *given: Any) -> Response:
-    """The result of slow work, done in a thread."""
+    """The result of a slow function, which runs in a thread."""
     return JSONResponse(await run_in_threadpool(function, *given), headers=HEADERS)
 
 
 async def _until_gone(programs: Programs, settings: MapSettings) -> AsyncIterator[bytes]:
-    """Frames made in a thread, until the reader has gone away."""
+    """Frames that are made in a thread, until the client disconnects."""
     gone = threading.Event()
     try:
         async for part in iterate_in_threadpool(frames(programs, settings, gone)):
@@ -186,4 +186,6 @@ async def _say_nothing(request: Request, error: Exception) -> Response:
 
 async def _say_sorry(request: Request, error: Exception) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _error("The server failed at this; its terminal says why.", "", 500)
+    return _error(
+        "The server failed to answer this request; the error is shown in its terminal.", "", 500
+    )

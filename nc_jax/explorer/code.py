@@ -1,4 +1,4 @@
-"""Python that gives the numbers of a view when it is run."""
+"""Python code that reproduces the numbers of a view."""
 
 from typing import Any
 
@@ -28,12 +28,12 @@ print("cosines within groups", np.asarray(solution.within_cosines))
 
 
 def code_of_point(settings: PointSettings) -> str:
-    """Solves the point and the whole map that the page shows."""
+    """Code that solves the point and the whole map that the page shows."""
     return "\n".join([HEAD, _point(settings), _map(settings.map)])
 
 
 def code_of_sizes(settings: SizesSettings) -> str:
-    """Solves the model of the class sizes that the page shows."""
+    """Code that solves the model of the class sizes that the page shows."""
     sizes = ", ".join(f"{size!r}" for size in settings.sizes)
     lines = [
         f"sizes = nc.class_sizes([{sizes}])",
@@ -59,7 +59,7 @@ def _map(settings: MapSettings) -> str:
     ends = 2 * cells + 1
     (low, high), (weak, strong) = settings.ratios, settings.strengths
     lines = [
-        "# The map: the middles of its cells on logarithmic axes.",
+        "# The map: the centres of its cells on logarithmic axes.",
         f"ratios = np.geomspace({low!r}, {high!r}, {ends})[1::2]",
         f"strengths = np.geomspace({weak!r}, {strong!r}, {ends})[1::2]",
         "ratio, strength = np.meshgrid(ratios, strengths)",

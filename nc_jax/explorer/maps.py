@@ -13,18 +13,18 @@ from nc_jax.explorer.programs import Programs, is_exact
 from nc_jax.explorer.settings import MapSettings, centres
 from nc_jax.explorer.thresholds import exact_curves
 
-# Cells along each axis: the one map of the exact solver, the finer and finer ones of others.
+# Cells along each axis: a single map for the exact solver, increasingly fine maps for the others.
 EXACT_CELLS = (200,)
 ITERATIVE_CELLS = (16, 32, 64)
 
 
 def cells_of(settings: MapSettings) -> tuple[int, ...]:
-    """Cells along each axis of the maps that are sent one after another."""
+    """Cells along each axis, for each of the maps that are sent one after another."""
     return EXACT_CELLS if is_exact(settings.family) else ITERATIVE_CELLS
 
 
 def grid(settings: MapSettings, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ratios and strengths [cells², each] of the middles of all cells, lowest strength first."""
+    """Ratios and strengths [cells², each] at the centres of all cells, lowest strength first."""
     ratios = centres(*settings.ratios, cells)
     strengths = centres(*settings.strengths, cells)
     return np.tile(ratios, cells), np.repeat(strengths, cells)
@@ -36,16 +36,17 @@ def frames(programs: Programs, settings: MapSettings, gone: threading.Event) -> 
     Args:
         programs: the compiled programs.
         settings: the map.
-        gone: once it is set nothing more is solved.
+        gone: an event; once it is set, nothing more is solved.
 
     Yields:
-        'compiling' first where that takes time, then a 'map' for each resolution: cosines
-        of minority classifiers and codes of phases, both [cells, cells] float32.
+        'compiling' first if a program has to be compiled, then a 'map' for each resolution: the
+        cosines of the minority classifiers and the codes of the phases, both [cells, cells]
+        float32.
     """
     if not programs.of(settings.family).ready:
         yield frame({"kind": "compiling"})
         programs.of(settings.family).compile()
-    # What every frame of this map tells again.
+    # Repeated in every frame of this map.
     curves = {
         name: np.round(np.log10(points), 6).tolist()
         for name, points in exact_curves(settings)._asdict().items()
@@ -82,8 +83,8 @@ def frames(programs: Programs, settings: MapSettings, gone: threading.Event) -> 
 def frame(about: dict[str, Any], *planes: np.ndarray) -> bytes:
     """Lengths of both parts (uint32, little-endian), JSON, and float32 numbers.
 
-    The JSON is filled up with spaces to a multiple of four bytes, so that the numbers can
-    be read in place.
+    The JSON is padded with spaces to a multiple of four bytes, so that the numbers can be
+    read without a copy.
     """
     text = json.dumps(about).encode()
     text += b" " * (-len(text) % 4)

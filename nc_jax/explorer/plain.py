@@ -1,4 +1,4 @@
-"""Numbers as JSON can hold them."""
+"""Numbers in the form that JSON can hold."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def plain_numbers(value: Any) -> Any:
-    """The same as lists and numbers; None for NaN, and infinity as a text."""
+    """The value as lists and plain numbers; None for NaN, a text for infinity."""
     if isinstance(value, dict):
         return {name: plain_numbers(item) for name, item in value.items()}
     if isinstance(value, np.ndarray | list | tuple):

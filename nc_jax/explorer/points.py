@@ -1,4 +1,4 @@
-"""One solved model, as the panels of the page show it."""
+"""One solved model, in the form that the panels of the page show."""
 
 import dataclasses
 from typing import Any
@@ -25,14 +25,14 @@ def describe_point(programs: Programs, settings: PointSettings) -> dict[str, Any
         settings: the map and the point.
 
     Returns:
-        Numbers that JSON can hold; those that do not exist are None.
+        Numbers that JSON can hold; None for those that do not exist.
     """
     about = settings.map
     count = EXACT_CURVE if is_exact(about.family) else ITERATIVE_CURVE
     ratios = np.geomspace(*about.ratios, count)
     given = np.r_[settings.ratio, ratios]
     strengths = np.full(len(given), settings.strength)
-    # Solved in this thread: a map that is being refined does not hold it up.
+    # Solved in this thread, so that it does not wait for a map that is being refined.
     lanes = programs.of(about.family).solve(about, given, strengths)
     own = jax.tree.map(lambda leaf: leaf[0], lanes.solution)
     solution = dataclasses.replace(own, model=model_of_point(settings))
@@ -49,7 +49,7 @@ def describe_point(programs: Programs, settings: PointSettings) -> dict[str, Any
 
 
 def describe_sizes(settings: SizesSettings) -> dict[str, Any]:
-    """A model of any class sizes, solved by :func:`nc_jax.solve`.
+    """A model of arbitrary class sizes, solved by :func:`nc_jax.solve`.
 
     Args:
         settings: the sizes and the budget or weight decay.
@@ -69,7 +69,7 @@ def model_of_point(settings: PointSettings) -> Any:
 
 
 def model_of_sizes(settings: SizesSettings) -> Any:
-    """The surrogate of any class sizes."""
+    """The surrogate for arbitrary class sizes."""
     return _model(settings.family, nc.class_sizes(settings.sizes), settings.strength)
 
 
@@ -124,8 +124,8 @@ SENTENCES = {
         "cosines do not exist."
     ),
     "unresolved": (
-        "The certificate cannot tell the phase here: the solve did not converge, or the point is "
-        "too close to a threshold."
+        "The certificate does not determine the phase here: the solver did not converge, or the "
+        "point is too close to a threshold."
     ),
 }
 

@@ -1,8 +1,8 @@
 """One compiled program for each surrogate, loss and bias; K, K_A, R, E and λ are traced.
 
 A program solves a fixed number of two-group models at a time, so that a map, a curve
-and a single point share it. It is compiled when it is first asked for, by one thread
-while the others wait.
+and a single point share it. It is compiled when it is first used, by one thread while the
+others wait.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from nc_jax.explorer.settings import Family, MapSettings
 from nc_jax.solvers import Solution, choose_solver
 from nc_jax.surrogates import CountedLayerPeeled, CountedSizes, CountedUnconstrained
 
-# Models solved at a time: few enough for a core's cache, and about a tenth of a second's work.
+# Models solved at a time: they fit into the cache of a core and take about a tenth of a second.
 EXACT_LANES, ITERATIVE_LANES = 2_500, 64
 
 
@@ -31,7 +31,7 @@ class Lanes(NamedTuple):
     Attributes:
         solution: with the group numbers [n, ...].
         phases: [n] codes, see :class:`nc_jax.Phase`.
-        cosines: [n, 2] of two large and of two small classifiers; NaN where undefined.
+        cosines: [n, 2] of two large and of two small classifiers; NaN if undefined.
     """
 
     solution: Solution
@@ -40,7 +40,7 @@ class Lanes(NamedTuple):
 
 
 def make_loss(name: str) -> nc.Loss:
-    """A loss by the name that the page gives it."""
+    """The loss with the name that the page uses."""
     losses = {
         "cross-entropy": nc.CrossEntropy,
         "squared-error": nc.MeanSquaredError,
@@ -51,7 +51,7 @@ def make_loss(name: str) -> nc.Loss:
 
 
 def is_exact(family: Family) -> bool:
-    """Whether the scalar equation of two groups solves it, thousands of times faster."""
+    """Whether the scalar equation of two groups applies, which is thousands of times faster."""
     return family.surrogate == "layer-peeled" and family.loss == "cross-entropy"
 
 
@@ -59,7 +59,7 @@ class Program:
     """Solves many two-group models of one family."""
 
     def __init__(self, family: Family):
-        """Nothing is compiled before the first call."""
+        """Compiles nothing; the first call does."""
         self.family = family
         self.lanes = EXACT_LANES if is_exact(family) else ITERATIVE_LANES
         self._lock = threading.Lock()
@@ -71,7 +71,7 @@ class Program:
         return self._compiled is not None
 
     def compile(self) -> None:
-        """Compiles it now, in seconds, if that has not been done."""
+        """Compiles the program, which takes seconds, unless it has been compiled already."""
         with self._lock:
             if self._compiled is None:
                 numbers = jax.ShapeDtypeStruct((self.lanes,), float)
@@ -91,7 +91,7 @@ class Program:
         """
         self.compile()
         count = len(ratios)
-        # The last model fills the lanes that are left.
+        # Copies of the last model fill the remaining lanes.
         padding = (0, self.lanes - count)
         solved = self._compiled(
             np.asarray([settings.majority, settings.classes - settings.majority]),
@@ -129,7 +129,7 @@ class Programs:
     def blocks(
         self, settings: MapSettings, ratios: np.ndarray, strengths: np.ndarray
     ) -> Iterator[Lanes]:
-        """Solved models in order, a block at a time; closing it ends the work.
+        """Yields solved models in order, one block at a time; closing the iterator ends the work.
 
         Args:
             settings: K, K_A, n_A and family.

@@ -1,12 +1,12 @@
-"""The last reports of dropped files, in memory, each at an address that cannot be guessed."""
+"""The latest reports on dropped files, kept in memory at addresses that cannot be guessed."""
 
 import secrets
 
 from starlette.responses import HTMLResponse, Response
 
-# Reports that are kept; an older one is forgotten.
+# Number of reports that are kept; older ones are deleted.
 KEPT = 5
-# A report runs its own scripts, without the origin of the explorer, and loads nothing.
+# A report runs only its own scripts, outside the origin of the explorer, and loads nothing.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -26,7 +26,7 @@ class Reports:
         self._pages: dict[str, str] = {}
 
     def add(self, html: str) -> str:
-        """Keeps a report, forgets the oldest beyond the last few, and returns its name."""
+        """Stores a report, deletes the oldest ones, and returns its name."""
         name = secrets.token_urlsafe(16)
         self._pages[name] = html
         while len(self._pages) > KEPT:
@@ -34,9 +34,9 @@ class Reports:
         return name
 
     def answer(self, name: str) -> Response:
-        """The report of a name; 404 with a sentence where there is none."""
+        """The report with this name; 404 with a sentence if there is none."""
         html = self._pages.get(name)
         if html is None:
-            sentence = "This report is no longer here: drop the file again."
+            sentence = "This report has been deleted: drop the file again."
             return Response(sentence, 404, HEADERS, "text/plain")
         return HTMLResponse(html, headers=HEADERS)

@@ -23,9 +23,9 @@ except ImportError as error:
         "nc_jax.explorer needs the packages of its extra: pip install 'nc-jax[explore]'"
     ) from error
 
-# Nobody but this machine may ask: an uploaded file and the processor are its user's.
+# Only this machine may connect: uploaded files and processor time belong to its user.
 HOST = "127.0.0.1"
-# What the page shows first.
+# The model that the page shows first.
 FIRST = Family("layer-peeled", "cross-entropy", False)
 
 
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
     # The page opens while the first program is compiled.
     threading.Thread(target=programs.of(FIRST).compile, daemon=True).start()
     address = f"http://{HOST}:{listening.getsockname()[1]}/"
-    print(f"The explorer is at {address} (Ctrl-C ends it).", flush=True)
+    print(f"The explorer is at {address} (press Ctrl-C to stop it).", flush=True)
     if not options.no_browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="nc-jax-") as folder:
@@ -63,13 +63,13 @@ def main(argv: list[str]) -> None:
             uvicorn.Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
             pass
-    # A compilation that is going on cannot be stopped otherwise, and nobody waits for it.
+    # There is no other way to stop a running compilation, whose result is no longer needed.
     sys.stdout.flush()
     os._exit(0)
 
 
 def listen(port: int) -> socket.socket:
-    """A socket on this machine alone, at a port, or at any free one for 0.
+    """A socket that only this machine can reach, at the given port; 0 selects a free port.
 
     Raises:
         OSError: the port is in use or not allowed.
@@ -80,7 +80,10 @@ def listen(port: int) -> socket.socket:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = _Parser(prog="nc-jax explore", description=__doc__)
     parser.add_argument(
-        "--port", type=_port, default=0, help="port to listen on; 0, the default, takes a free one"
+        "--port",
+        type=_port,
+        default=0,
+        help="port to listen on; 0, the default, selects a free one",
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     parser.add_argument(OPTION, action="store_true", help=HELP)

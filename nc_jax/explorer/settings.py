@@ -1,4 +1,4 @@
-"""What the page asks for, checked: every error names the field and what was expected."""
+"""The requests of the page, checked: every error names the field and what was expected."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 # More classes than a heat map can show; nc_jax.solve takes any number.
 MAX_CLASSES = 300
-# Typed numbers beyond these are mistakes, or overflow somewhere on the way.
+# Larger typed numbers are mistakes, or overflow somewhere in the computation.
 MAX_RATIO = 1e8
 MAX_SIZE = 1e12
 STRENGTHS = {"layer-peeled": (1e-3, 1e3), "unconstrained": (1e-9, 1e3)}
@@ -22,7 +22,7 @@ class FieldError(ValueError):
     """A sentence about one field of the page."""
 
     def __init__(self, field: str, sentence: str):
-        """A sentence for the reader of the page.
+        """Makes the error.
 
         Args:
             field: the field's name in the request.
@@ -74,7 +74,7 @@ class PointSettings:
 
 @dataclasses.dataclass(frozen=True)
 class SizesSettings:
-    """Any class sizes."""
+    """Arbitrary class sizes and a strength."""
 
     family: Family
     sizes: tuple[float, ...]
@@ -84,7 +84,7 @@ class SizesSettings:
 
 
 def family_of(request: Mapping[str, Any]) -> Family:
-    """The surrogate, loss and bias of a request; FieldError if there is no such."""
+    """The surrogate, loss and bias of a request; FieldError if one of them does not exist."""
     surrogate = _choice(request, "surrogate", tuple(STRENGTHS))
     loss = _choice(request, "loss", LOSSES)
     bias = request.get("bias", False)
@@ -98,7 +98,7 @@ def family_of(request: Mapping[str, Any]) -> Family:
 
 
 def map_of(request: Mapping[str, Any]) -> MapSettings:
-    """The map that a request asks for; FieldError naming the field that makes no sense."""
+    """The map that a request asks for; FieldError naming the invalid field."""
     family = family_of(request)
     classes = _count(request, "classes", "The number of classes K", 2, MAX_CLASSES)
     majority = _count(request, "majority", "The number of large classes K_A", 1, MAX_CLASSES)
@@ -135,7 +135,7 @@ def sizes_of(request: Mapping[str, Any]) -> SizesSettings:
 
 
 def decay_of(request: Mapping[str, Any]) -> float | None:
-    """The weight decay of a training, None where the field is empty; FieldError as above."""
+    """The weight decay of a training, None if the field is empty; FieldError as above."""
     if not request.get("weight_decay"):
         return None
     name, limits = STRENGTH_NAMES["unconstrained"], STRENGTHS["unconstrained"]
@@ -146,7 +146,7 @@ def parse_sizes(text: Any) -> tuple[float, ...]:
     """Class sizes typed with commas, semicolons, spaces or line breaks between them.
 
     Raises:
-        FieldError: not such a text, fewer than two sizes or more than MAX_CLASSES.
+        FieldError: not a text of numbers, fewer than two sizes or more than MAX_CLASSES.
     """
     if not isinstance(text, str):
         raise FieldError("sizes", f"Class sizes must be a text of numbers, got {_shown(text)}.")
@@ -169,7 +169,7 @@ def parse_sizes(text: Any) -> tuple[float, ...]:
 
 
 def centres(low: float, high: float, count: int) -> np.ndarray:
-    """Middles [count] of equal cells of a logarithmic axis."""
+    """Centres [count] of the equal cells of a logarithmic axis."""
     return np.geomspace(low, high, 2 * count + 1)[1::2]
 
 
@@ -208,7 +208,7 @@ def _count(request: Mapping[str, Any], field: str, what: str, least: int, most: 
 
 
 def _number(request: Mapping[str, Any], field: str, what: str, least: float, most: float) -> float:
-    """A typed number between two ends; both belong to it."""
+    """A typed number between two bounds, inclusive."""
     value = request.get(field)
     bounds = f"a number from {least:,.15g} to {most:,.15g}"
     if value is None or value == "":
@@ -225,6 +225,6 @@ def _number(request: Mapping[str, Any], field: str, what: str, least: float, mos
 
 
 def _shown(value: Any) -> str:
-    """What was given, cut to what fits in a sentence."""
+    """The given value, shortened to fit in a sentence."""
     text = str(value)
     return f"“{text[:40]}…”" if len(text) > 40 else f"“{text}”"

@@ -1,7 +1,7 @@
 """Exact thresholds to draw over a map: R0, where classifiers coincide, R1, where they vanish.
 
-They are known for cross-entropy: of the Layer-Peeled Model as ratios at a budget, of
-unconstrained features as weight decays at a ratio.
+They are known for cross-entropy: for the Layer-Peeled Model as ratios at a given budget, for
+unconstrained features as weight decays at a given ratio.
 """
 
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from nc_jax.explorer.settings import MapSettings
 
 # Points of a curve.
 POINTS = 161
-# Ratio up to which R1 of unconstrained features is looked for.
+# R1 of unconstrained features is searched for up to this ratio.
 FARTHEST = 1e12
 
 
 class Curves(NamedTuple):
-    """Points [P, 2] of R and E (or λ) where the phase changes; empty where none is known."""
+    """Points [P, 2] of R and E (or λ) where the phase changes; empty if it is not known."""
 
     collapse: np.ndarray
     vanish: np.ndarray
@@ -34,7 +34,7 @@ def exact_curves(settings: MapSettings) -> Curves:
 
 
 def exact_ratios(settings: MapSettings, strength: float) -> tuple[float, float]:
-    """R0 and R1 at one budget or weight decay; NaN where unknown, infinite where never."""
+    """R0 and R1 at one budget or weight decay; NaN if unknown, infinite if there is none."""
     if settings.family.loss != "cross-entropy":
         return np.nan, np.nan
     major, minor = settings.majority, settings.classes - settings.majority
@@ -42,14 +42,14 @@ def exact_ratios(settings: MapSettings, strength: float) -> tuple[float, float]:
         collapse = nc.theory.collapse_ratio(major, minor, strength)
         return float(collapse), float(nc.theory.vanish_ratio(major, minor, strength))
     collapse = nc.theory.unconstrained_collapse_ratio(major, minor, settings.largest, strength)
-    # Zero stands for a decay at which every ratio collapses.
+    # Zero means that every ratio collapses at this decay.
     return max(float(collapse), 1.0), _unconstrained_vanish_ratio(settings, strength)
 
 
 def _of_layer_peeled(settings: MapSettings) -> Curves:
     major, minor = settings.majority, settings.classes - settings.majority
     budgets = np.geomspace(*settings.strengths, POINTS)
-    # R1 runs off to infinity just below the budget from which on nothing vanishes.
+    # R1 tends to infinity just below the budget above which nothing vanishes.
     edge = float(nc.theory.vanish_budget(major, minor))
     near = edge * (1 - np.geomspace(1e-14, 0.05, POINTS))
     fine = np.sort(np.where(near > 0, np.clip(near, *settings.strengths), budgets))
@@ -67,7 +67,7 @@ def _of_unconstrained(settings: MapSettings, ratios: np.ndarray) -> Curves:
         penalty = np.sqrt(small) / (major * settings.largest + minor * small)
         collapse = _finite(ratios, penalty)
     if settings.family.bias:
-        # Known without a bias only.
+        # It is known only without a bias.
         return Curves(collapse, np.empty((0, 2)))
     vanish = nc.theory.unconstrained_vanish_penalty(major, minor, settings.largest, small)
     return Curves(collapse, _finite(ratios, np.asarray(vanish)))

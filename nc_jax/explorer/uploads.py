@@ -18,10 +18,10 @@ MAX_UPLOAD = 512 * 2**20
 
 
 def too_large(limit: int) -> FieldError:
-    """What to say to a file beyond the limit."""
+    """The error for a file that is larger than the limit."""
     return FieldError(
         "file",
-        f"The file is larger than {limit / 2**20:.0f} MiB, the most that the page takes; "
+        f"The file is larger than {limit / 2**20:.0f} MiB, the limit of this page; "
         "nc-jax diagnose reads files of any size.",
     )
 
@@ -36,17 +36,19 @@ async def save(stream: AsyncIterator[bytes], path: Path, limit: int) -> None:
                 raise too_large(limit)
             file.write(part)
     if size == 0:
-        raise FieldError("file", "The file is empty; expected a .npz archive by numpy.savez.")
+        raise FieldError(
+            "file", "The file is empty; expected a .npz archive written by numpy.savez."
+        )
 
 
 def diagnosis_of(path: Path, name: str, weight_decay: float | None) -> str:
     """The report of ``nc-jax diagnose`` on a file, as one HTML file.
 
     Args:
-        path: of a file by ``numpy.savez`` with features and labels, or with classifiers and
-            token counts.
-        name: what the reader calls it.
-        weight_decay: λ > 0 of the training, or None where it is not known.
+        path: path of a file written by ``numpy.savez`` with features and labels, or with
+            classifiers and token counts.
+        name: the name of the file that the reader knows.
+        weight_decay: λ > 0 of the training, or None if it is not known.
 
     Raises:
         FieldError: what is wrong with the file.

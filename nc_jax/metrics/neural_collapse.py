@@ -74,7 +74,8 @@ def class_distance_variance(moments: ClassMoments) -> Array:
     """NC1 'cdnv': mean over k ≠ k' of (v_k + v_k')/(2 ‖h_k − h_k'‖²)."""
     size = moments.num_classes
     centred = centred_means(moments)
-    squares = jnp.sum((centred[:, None, :] - centred[None, :, :]) ** 2, axis=-1)
+    # Row by row in O(K p) memory: all differences of a thousand classes would be gigabytes.
+    squares = jax.lax.map(lambda mean: jnp.sum((centred - mean) ** 2, axis=-1), centred)
     pair = ~np.eye(size, dtype=bool)
     sums = moments.variances[:, None] + moments.variances
     ratio = jnp.where(squares > 0, sums / (2 * jnp.where(squares > 0, squares, 1)), jnp.inf)

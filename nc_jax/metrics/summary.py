@@ -1,7 +1,9 @@
 """All measures of a network's last layer, or of a surrogate's solution, in one row."""
 
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -105,16 +107,18 @@ def _finite(value: Any) -> bool:
     return all(bool(jnp.all(jnp.isfinite(rows))) for rows, _ in row_batches(value, value))
 
 
+@partial(jax.jit, static_argnames="weighting")
 def metrics_of_moments(
     moments: ClassMoments, classifiers: Array, weighting: str = "class"
 ) -> CollapseMetrics:
     """The same from streamed moments; NC4 is NaN, because it needs the samples."""
     means = nc.centred_means(moments, weighting)
+    separation = nc.separation(moments, weighting)
     return CollapseMetrics(
-        nc1_pinv=nc.within_between_pinv(moments, weighting),
+        nc1_pinv=separation / moments.num_classes,
         nc1_quotient=nc.within_between_quotient(moments, weighting),
         nc1_cdnv=nc.class_distance_variance(moments),
-        separation=nc.separation(moments, weighting),
+        separation=separation,
         nc2_etf=nc.etf_distance(means),
         nc2_equinorm=nc.equinorm(means),
         nc2_equiangularity=nc.equiangularity(means),

@@ -7,7 +7,7 @@ from .commands import (
     program as program,
     run_command as run_command,
 )
-from .diagnosis_page import (
+from .classes_page import (
     diagnosis_page as diagnosis_page,
 )
 from .figures import (
@@ -22,7 +22,7 @@ from .grids import (
     draw_maps as draw_maps,
     export_dataset as export_dataset,
 )
-from .head_page import (
+from .tokens_page import (
     head_page as head_page,
 )
 from .options import (

@@ -114,7 +114,7 @@ class Solution:
     @derived
     def classifier_norms(self) -> Array:
         """‖w‖ of a classifier of each group, [..., G]; exactly zero if it vanishes."""
-        return jnp.sqrt(self._group_gram()[0])
+        return jnp.sqrt(self.group_gram()[0])
 
     @derived
     def within_cosines(self) -> Array:
@@ -122,7 +122,7 @@ class Solution:
 
         NaN for a group of one class and for classifiers that vanish.
         """
-        squares, products, _ = self._group_gram()
+        squares, products, _ = self.group_gram()
         single = jnp.asarray(self.model.sizes.counts < 2)
         undefined = single | (squares <= 0)
         return jnp.where(undefined, jnp.nan, products / jnp.where(undefined, 1, squares))
@@ -133,7 +133,7 @@ class Solution:
 
         The diagonal repeats ``within_cosines``.
         """
-        squares, products, across = self._group_gram()
+        squares, products, across = self.group_gram()
         eye = jnp.eye(squares.shape[-1], dtype=bool)
         gram = jnp.where(eye, squares[..., None], across)
         single = jnp.asarray(self.model.sizes.counts < 2)
@@ -145,8 +145,13 @@ class Solution:
         """[..., K, 1] the factor from rows of X to rows of Z."""
         return self.model.row_scale[..., np.asarray(self.model.sizes.membership), None]
 
-    def _group_gram(self) -> tuple[Array, Array, Array]:
-        """Squared norms [G], products within a group [G], across groups [G, G]."""
+    def group_gram(self) -> tuple[Array, Array, Array]:
+        """The distinct numbers of W Wᵀ, without forming it.
+
+        Returns:
+            Squared norms [..., G], inner products of two classes of a group [..., G], and
+            those of classes of two groups [..., G, G], whose diagonal has no meaning.
+        """
         counts = self.model.sizes.counts
         multiplicity, root = block_sizes(counts, self.within.dtype)
         absolute = _absolute_value(self.between)

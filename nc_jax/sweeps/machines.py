@@ -76,6 +76,18 @@ def do_chunk(maker: str, text: str, address: str, place: int, chunk: int) -> tup
     return len(columns["point"]), ""
 
 
+def require_ray() -> Any:
+    """The package Ray, which is imported.
+
+    Raises:
+        ImportError: Ray is not installed.
+    """
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise ImportError("--ray needs Ray: pip install 'nc-jax[cluster]'") from error
+
+
 def run_on_ray(
     todo: list[tuple[int, int]],
     maker: str,
@@ -106,10 +118,7 @@ def run_on_ray(
         ImportError: Ray is not installed.
         OSError: the store cannot be written.
     """
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError as error:
-        raise ImportError("--ray needs Ray: pip install 'nc-jax[cluster]'") from error
+    ray = require_ray()
     joined = ray.is_initialized()
     if not joined:
         ray.init(address=None if cluster == "local" else cluster, log_to_driver=False)

@@ -48,10 +48,53 @@ def test_frozen_weights(convert):
 
 def test_no_compilation_from_epoch_to_epoch():
     logger = bridges.CollapseLogger(3)
-    logged(logger)
-    before = running._jitted._cache_size()
-    logged(logger)
-    assert running._jitted._cache_size() == before
+    logged(logger, jnp.asarray)
+    before = running._with_batches._cache_size()
+    for _ in range(3):
+        logged(logger, jnp.asarray)
+    assert running._with_batches._cache_size() == before
+
+
+def test_batches_that_are_held_are_copied():
+    one, other = bridges.CollapseLogger(3), bridges.CollapseLogger(3)
+    buffer = np.empty((10, 6), np.float32)
+    for first in range(0, 40, 10):
+        buffer[:] = FEATURES[first : first + 10]
+        labels = LABELS[first : first + 10].copy()
+        other.update(buffer.copy(), labels.copy())
+        one.update(buffer, labels)
+        buffer[:], labels[:] = np.nan, 0
+    assert one.end_epoch(CLASSIFIERS) == other.end_epoch(CLASSIFIERS)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_many_batches_lose_no_digits(backend):
+    convert = pytest.importorskip("torch").tensor if backend == "torch" else jnp.asarray
+    rng = np.random.default_rng(1)
+    labels = np.tile(np.arange(3), 100)
+    features = rng.normal(size=(300, 4)).astype(np.float32) + np.eye(3, 4, dtype=np.float32)[labels]
+    exact = metrics.class_moments(features.astype(float), labels, 3)
+    logger = bridges.CollapseLogger(3)
+    for _ in range(700):
+        logger.update(convert(features), convert(labels.astype(np.uint8)))
+    row = logger.end_epoch()
+    within, between = np.mean(exact.variances), np.sum(np.var(exact.means, axis=0))
+    np.testing.assert_allclose(row["nc1_quotient"], within / between, rtol=1e-5)
+    assert row["samples"] == 210_000
+
+
+@pytest.mark.parametrize("backend", ["numpy", "jax", "torch"])
+def test_features_without_a_class_change_nothing(backend):
+    converts = {"numpy": np.asarray, "jax": jnp.asarray}
+    convert = converts.get(backend) or pytest.importorskip("torch").tensor
+    features = np.concatenate([FEATURES, np.full((4, 6), np.nan, np.float32)])
+    labels = np.concatenate([LABELS, [-100, 3, -1, 255]])
+    logger = bridges.CollapseLogger(3)
+    for _ in range(2):
+        logger.update(convert(features), convert(labels))
+        row = logger.end_epoch(CLASSIFIERS)
+        assert (row["samples"], row["left_out"]) == (47, 4)
+        assert_measures(row)
 
 
 def test_what_is_missing_is_said():
@@ -118,9 +161,9 @@ def test_a_torch_training_is_watched():
     logger = bridges.CollapseLogger(3)
     features, labels = torch.tensor(FEATURES), torch.tensor(LABELS)
     with bridges.TorchWatch(module) as watch:
-        with pytest.raises(ValueError, match="run a batch through the module"):
+        with pytest.raises(ValueError, match="run a batch through the module before using"):
             _ = watch.features
-        with pytest.raises(ValueError, match="ask for features once"):
+        with pytest.raises(ValueError, match="use features once"):
             _ = watch.classifiers
         for first in range(0, 47, 10):
             module(features)  # not asked for, not logged

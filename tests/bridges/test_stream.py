@@ -188,7 +188,7 @@ def wrong(place, label):
     [
         ([], {}, "loader must hold at least one sample"),
         ([(FEATURES[:0], LABELS[:0])], {}, "loader must hold at least one sample"),
-        (iter(pairs()), {}, "loader must be an iterable that starts anew"),
+        (iter(pairs()), {}, "loader must be an iterable that starts again"),
         (3, {}, "loader must be an iterable of batches"),
         (pairs(labels=LABELS + 1), {}, "batch 0: labels must be 0…2, got 3"),
         (wrong(2, -100), {}, "batch 2: labels must be 0…2, got -100.*ignore_index"),

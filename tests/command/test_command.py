@@ -59,6 +59,11 @@ def test_version_is_that_of_the_distribution(monkeypatch, capsys):
     assert capsys.readouterr().out.strip() == f"nc-jax {importlib.metadata.version('nc-jax')}"
 
 
+def test_the_citation_has_the_version_of_the_distribution():
+    text = (Path(__file__).resolve().parents[2] / "CITATION.cff").read_text()
+    assert f"\nversion: {importlib.metadata.version('nc-jax')}\n" in text
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["study"], ["study", "--help"]])
 def test_help_and_lists_import_neither_jax_nor_an_extra(arguments):
     code = f"import sys; sys.argv = ['nc-jax', *{arguments}]; {RUN}; print(sorted(sys.modules))"

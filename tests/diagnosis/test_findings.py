@@ -26,10 +26,10 @@ def test_what_is_wrong_how_sure_and_what_to_do():
     assert len(parts) == 4
     text = text_of(made)
     assert "classes “<script>alert(1)</script>” and “a|b*c*” point in almost the same" in text
-    assert "R0 = 20. Your data have 150, 7.5 times that." in text
+    assert "R0 = 20. The ratio of your data is 150, which is 7.5 times as large." in text
     assert "Class sizes explain what was found" in text and "1 classes" not in text
-    assert "with s = 1. In the model all classes are apart with it." in text
-    assert "with τ = 1.5. In the model classes still merge with it." in text
+    assert "with s = 1. In the model, all classes are apart with this cure." in text
+    assert "with τ = 1.5. In the model, classes still merge with this cure." in text
 
 
 def test_classes_that_the_model_keeps_apart_point_to_another_cause():

@@ -138,7 +138,7 @@ def test_integers_texts_and_weight_are_taken(tmp_path):
     archive = HeadArchive(saved(tmp_path, arrays | {"names": names, "bias": np.zeros(60)}))
     assert archive.classifiers.dtype == np.float32 and archive.names[7] == "tok7"
     lines = [one.text for one in head_findings(archive, measure_head(archive))]
-    assert any("never seen (count zero): 4." in line for line in lines)
+    assert any("never occur (count zero): 4." in line for line in lines)
     assert any("'tok30'" in line for line in lines if line.startswith("Vanished"))
 
 
@@ -230,7 +230,9 @@ def test_the_report_of_a_head(tmp_path):
     text = (out / "report.md").read_text()
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "A cluster of 120 rows" in page and "What theory expects" in page
-    assert "A cluster of 120 rows (counts 4 to 4" in text and "never seen (count zero): 60." in text
+    assert (
+        "A cluster of 120 rows (counts 4 to 4" in text and "never occur (count zero): 60." in text
+    )
     assert "certified to" in text and "| mean cosine to the nearest row |" in text
     assert "Rows by frequency" in done.stdout and "certified to" in done.stdout
     assert (out / "diagnosis.png").stat().st_size > 10_000

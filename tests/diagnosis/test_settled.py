@@ -49,7 +49,7 @@ def test_diagnose_predicts_by_weight_decay(tmp_path):
     out = tmp_path / "out"
     done = run_study("diagnose", path, "--weight-decay", 0.01, "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "From class sizes and weight decay alone (features of zero or above" in " ".join(
+    assert "From class sizes and weight decay alone (nonnegative features" in " ".join(
         done.stdout.split()
     )
     assert (out / "diagnosis.png").stat().st_size > 10_000

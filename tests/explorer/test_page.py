@@ -158,6 +158,21 @@ def test_a_dropped_file_gets_its_report_and_a_broken_one_a_sentence(watched, fea
     assert page.locator("#file-error").inner_text() == ""
 
 
+def test_a_report_follows_the_switch_of_light_and_dark(watched, features):
+    page = watched.page
+    page.emulate_media(color_scheme="light")
+    drop(page, "mine.npz", features)
+    report = page.frame_locator("iframe")
+    report.locator(".verdict").wait_for()
+    page.locator("iframe").scroll_into_view_if_needed()
+    for _ in range(2):
+        page.locator("#theme").click()
+        theme = page.evaluate("document.documentElement.dataset.theme")
+        report.locator(f"html[data-theme={theme}]").wait_for(state="attached")
+        ground = report.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
+        assert ground == {"light": "rgb(244, 245, 247)", "dark": "rgb(19, 23, 27)"}[theme]
+
+
 def test_a_report_cannot_reach_the_page_around_it(watched, features):
     drop(watched.page, "mine.npz", features)
     watched.page.frame_locator("iframe").locator(".verdict").wait_for()

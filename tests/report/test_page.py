@@ -11,6 +11,7 @@ import pytest
 
 from nc_jax import report
 from nc_jax.diagnosis import measures
+from nc_jax.report.classes_page import path_chart
 from nc_jax.report.page import heat_map
 from nc_jax.report.page.heat import averaged, cell_starts
 from nc_jax.report.page.writing import script_data
@@ -115,6 +116,17 @@ def test_heat_maps_hold_the_cosines_in_each_order(folder):
         np.testing.assert_allclose(matrix, wanted, atol=5.1e-4)
     similar = data["heat"]["orders"][1]["rows"]
     assert sorted(map(similar.index, (2, 3, 4))) in ([0, 1, 2], [2, 3, 4])
+
+
+def test_a_curve_without_cosines_says_from_where_on():
+    model = made_diagnosis().model
+    path = np.array([[1.0, -0.2], [2.0, 0.5], [4.0, np.nan], [8.0, np.nan]])
+    ends = path_chart(made_diagnosis().seen, model._replace(path=path)).text
+    assert "The curve ends at a ratio of 4: from there on" in ends
+    path[3, 1] = 1.0
+    breaks = path_chart(made_diagnosis().seen, model._replace(path=path)).text
+    assert "Where the curve is interrupted" in breaks
+    assert "zero" not in path_chart(made_diagnosis().seen, model._replace(path=path[:2])).text
 
 
 def test_many_classes_are_averaged(monkeypatch):

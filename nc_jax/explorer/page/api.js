@@ -1,6 +1,6 @@
-// What the server is asked, and how its answers are read.
+// Requests to the server, and how its answers are read.
 
-// An answer that is a sentence about a field.
+// An error message about a field.
 export class FieldError extends Error {
   constructor(sentence, field) {
     super(sentence);
@@ -23,7 +23,7 @@ async function send(path, body, signal) {
     response = await fetch(path, { method: "POST", body, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new FieldError("The server does not answer; is it still running?", "");
+    throw new FieldError("The server does not answer. Is it still running?", "");
   }
   if (!response.ok) throw await failure(response);
   return response;
@@ -39,7 +39,7 @@ export async function upload(file, decay) {
   return (await (await send(`/api/diagnosis?${about}`, file)).json()).report;
 }
 
-// The frames of a map as they come; see maps.py for their form.
+// The frames of a map as they arrive; see maps.py for their format.
 export async function* streamMap(request, signal) {
   const response = await send("/api/map", JSON.stringify(request), signal);
   const reader = response.body.getReader();
@@ -63,7 +63,7 @@ export async function* streamMap(request, signal) {
   }
 }
 
-// Runs one request at a time; of those that come meanwhile only the newest is run next.
+// Runs one request at a time; of the requests made meanwhile, only the newest is run next.
 export class Latest {
   constructor(run) {
     this.run = run;
@@ -72,7 +72,7 @@ export class Latest {
     this.shown = false;
   }
 
-  // A stream that has shown something already is stopped for a newer request.
+  // A stream that has already shown a map is stopped for a newer request.
   async ask(request) {
     this.waiting = request;
     if (this.stop) {

@@ -1,4 +1,4 @@
-// The classifiers in their first three principal directions, turned by mouse or keys.
+// The classifiers in their first three principal directions, rotated by mouse or keys.
 
 import { groupColour } from "./colours.js";
 import { groupLegend, groupName } from "./groups.js";

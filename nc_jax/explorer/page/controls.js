@@ -1,4 +1,4 @@
-// The settings: sliders and typed numbers that follow each other, and sentences beside them.
+// The settings: linked sliders and number fields, and the error messages of the fields.
 
 import { html, lowered, shown } from "./plot.js";
 
@@ -53,7 +53,7 @@ export class Controls {
     return String(Number((low * (high / low) ** (slider.value / STEPS)).toPrecision(4)));
   }
 
-  // The slider goes where the typed number is, as far as it reaches.
+  // The slider follows the typed number within its range.
   follow(slider) {
     const value = Number(this.field(slider.dataset.of).value);
     if (!Number.isFinite(value) || value <= 0) return;
@@ -101,7 +101,7 @@ export class Controls {
     this.refreshSliders();
   }
 
-  // As typed: the server checks, and says what is wrong.
+  // The values as typed; the server checks them and explains errors.
   values() {
     const values = Object.fromEntries(NAMES.map((name) => [name, this.field(name).value.trim()]));
     values.bias = this.surrogate === "unconstrained" && this.field("bias").checked;
@@ -120,7 +120,7 @@ export class Controls {
   }
 }
 
-// Puts a sentence beside its field, or takes all sentences of an earlier request away.
+// Shows an error message at its field, or removes all messages of an earlier request.
 export function say(field, sentence) {
   const place = document.getElementById(`${field}-error`) ?? document.getElementById("request-error");
   place.textContent = sentence;

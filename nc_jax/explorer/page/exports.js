@@ -1,11 +1,11 @@
-// Pictures and tables to keep: SVG, PNG and CSV, made in the page itself.
+// Downloads of pictures and tables: SVG, PNG and CSV, made in the page itself.
 
 import { html, node } from "./plot.js";
 
 const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-family", "font-size", "font-weight", "opacity", "color", "text-anchor"];
 const PNG_SCALE = 2;
 
-// A copy of a picture that carries its styles and its cells with it.
+// A copy of a picture that contains its styles and its cells.
 function standalone(picture, legend) {
   const { svg, canvas, place } = picture;
   const copy = svg.cloneNode(true);
@@ -36,7 +36,7 @@ function standalone(picture, legend) {
   return { text: new XMLSerializer().serializeToString(copy), width, height: total };
 }
 
-// The legend beside a picture, one line of it for each item.
+// The legend of a picture, one line for each item.
 function legendRows(legend, width) {
   const ink = getComputedStyle(legend).color;
   return [...legend.querySelectorAll("span")].map((item) => {

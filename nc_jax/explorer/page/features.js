@@ -1,4 +1,4 @@
-// A file that is dropped or chosen, and the report on it in a frame.
+// A dropped or chosen file, and its report in a frame.
 
 import { upload } from "./api.js";
 import { hush, say } from "./controls.js";
@@ -14,11 +14,11 @@ export function bindFeatures() {
     place.replaceChildren();
     status.textContent = "";
     if (file.size > Number(drop.dataset.limit)) {
-      // The server would refuse it too, but only after some of it has been sent.
-      say("file", `The file has ${shown(file.size / 2 ** 20)} MiB, more than the ${shown(drop.dataset.limit / 2 ** 20)} MiB that the page takes; nc-jax diagnose reads files of any size.`);
+      // The server would also refuse it, but only after a part of it has been sent.
+      say("file", `The file has ${shown(file.size / 2 ** 20)} MiB, more than the limit of ${shown(drop.dataset.limit / 2 ** 20)} MiB; nc-jax diagnose reads files of any size.`);
       return;
     }
-    status.textContent = `Reading ${file.name} and solving the model at its class sizes …`;
+    status.textContent = `Reading ${file.name} and solving the model for its class sizes …`;
     status.classList.add("busy");
     try {
       place.replaceChildren(...frame(file.name, await upload(file, decay.value.trim())));
@@ -49,11 +49,19 @@ export function bindFeatures() {
   });
 }
 
-// The report runs without the origin of this page.
+// The report runs outside the origin of this page.
 function frame(name, address) {
   const kept = `${name.replace(/\.npz$/, "")}-diagnosis.html`;
+  const report = html("iframe", { src: address, title: `Diagnosis of ${name}`, sandbox: "allow-scripts allow-downloads", allow: "clipboard-write" });
+  report.addEventListener("load", () => colourReport(report));
   return [
     html("p", {}, html("a", { href: address, download: kept }, "Download this report as one HTML file")),
-    html("iframe", { src: address, title: `Diagnosis of ${name}`, sandbox: "allow-scripts allow-downloads", allow: "clipboard-write" }),
+    report,
   ];
+}
+
+// Gives the report in a frame the colours of this page. The frame has no origin of its own, so
+// the message cannot name one; it holds nothing that others may not read.
+export function colourReport(report = document.querySelector("#report iframe")) {
+  report?.contentWindow.postMessage({ theme: document.documentElement.dataset.theme }, "*");
 }

@@ -29,7 +29,7 @@ export class GramMap {
     this.draw();
   }
 
-  // Cosines where asked for; NaN where a classifier is zero.
+  // The inner products, or the cosines if these are selected; NaN if a classifier is zero.
   matrix() {
     const gram = this.point.gram;
     if (this.kind.value === "gram") return gram;

@@ -1,4 +1,4 @@
-// Joins the controls, the pictures and the server.
+// Connects the controls, the pictures and the server.
 
 import { FieldError, Latest, ask, streamMap } from "./api.js";
 import { Cloud } from "./cloud.js";
@@ -6,7 +6,7 @@ import { PHASES, PHASE_COLOURS, isDark } from "./colours.js";
 import { Controls, hush, say, seconds } from "./controls.js";
 import { Curve } from "./curve.js";
 import { addExports } from "./exports.js";
-import { bindFeatures } from "./features.js";
+import { bindFeatures, colourReport } from "./features.js";
 import { GramMap } from "./gram.js";
 import { groupName } from "./groups.js";
 import { PhaseMap } from "./map.js";
@@ -69,7 +69,7 @@ const maps = new Latest(async (request, signal, firstShown) => {
     if (error.name !== "AbortError") hush(form);
     if (error.name === "AbortError") throw error;
     fail(error);
-    status.textContent = "The map shows the settings before this error.";
+    status.textContent = "The map still shows the settings from before this error.";
   }
 });
 
@@ -80,7 +80,7 @@ function busy(text) {
   status.classList.add("busy");
 }
 
-// Says how the map was solved, and how long after the move it stood on the screen.
+// Tells how the map was solved, and how long after the move it was on the screen.
 function painted(about, since) {
   requestAnimationFrame(() => setTimeout(() => {
     const late = since === null ? null : performance.now() - since;
@@ -100,7 +100,7 @@ function painted(about, since) {
 const points = new Latest(async ({ path, request, where }) => {
   try {
     const slow = setTimeout(() => {
-      get("point-phase").textContent = "Solving; the first solve of a kind is compiled first …";
+      get("point-phase").textContent = "Solving; the solver of a new model is compiled first …";
     }, 400);
     const found = await ask(path, request).finally(() => clearTimeout(slow));
     hush(form);
@@ -108,7 +108,7 @@ const points = new Latest(async ({ path, request, where }) => {
     if (where === tab()) showPoint(found);
   } catch (error) {
     fail(error);
-    get("point-phase").textContent = "The numbers below belong to the settings before the error.";
+    get("point-phase").textContent = "The numbers below are those of the settings from before this error.";
   }
 });
 
@@ -163,7 +163,7 @@ get("copy").addEventListener("click", async () => {
     await navigator.clipboard.writeText(await code());
     button.textContent = "Copied";
   } catch (error) {
-    // Without permission to write the clipboard the text is there to be taken by hand.
+    // Without permission to write to the clipboard, the text is shown and can be copied by hand.
     get("code-details").open = true;
     button.textContent = error instanceof FieldError ? "Not copied" : "Shown below";
     if (error instanceof FieldError) fail(error);
@@ -194,7 +194,7 @@ function open(name) {
   else if (name === "sizes") form.requestSubmit();
   if (name === "map" && map.frame) {
     map.draw();
-    // The model may have been changed beside the class sizes.
+    // The model may have changed together with the class sizes.
     if (JSON.stringify(map.settings) !== JSON.stringify(controls.values())) askMap();
   }
 }
@@ -214,13 +214,14 @@ function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
   themeButton.textContent = isDark() ? "Light" : "Dark";
   for (const picture of Object.values(pictures)) if (picture.point) picture.draw();
+  colourReport();
 }
 themeButton.addEventListener("click", () => {
   setTheme(isDark() ? "light" : "dark");
   try {
     localStorage.setItem("nc-jax-theme", document.documentElement.dataset.theme);
   } catch {
-    // A browser that keeps nothing still shows the other colours.
+    // A browser without storage still shows the other colours.
   }
 });
 

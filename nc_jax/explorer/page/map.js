@@ -23,7 +23,7 @@ export class PhaseMap {
     place.addEventListener("keydown", (event) => this.key(event));
   }
 
-  // Shows a map that has been solved; `settings` are those that it was asked with.
+  // Shows a solved map; `settings` are those of its request.
   show(frame, settings) {
     const fresh = !this.settings || ["ratio_low", "ratio_high", "strength_low", "strength_high", "surrogate", "classes"]
       .some((name) => this.settings[name] !== settings[name]);
@@ -60,7 +60,7 @@ export class PhaseMap {
     this.canvas.getContext("2d").putImageData(image, 0, 0);
   }
 
-  // What the map is of; the model too where there is room.
+  // The subject of the map; also the model if there is room.
   words() {
     const { surrogate, loss, bias, majority, classes } = this.settings;
     const model = surrogate === "layer-peeled" ? "Layer-Peeled Model" : "Unconstrained features";
@@ -200,7 +200,7 @@ export class PhaseMap {
     }
   }
 
-  // The cell under the cursor, in words.
+  // The cell at the cursor, as text.
   read() {
     if (!this.cursor || !this.frame || !this.x) return;
     const { cells } = this.frame.about;
@@ -235,7 +235,7 @@ export class PhaseMap {
 
 const rounded = (value) => Number(value.toPrecision(4));
 
-// A path of the parts of a line that lie in a rectangle, or end at its edge.
+// A path of the parts of a line inside a rectangle.
 function clipped(points, left, right, top, bottom) {
   const inside = ([x, y]) => x >= left - 1 && x <= right + 1 && y >= top - 1 && y <= bottom + 1;
   let d = "";

@@ -1,4 +1,4 @@
-// The little that all pictures share: SVG elements, scales, ticks, axes.
+// What all pictures share: SVG elements, scales, ticks, axes.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -40,7 +40,7 @@ export function linearScale(low, high, from, to) {
   return scale;
 }
 
-// Powers of ten, and 2 and 5 times them where there is room.
+// Powers of ten, and 2 and 5 times these if there is room.
 export function logTicks(low, high, most = 7) {
   for (const steps of [[1, 2, 5], [1]]) {
     const ticks = [];
@@ -60,7 +60,7 @@ export function logTicks(low, high, most = 7) {
 
 const SUPERSCRIPT = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
 
-// A number as a reader writes it: 0.25, 1,000, 3·10⁻⁵.
+// A number as people write it: 0.25, 1,000, 3·10⁻⁵.
 export function shown(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "does not exist";
   if (value === "infinite") return "∞";
@@ -75,14 +75,14 @@ export function shown(value, digits = 4) {
   return `${front === 1 ? "" : `${front}·`}10${raised}`.replace("-", "−");
 }
 
-// The parts of a text such as "n_{A}", the lowered ones made by one function, what follows by another.
+// The parts of a text such as "n_{A}": one function makes the subscripts, another the rest.
 export function lowered(text, low, after = (t) => t) {
   return text.split(/_\{([^}]*)\}/).map((part, i) => (i === 0 ? part : i % 2 ? low(part) : after(part)));
 }
 
 const formula = (text) => lowered(text, (t) => node("tspan", { dy: 3, style: "font-size:9px" }, t), (t) => node("tspan", { dy: -3 }, t));
 
-// The frame of a picture: axes with ticks, titles, and lines behind where asked for.
+// The frame of a picture: axes with ticks, titles, and optional grid lines.
 export function axes({ x, y, xTicks, yTicks, xTitle, yTitle, title, lines = false, format = shown }) {
   const [left, right] = [x.range0, x.range1];
   const [bottom, top] = [y.range0, y.range1];

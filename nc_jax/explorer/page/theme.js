@@ -1,4 +1,4 @@
-// Set before the first paint, so that no page flashes in the other colours.
+// Set before the first paint, so that the page does not flash in the other colours.
 const stored = (() => {
   try {
     return localStorage.getItem("nc-jax-theme");

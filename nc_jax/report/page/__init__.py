@@ -1,4 +1,4 @@
-"""A diagnosis as one HTML file that needs no network: words, tables, curves, heat maps."""
+"""A diagnosis as one HTML file that needs no network: text, tables, curves, heat maps."""
 
 from nc_jax.report.page.content import Chart, HeatMap, Mark, Page, Rows, Series, Words
 from nc_jax.report.page.heat import heat_map

@@ -1,7 +1,7 @@
-// Curves over a logarithmic axis as SVG, with a cursor that reads their values.
+// Curves over a logarithmic axis as SVG, with a cursor that shows their values.
 const MARGIN = { left: 58, right: 14, top: 30, bottom: 44 };
 
-// Powers of ten; 2 and 5 times them where they are few, all multiples within one.
+// Powers of ten; also 2 and 5 times these if they are few, and all multiples within one decade.
 function logTicks(low, high) {
   const ticks = [];
   const wide = Math.log10(high / low) > 2.5;
@@ -109,7 +109,7 @@ function chart(figure, { x_label, y_label, series, marks, log_y }) {
     }
   }
 
-  // The point of a series nearest to a place of the axis.
+  // The point of a series that is nearest to a position on the axis.
   function nearest(points, at) {
     const far = (point) => Math.abs(Math.log(point[0] / at));
     return points.reduce((best, point) => (far(point) < far(best) ? point : best));

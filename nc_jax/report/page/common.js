@@ -1,4 +1,4 @@
-// The page's data, and what its parts share.
+// The data of the page, and functions that its parts share.
 const data = JSON.parse(document.getElementById("data").textContent);
 
 function make(name, attributes = {}, text = "") {
@@ -13,7 +13,7 @@ function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-// Numbers as the tables have them; a true minus sign, nothing where there is no number.
+// Numbers in the format of the tables: with a minus sign, and empty if there is no number.
 function shown(value, digits) {
   if (value === null) return "";
   if (digits === "text") return String(value);
@@ -24,7 +24,16 @@ function shown(value, digits) {
 
 function whenColorsChange(draw) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  addEventListener("theme", draw);
 }
+
+// A page that shows this one in a frame may choose light or dark colours, as the explorer does.
+addEventListener("message", (event) => {
+  const theme = event.data?.theme;
+  if (event.source !== parent || !["light", "dark"].includes(theme)) return;
+  document.documentElement.dataset.theme = theme;
+  dispatchEvent(new Event("theme"));
+});
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", async () => {

@@ -1,4 +1,4 @@
-"""What a page shows, as data."""
+"""The content of a page, as data."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ class Series(NamedTuple):
         name: for the legend.
         points: [P, 2]; a NaN breaks a line.
         style: 'line', 'dots' or 'both'.
-        color: which of the page's colours, 0…4.
+        color: index of the page's colours, 0…4.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Chart(NamedTuple):
 
     Attributes:
         title: heading.
-        text: one or two sentences below it.
-        x_label, y_label: what the axes hold.
+        text: one or two sentences below the heading.
+        x_label, y_label: titles of the axes.
         series: curves and dots.
         marks: vertical lines.
-        log_y: a logarithmic vertical axis in place of cosines from −1 to 1.
+        log_y: whether the vertical axis is logarithmic; otherwise it holds cosines, −1 to 1.
     """
 
     title: str
@@ -58,9 +58,9 @@ class HeatMap(NamedTuple):
 
     Attributes:
         title: heading.
-        text: sentences below it.
-        rows: [K] what a row is called.
-        notes: [K] what is said of it beside its name.
+        text: sentences below the heading.
+        rows: [K] names of the rows.
+        notes: [K] a short note on each row, shown beside its name.
         orders: each with a label, the rows in order, and where each cell begins there.
         panels: each with a title and, for each order, its matrix as text: the upper
             triangle in thousandths, see :func:`nc_jax.report.page.heat.encoded`.
@@ -79,12 +79,12 @@ class Rows(NamedTuple):
 
     Attributes:
         title: heading.
-        text: sentences below it.
-        unit: what a row is, in the plural.
+        text: sentences below the heading.
+        unit: what the rows are, in the plural.
         columns: one for each column of the frame.
         frame: raw numbers.
-        states: column whose values the reader can choose from.
-        total: rows there are in all, of which the frame may hold a part.
+        states: name of the column by which the reader can filter.
+        total: number of all rows; the frame may contain only some of them.
     """
 
     title: str

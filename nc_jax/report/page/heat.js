@@ -1,4 +1,4 @@
-// Heat maps of cosines on canvas; one cursor for all, read out below with names.
+// Heat maps of cosines on canvas; they share one cursor, whose cell is described below them.
 const LABELLED = 40;
 const NONE = -32768;
 const FONT = "12px system-ui, sans-serif";
@@ -21,7 +21,7 @@ function channels(hex) {
   return [1, 3, 5].map((place) => parseInt(hex.slice(place, place + 2), 16));
 }
 
-// The colours of −1, 0 and 1, mixed linearly between.
+// The colours of −1, 0 and 1, interpolated linearly.
 function painter() {
   const [low, middle, high, none] = ["low", "middle", "high", "none"].map((name) => channels(color(`--heat-${name}`)));
   return (value) => {
@@ -31,7 +31,7 @@ function painter() {
   };
 }
 
-// As much of a text as fits into a width.
+// The beginning of a text that fits into a width.
 function shortened(context, text, width) {
   if (context.measureText(text).width <= width) return text;
   let length = text.length;
@@ -92,7 +92,7 @@ function heatMap({ rows, notes, orders, panels }) {
     bar.getContext("2d").drawImage(image(256, 1, (place) => 2 * place / 255 - 1), 0, 0);
   }
 
-  // Room for names at the left and the top, where cells are few.
+  // Space for names at the left and the top if there are few cells.
   function layout(canvas) {
     const width = canvas.clientWidth;
     const size = order().starts.length;

@@ -1,4 +1,4 @@
-"""Cosines of many classes as heat maps of few cells, small enough for a page."""
+"""Cosines of many classes as heat maps with few cells, small enough for a page."""
 
 import base64
 
@@ -8,9 +8,9 @@ from scipy.spatial.distance import squareform
 
 from nc_jax.report.page.content import HeatMap
 
-# Cells of a heat map each way; more rows are averaged.
+# Largest number of cells in each direction; more rows are averaged.
 CELLS = 250
-# Rows up to which they are ordered by similarity too: that takes K² numbers.
+# With more rows there is no order by similarity, which needs K² numbers.
 SIMILAR = 4000
 
 
@@ -27,11 +27,11 @@ def heat_map(
     Args:
         title: heading.
         text: sentences below it.
-        rows: [K] what a row is called.
-        notes: [K] what is said of it beside its name.
-        sizes: [K] for the order.
-        panels: matrices [K, K] by title, NaN where a cosine does not exist; the first tells
-            which rows are similar.
+        rows: [K] names of the rows.
+        notes: [K] a short note on each row, shown beside its name.
+        sizes: [K] sizes, for the order.
+        panels: matrices [K, K] by title, NaN if a cosine does not exist; the first one
+            determines which rows are similar.
     """
     orders = {"the largest first": np.argsort(-sizes, kind="stable")}
     if 2 < len(rows) <= SIMILAR:
@@ -40,8 +40,9 @@ def heat_map(
     if len(starts) < len(rows):
         text += (
             f" {len(rows):,} rows are too many to draw one by one: a cell shows the mean cosine "
-            f"of neighbours in the order, {len(rows) / len(starts):.1f} rows each way, and single "
-            "merged pairs do not stand out. The table has the nearest class of each."
+            f"of rows that are neighbours in the order, {len(rows) / len(starts):.1f} in each "
+            "direction, "
+            "so single merged pairs are not visible. The table lists the nearest class of each."
         )
     drawn = [
         {
@@ -73,7 +74,7 @@ def by_similarity(cosines: np.ndarray) -> np.ndarray:
 
 
 def averaged(cosines: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Mean cosines between cells [B, B], without those of a row with itself; NaN where none is."""
+    """Mean cosines between cells [B, B], without those of a row with itself; NaN if none."""
     if len(starts) == len(cosines):
         return cosines
     known = np.isfinite(cosines)

@@ -1,4 +1,4 @@
-// The table of rows: sorted, searched, a part at a time so that thousands stay quick.
+// The table of rows: sortable, searchable, and shown in parts so that thousands of rows stay fast.
 const STEP = 100;
 
 function rowTable({ columns, rows, states, unit, total }) {
@@ -15,7 +15,7 @@ function rowTable({ columns, rows, states, unit, total }) {
     const head = make("th", { scope: "col", title: column.text, class: column.digits === "text" ? "text" : "" });
     const button = make("button", { type: "button" }, column.name);
     button.addEventListener("click", () => {
-      // Numbers begin with the largest, names with the first of the alphabet.
+      // Numbers are sorted from the largest, names alphabetically.
       const down = sorted.column === place ? !sorted.down : column.digits !== "text";
       sorted = { column: place, down };
       limit = STEP;

@@ -1,4 +1,4 @@
-"""From a page's data to one HTML file with its styles and scripts inside."""
+"""Renders the data of a page as one HTML file that contains its styles and scripts."""
 
 import json
 import math
@@ -55,14 +55,14 @@ def _asset(name: str) -> str:
 
 
 def number(value: float) -> str:
-    """Five digits, or a word where there is no number."""
+    """The number with five digits, or a word if there is none."""
     if math.isnan(value):
         return "not known"
     return "never" if math.isinf(value) else f"{value:.5g}"
 
 
 def script_data(data: Any) -> str:
-    """JSON that can stand in a script element: no '<' that could end it."""
+    """JSON for a script element, without a '<' that could end the element."""
     text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for mark in "<>&\u2028\u2029":
         text = text.replace(mark, f"\\u{ord(mark):04x}")
@@ -70,7 +70,7 @@ def script_data(data: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The same of lists, texts and numbers of six digits; None for NaN and infinity."""
+    """The data as lists, texts and numbers of six digits; None for NaN and infinity."""
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):

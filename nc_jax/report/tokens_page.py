@@ -16,21 +16,21 @@ from nc_jax.diagnosis import (
 from nc_jax.report.head import TOKEN_COLUMNS, bins_table, tokens_table, with_nearest
 from nc_jax.report.page import Chart, HeatMap, Page, Rows, Series, Words, heat_map
 
-# Tokens in the page's table at most.
+# Largest number of tokens in the table of the page.
 MOST = 1000
 
 
 def head_page(
     name: str, archive: HeadArchive, seen: HeadMeasured, model: HeadPredicted | None, by: str
 ) -> Page:
-    """What the page says and shows.
+    """Makes the content of the page.
 
     Args:
-        name: what the reader calls the head.
+        name: the name of the head, such as that of its file.
         archive: classifiers, counts and names.
         seen: what was measured of them.
         model: a prediction, or None.
-        by: its name.
+        by: the name of its model.
     """
     words = Words(
         f"Diagnosis of the head {name}",
@@ -62,7 +62,7 @@ def _charts(seen: HeadMeasured, model: HeadPredicted | None, by: str) -> list[Ch
         order = np.argsort(model.counts)
         drawn = model.lengths[order] / max(seen.longest, 1e-30)
         name = f"predicted by {by}"
-        # A logarithm has no place for a row of zero.
+        # A zero row cannot be drawn on a logarithmic axis.
         points = np.stack([model.counts[order], np.where(drawn > 0, drawn, np.nan)], axis=1)
         lengths.append(Series(name, points, "line", 1))
         paired = order[np.isfinite(model.cosines[order])]
@@ -122,10 +122,10 @@ def token_rows(archive: HeadArchive, table: pd.DataFrame) -> Rows:
     troubled = (table["state"] != "apart").to_numpy()
     order = np.argsort(~troubled, kind="stable")[:MOST]
     chosen = with_nearest(table.iloc[np.sort(order)], archive)
-    text = "Press a column's name to sort by it."
+    text = "Click on the name of a column to sort by it."
     if len(table) > MOST:
         text += (
-            f" The page holds {MOST:,} tokens: those whose rows merged or vanished, the rarest "
-            "first, and then the rarest others; nc-jax diagnose writes all as CSV."
+            f" The page contains {MOST:,} tokens: first those whose rows merged or vanished, "
+            "then the rarest of the others; nc-jax diagnose writes all of them to a CSV file."
         )
     return Rows("Tokens", text, "tokens", TOKEN_COLUMNS, chosen, "state", len(table))

@@ -21,16 +21,16 @@ from nc_jax.report.diagnosis import (
 )
 from nc_jax.report.page import Chart, HeatMap, Mark, Page, Rows, Series, Words, heat_map
 
-# Classes in the page's table at most, the smallest; all are in classes.csv.
+# Largest number of classes in the table of the page, the smallest ones; classes.csv has all.
 MOST = 5000
 
 
 def diagnosis_page(name: str, diagnosis: Diagnosis) -> Page:
-    """What the page says and shows.
+    """Makes the content of the page.
 
     Args:
-        name: what the reader calls the features.
-        diagnosis: what is known of them.
+        name: the name of the features, such as that of their file.
+        diagnosis: their diagnosis.
     """
     words = Words(
         f"Diagnosis of {name}",
@@ -57,21 +57,28 @@ def path_chart(seen: Measured, model: Predicted) -> Chart:
         marks.append(
             Mark(f"R0 = {model.collapse_ratio:.4g}, where merging begins", model.collapse_ratio, 4)
         )
-    gap = ""
-    if np.isnan(model.path).any():
-        gap = (
-            " Where the curve is interrupted, the model gives one of them a weight vector of zero."
-        )
     return Chart(
         "When do the smallest classes merge?",
         "The curve shows the cosine between the two smallest classes in the model, as the "
         "imbalance grows from none to beyond your data; where it reaches 1 the two have merged. "
-        "The dot is your network." + gap,
+        "The dot is your network." + _without_cosine(model.path),
         "Imbalance ratio: largest over smallest class",
         "Cosine of the two smallest classes",
         [Series("model", model.path, "line", 0), Series("measured", here, "dots", 1)],
         marks,
     )
+
+
+def _without_cosine(path: np.ndarray) -> str:
+    """Why the curve of ratios and cosines [P, 2] has no cosine at some ratios."""
+    missing = np.isnan(path[:, 1])
+    if not missing.any():
+        return ""
+    first = int(np.argmax(missing))
+    why = "the model gives at least one of the two a weight vector of zero, which has no direction"
+    if missing[first:].all():
+        return f" The curve ends at a ratio of {path[first, 0]:.4g}: from there on, {why}."
+    return f" Where the curve is interrupted, {why}."
 
 
 def _heat(diagnosis: Diagnosis) -> HeatMap:
@@ -96,9 +103,12 @@ def _heat(diagnosis: Diagnosis) -> HeatMap:
 
 def class_rows(table: pd.DataFrame) -> Rows:
     """The sortable table."""
-    text = "Press a column's name to sort by it."
+    text = "Click on the name of a column to sort by it."
     if len(table) > MOST:
-        text += f" The page holds the {MOST:,} smallest classes; nc-jax diagnose writes all as CSV."
+        text += (
+            f" The page contains the {MOST:,} smallest classes; nc-jax diagnose writes all of "
+            "them to classes.csv."
+        )
     return Rows(
         "All classes", text, "classes", class_columns(table), table.head(MOST), "state", len(table)
     )

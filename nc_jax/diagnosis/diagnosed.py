@@ -67,7 +67,7 @@ def diagnose(
     branches: int = 1,
     watch: Callable[[int], None] = lambda rows: None,
 ) -> Diagnosis:
-    """Measures in three passes over the samples, then predicts and recommends in float64.
+    """Measures in two passes over the samples, then predicts and recommends in float64.
 
     Args:
         source: features and labels, and perhaps classifiers.
@@ -76,7 +76,7 @@ def diagnose(
         weight_decay: λ > 0 of the training; predicts by it too, and cures are then those of
             that model.
         branches: c ≥ 1, normalised outputs whose sum the features are.
-        watch: called with the rows of each batch; there are three passes.
+        watch: called with the rows of each batch; there are two passes.
 
     Raises:
         ValueError: features that are not finite, or a damaged file; a number that is not

@@ -22,7 +22,7 @@ import pandas as pd
 from nc_jax import report
 from nc_jax.specs import parse_spec
 from nc_jax.sweeps import Block, Plan, Store, linspace, run_sweep
-from nc_jax.sweeps.engine import ChunkSolver
+from nc_jax.sweeps.engine import ChunkSolver, balanced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Config:
     side: int = 1000
     """Number of ratios and of budgets; the number of points is its square."""
     chunk: int = 65_536
-    """Number of points in a chunk."""
+    """Largest number of points in a chunk; all chunks are about equally long."""
     parts: int = 10_000
     """Number of finished parts that a resumed run reads."""
     repeats: int = 5
@@ -52,11 +52,12 @@ def time_points(config: Config) -> list[dict[str, float | str]]:
         "ratio": {"logspace": [1.0, 1e4, config.side]},
     }
     model = {"majority": 5, "minority": 5}
-    given = {"outputs": OUTPUTS, "chunk": config.chunk, "model": model, "axes": axes}
+    chunk = balanced(config.chunk, config.side**2)
+    given = {"outputs": OUTPUTS, "chunk": chunk, "model": model, "axes": axes}
     spec = parse_spec(given)
     block = spec.plan.blocks[0]
-    solver = ChunkSolver(spec.experiment, block.choices, config.chunk, 0)
-    ready = [solver.inputs(block.columns(chunk)) for chunk in range(block.num_chunks)]
+    solver = ChunkSolver(spec.experiment, block.choices, chunk, 0)
+    ready = [solver.inputs(block.columns(place)) for place in range(block.num_chunks)]
     jax.block_until_ready(solver.work(*ready[0]))
     bare, whole, total = [], [], []
     for _ in range(config.repeats):

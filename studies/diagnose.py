@@ -44,6 +44,7 @@ import tyro
 
 from nc_jax import report
 from nc_jax.diagnosis import (
+    PASSES,
     FeatureArchive,
     HeadArchive,
     diagnose,
@@ -132,7 +133,7 @@ def diagnose_features(config: Config, names: list[str] | None) -> report.Page:
         path = config.out / "example.npz"
         example(path)
     archive = FeatureArchive(path, names)
-    with report.points_bar(3 * archive.shape[0], "rows", "failed") as progress:
+    with report.points_bar(PASSES * archive.shape[0], "rows", "failed") as progress:
         progress(0, 0)
         options = config.weight_energy, config.weight_decay, config.branches
         found = diagnose(archive, *options, lambda rows: progress(rows, 0))

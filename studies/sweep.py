@@ -6,14 +6,18 @@
     status   shows what the store holds
     export   writes the table as CSV, Parquet or Markdown
     plot     draws an output over one axis (lines) or two axes (a map)
+    aggregate  writes number, mean, least and largest value of outputs in the cells of a coarse
+             map, for stores that are larger than memory
 
     python studies/sweep.py run ratio_budget.toml
     python studies/sweep.py run SPEC.toml --shard 0/4        # on each of four machines
     python studies/sweep.py run SPEC.toml --ray local        # or the address of a cluster
     python studies/sweep.py plot ratio_budget.toml --output minority_cosine
+    python studies/sweep.py plot hundred_million.toml --output minority_cosine --cells 200
 
-The file format is described in ``nc_jax/specs.py``. Three examples come with the study and are
-found by their names: ratio_budget.toml, long_tailed.toml and weight_decay.toml.
+The file format is described in ``nc_jax/specs.py``. Four examples come with the study and are
+found by their names: ratio_budget.toml, long_tailed.toml, weight_decay.toml and
+hundred_million.toml, which can be stopped (Ctrl-C) and drawn at any time.
 
 Time on two CPU cores: 15 s (ratio_budget.toml).
 """
@@ -23,15 +27,17 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import tyro
 from matplotlib.figure import Figure
+from pyarrow import dataset
 
 from nc_jax import report
 from nc_jax.specs import Spec, read_spec
@@ -40,6 +46,8 @@ from nc_jax.sweeps import (
     Outcome,
     Plan,
     Store,
+    aggregate,
+    cells_of,
     measured_chunk,
     run_sweep,
     usable_devices,
@@ -55,7 +63,9 @@ EXAMPLES = Path(__file__).parent / "specs"
 class Options:
     """The command, the sweep and where to compute and store it."""
 
-    command: tyro.conf.Positional[Literal["plan", "run", "resume", "status", "export", "plot"]]
+    command: tyro.conf.Positional[
+        Literal["plan", "run", "resume", "status", "export", "plot", "aggregate"]
+    ]
     """What to do; see the list above."""
     spec: tyro.conf.Positional[Path]
     """The TOML file of the sweep, or the name of an example."""
@@ -72,11 +82,15 @@ class Options:
     replace: bool = False
     """If the file has changed, discard the earlier sweep in the store."""
     to: Path | None = None
-    """File to write; export: .csv, .parquet, .md (default table.csv); plot: .png (the store)."""
+    """File to write; export: .csv, .parquet, .md (default table.csv); plot: .png (the store);
+    aggregate: .csv, .parquet, .md (default aggregate.csv)."""
     output: str | None = None
-    """Output to plot; by default the first one."""
+    """Output to plot (by default the first one) or to aggregate (by default all)."""
     over: tuple[str, ...] = ()
-    """One or two axes to plot over; by default the last ones of the file."""
+    """One or two axes to plot or aggregate over; by default the last ones of the file."""
+    cells: tuple[int, ...] = ()
+    """Number of cells of these axes, or one number for both; plot then draws means over
+    cells, and over all other axes, without loading the table. aggregate: 100."""
 
 
 def measure(spec: Spec) -> Callable[[Block], int]:
@@ -253,10 +267,9 @@ def export(store: Store, options: Options) -> int:
     return 0
 
 
-def plot(spec: Spec, store: Store, options: Options) -> int:
-    """Draws a figure of one output."""
-    output = options.output or spec.experiment.outputs[0]
-    if output not in spec.experiment.outputs:
+def chosen_axes(spec: Spec, options: Options) -> tuple[str, ...]:
+    """The axes to plot or aggregate over."""
+    if options.output is not None and options.output not in spec.experiment.outputs:
         raise ValueError(f"--output must be one of {', '.join(spec.experiment.outputs)}")
     over = options.over or spec.axes[-2:]
     unknown = [name for name in over if name not in spec.axes]
@@ -264,10 +277,45 @@ def plot(spec: Spec, store: Store, options: Options) -> int:
         raise ValueError(
             f"--over must be one or two of {', '.join(spec.axes)}, got {report.shown(tuple(over))}"
         )
-    rest = [name for name in spec.axes if name not in over]
-    table = store.to_pandas([*spec.axes, output])
+    return tuple(over)
+
+
+def coarse(spec: Spec, store: Store, options: Options, outputs: Sequence[str]) -> pd.DataFrame:
+    """Outputs in the cells of the chosen axes."""
+    over, plan = chosen_axes(spec, options), store.plan() or spec.plan
+    numbers = options.cells or (100,)
+    if len(numbers) not in (1, len(over)) or not all(0 < number <= 1000 for number in numbers):
+        raise ValueError(f"--cells must be one number from 1 to 1000, or one for each of {over}")
+    each = numbers if len(numbers) == len(over) else numbers * len(over)
+    cells = {name: cells_of(plan, name, number) for name, number in zip(over, each, strict=True)}
+    return aggregate(store, cells, outputs)
+
+
+def write_aggregate(spec: Spec, store: Store, options: Options) -> int:
+    """Writes the table of the cells."""
+    to = options.to or Path("aggregate.csv")
+    if to.suffix not in EXPORTS:
+        raise ValueError(f"--to must end in {', '.join(EXPORTS)}, got {to}")
+    outputs = [options.output] if options.output else list(spec.experiment.outputs)
+    table = coarse(spec, store, options, outputs)
+    report.prepare_folder(to.parent)
+    report.export_dataset(dataset.dataset(pa.Table.from_pandas(table, preserve_index=False)), to)
+    print(f"{to}: {table['points'].sum():,} points in {len(table):,} cells")
+    return 0
+
+
+def plot(spec: Spec, store: Store, options: Options) -> int:
+    """Draws a figure of one output."""
+    output = options.output or spec.experiment.outputs[0]
+    over = chosen_axes(spec, options)
     if options.to is not None and options.to.suffix != ".png":
         raise ValueError(f"--to must end in .png, got {options.to}")
+    if options.cells:
+        rest = []
+        table = coarse(spec, store, options, [output]).rename(columns={f"{output}_mean": output})
+    else:
+        rest = [name for name in spec.axes if name not in over]
+        table = store.to_pandas([*spec.axes, output])
     to = options.to or Path(store.root if store.local else ".") / f"{output}.png"
     report.prepare_folder(to.parent)
     draw = report.draw_lines if len(over) == 1 else report.draw_maps
@@ -291,7 +339,10 @@ def main(options: Options) -> int:
         return run(spec, store, options)
     if options.command == "status":
         return status(store)
-    return export(store, options) if options.command == "export" else plot(spec, store, options)
+    if options.command == "export":
+        return export(store, options)
+    command = plot if options.command == "plot" else write_aggregate
+    return command(spec, store, options)
 
 
 if __name__ == "__main__":

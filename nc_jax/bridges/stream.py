@@ -27,7 +27,7 @@ class FeatureStream:
 
     Nothing is kept between passes: every pass runs the loader and the network again, with
     the current weights, and must give the same samples. :meth:`save` takes one pass,
-    :meth:`measure` and :meth:`diagnose` take three. A loader that draws at random
+    :meth:`measure` and :meth:`diagnose` take two. A loader that draws at random
     (augmentation, sampling with replacement) should be saved, and the file diagnosed.
 
     It is made by ``from_torch``, ``from_nnx``, ``from_linen`` and ``from_callable``.
@@ -121,7 +121,7 @@ class FeatureStream:
             write_atomically(path, lambda file: _pack(file, spool, (len(labels), width), arrays))
 
     def measure(self) -> Measured:
-        """NC1–NC4, budgets, accuracies and cosines, in three passes.
+        """NC1–NC4, budgets, accuracies and cosines, in two passes.
 
         Raises:
             ValueError: as :meth:`batches`.
@@ -129,7 +129,7 @@ class FeatureStream:
         return measure_archive(self)
 
     def diagnose(self, weight_decay: float | None = None, branches: int = 1) -> Diagnosis:
-        """What is measured, what the models predict, and cures; three passes.
+        """What is measured, what the models predict, and cures; two passes.
 
         Args:
             weight_decay: λ > 0 of the training, on all parameters; None leaves out the

@@ -21,7 +21,7 @@ from nc_jax.diagnosis.head_predicted import (
     predict_head_at_budgets,
     predict_head_at_decay,
 )
-from nc_jax.diagnosis.measured import FeatureSource, Measured, measure_archive
+from nc_jax.diagnosis.measured import PASSES, FeatureSource, Measured, measure_archive
 from nc_jax.diagnosis.measures import Measure, head_measures, measures
 from nc_jax.diagnosis.names import read_class_names
 from nc_jax.diagnosis.predicted import MERGED, Predicted, clusters, predict_collapse
@@ -39,6 +39,7 @@ from nc_jax.diagnosis.vocabulary import (
 
 __all__ = [
     "MERGED",
+    "PASSES",
     "PROFILES",
     "VANISHED",
     "Advice",

@@ -4,14 +4,14 @@ The file may be far larger than memory: rows are taken from the archive as they 
 needed, whether it is compressed or not. Pickled objects are refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from nc_jax.diagnosis.arrays import ArrayFile
 from nc_jax.diagnosis.names import OPTION, checked_names
+from nc_jax.diagnosis.reading import read_ahead
 
 # Bytes of the rows that are in memory at a time.
 BATCH = 2**26
@@ -58,26 +58,26 @@ class FeatureArchive(ArrayFile):
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Rows [n, p], float32, and their labels [n].
 
+        The next rows are read while the present ones are used.
+
         Raises:
             ValueError: the file is truncated or altered, or a row is not finite.
         """
+        return read_ahead(self._parts())
+
+    def _parts(self) -> Generator[tuple[np.ndarray, np.ndarray]]:
         count, width = self.shape
         rows = max(1, BATCH // (4 * width))
         with self.open("features") as file:
             _, dtype = self.header(file, "features")
             for first in range(0, count, rows):
                 size = min(rows, count - first)
-                part = self._rows(file, size, width, dtype)
+                part = _single(self.block(file, "features", (size, width), dtype))
                 finite = np.isfinite(part).all(axis=1)
                 if not finite.all():
                     row = first + int(np.argmin(finite))
                     raise ValueError(f"features must be finite: row {row} of {self.path} is not")
                 yield part, self.labels[first : first + size]
-
-    def _rows(self, file: IO[bytes], size: int, width: int, dtype: np.dtype) -> np.ndarray:
-        raw = self.take(file, size * width * dtype.itemsize, "features")
-        with np.errstate(over="ignore"):
-            return np.frombuffer(raw, dtype).reshape(size, width).astype(np.float32)
 
     def _read_labels(self) -> tuple[np.ndarray, np.ndarray]:
         labels = self.whole("labels")
@@ -113,3 +113,8 @@ class FeatureArchive(ArrayFile):
                 f"{len(self.names)} labels in order, got {values.dtype} of shape {values.shape}"
             )
         return self.finite(name, values)
+
+
+def _single(rows: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return rows.astype(np.float32, copy=False)

@@ -7,9 +7,13 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
+
+from nc_jax.diagnosis.members import Bytes, Member
+
+# Deflate compresses a byte to no less than this share.
+RATIO = 1032
 
 
 class ArrayFile:
@@ -29,11 +33,13 @@ class ArrayFile:
         self.path = path
         try:
             with zipfile.ZipFile(path) as file:
-                self.arrays = {name.removesuffix(".npy") for name in file.namelist()}
+                members = file.infolist()
         except FileNotFoundError:
             raise FileNotFoundError(f"no file {path}") from None
         except (OSError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is not a whole .npz archive: {error}") from None
+        self._sizes = {one.filename.removesuffix(".npy"): _size(one) for one in members}
+        self.arrays = set(self._sizes)
 
     def require(self, *names: str) -> None:
         """Raises ValueError unless the archive has arrays of these names."""
@@ -41,11 +47,11 @@ class ArrayFile:
             if name not in self.arrays:
                 raise ValueError(f"{self.path} has no array '{name}'; it has {sorted(self.arrays)}")
 
-    def open(self, name: str) -> Any:
-        """The bytes of an array, as a context; both handles close together."""
-        return _Member(self.path, f"{name}.npy")
+    def open(self, name: str) -> Member:
+        """The bytes of an array, as a context."""
+        return Member(self.path, f"{name}.npy")
 
-    def header(self, file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
+    def header(self, file: Bytes, name: str) -> tuple[tuple[int, ...], np.dtype]:
         """Shape and type of an array that was just opened."""
         try:
             version = np.lib.format.read_magic(file)
@@ -62,22 +68,25 @@ class ArrayFile:
             raise ValueError(f"'{name}' of {self.path} must be stored by rows (C order)")
         return shape, dtype
 
-    def take(self, file: IO[bytes], wanted: int, name: str) -> bytes:
-        """So many bytes of an opened array."""
+    def block(self, file: Bytes, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """The next numbers of an opened array, as many as an array of this shape has."""
+        wanted = math.prod(shape) * dtype.itemsize
+        # Compared before memory is asked for, because a damaged header may give any shape.
+        room = min(wanted, self._sizes[name])
+        raw, filled = np.empty(room, np.uint8), 0
         try:
-            raw = file.read(wanted)
+            while filled < room and (count := file.readinto(raw[filled:])):
+                filled += count
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
             raise ValueError(f"array '{name}' of {self.path} is damaged: {error}") from None
-        if len(raw) < wanted:
+        if filled < wanted:
             raise ValueError(f"array '{name}' of {self.path} is truncated")
-        return raw
+        return raw.view(dtype).reshape(shape) if wanted else np.empty(shape, dtype)
 
     def whole(self, name: str) -> np.ndarray:
-        """An array that fits in memory, read-only."""
+        """An array that fits in memory."""
         with self.open(name) as file:
-            shape, dtype = self.header(file, name)
-            raw = self.take(file, math.prod(shape) * dtype.itemsize, name)
-        return np.frombuffer(raw, dtype).reshape(shape) if raw else np.empty(shape, dtype)
+            return self.block(file, name, *self.header(file, name))
 
     def texts(self, name: str, values: np.ndarray) -> np.ndarray:
         """The same texts or integers; bytes as UTF-8.
@@ -100,17 +109,11 @@ class ArrayFile:
         return single
 
 
-class _Member:
-    """One member of an archive as a context."""
-
-    def __init__(self, path: Path, name: str):
-        self._path, self._name = path, name
-
-    def __enter__(self) -> IO[bytes]:
-        self._archive = zipfile.ZipFile(self._path)
-        self._file = self._archive.open(self._name)
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._archive.close()
+def _size(member: zipfile.ZipInfo) -> int:
+    """Bytes of a member, at most as many as what is stored of it can hold."""
+    most = RATIO * member.compress_size
+    return (
+        min(member.file_size, most)
+        if member.compress_type == zipfile.ZIP_DEFLATED
+        else member.file_size
+    )

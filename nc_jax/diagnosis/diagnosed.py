@@ -69,7 +69,7 @@ def diagnose(
     branches: int = 1,
     watch: Callable[[int], None] = lambda rows: None,
 ) -> Diagnosis:
-    """Measures in three passes over the samples, then predicts and recommends in float64.
+    """Measures in two passes over the samples, then predicts and recommends in float64.
 
     Args:
         source: features and labels, and the classifiers if they are known.
@@ -78,7 +78,7 @@ def diagnose(
         weight_decay: λ > 0 of the training; adds the prediction of the model with this weight
             decay, and the cures are then those of this model.
         branches: c ≥ 1, the number of normalised outputs that are added to give the features.
-        watch: called with the rows of each batch; there are three passes.
+        watch: called with the rows of each batch; there are two passes.
 
     Raises:
         ValueError: features that are not finite, or a damaged file; a number that is not

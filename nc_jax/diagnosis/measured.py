@@ -1,4 +1,4 @@
-"""What is measured of features and classifiers, in three passes over the samples."""
+"""What is measured of features and classifiers, in two passes over the samples."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
@@ -7,7 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from nc_jax import metrics
+from nc_jax.diagnosis.passes import measure_samples
 from nc_jax.geometry import cosines, gram
+
+# How often the samples are gone through.
+PASSES = 2
 
 
 class FeatureSource(Protocol):
@@ -72,7 +76,7 @@ def measure_archive(
 
     Args:
         archive: features and labels, and perhaps classifiers.
-        watch: called with the rows of each batch; there are three passes.
+        watch: called with the rows of each batch; there are PASSES passes.
 
     Raises:
         ValueError: features that are not finite, or a damaged file.
@@ -83,30 +87,16 @@ def measure_archive(
             watch(len(rows))
             yield rows, labels
 
-    size = len(archive.names)
-    moments = metrics.stream_class_moments(batches, size)
+    size, known = len(archive.names), archive.classifiers is not None
+    moments, judged = measure_samples(batches, size, archive.classifiers, archive.bias)
     counts, means = np.asarray(moments.counts), np.asarray(moments.means, np.float64)
-    spread = np.sum((means - means.mean(axis=0)) ** 2, axis=1) + np.asarray(
-        moments.variances, np.float64
-    )
-    known = archive.classifiers is not None
     centred = means - means.mean(axis=0)
+    spread = np.sum(centred**2, axis=1) + np.asarray(moments.variances, np.float64)
     vectors = archive.classifiers if known else centred
-    right, differ, least = np.zeros(size), 0.0, np.inf
-    for rows, labels in batches():
-        least = min(least, float(rows.min()))
-        nearest = np.asarray(metrics.nearest_centre(jnp.asarray(rows), moments.means))
-        chosen = nearest
-        if archive.classifiers is not None:
-            logits = rows @ archive.classifiers.T
-            logits = logits if archive.bias is None else logits + archive.bias
-            chosen = np.argmax(logits, axis=1)
-        right += np.bincount(labels, chosen == labels, size)
-        differ += float(np.sum(chosen != nearest))
     given = jnp.asarray(vectors, moments.means.dtype)
     found = metrics.metrics_of_moments(moments, given)._asdict()
     collapse = {name: float(value) for name, value in found.items()}
-    collapse["nc4"] = float(differ / counts.sum())
+    collapse["nc4"] = judged.differ / int(counts.sum())
     if not known:
         needed = ("nc2_etf_classifiers", "nc3_product", "nc3_difference", "nc4")
         collapse |= dict.fromkeys(needed, float("nan"))
@@ -116,11 +106,11 @@ def measure_archive(
         collapse,
         float(np.mean(spread)),
         float(np.mean(lengths**2)) if known else float("nan"),
-        right / counts,
+        judged.right / counts,
         np.asarray(cosines(gram(given))),
         _relative(lengths),
         _relative(np.linalg.norm(centred, axis=1)),
-        least,
+        judged.least,
         means.shape[1],
     )
 

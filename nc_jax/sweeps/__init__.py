@@ -1,5 +1,6 @@
 """Evaluates a batched, pure function over a named grid, on all devices, into one table."""
 
+from nc_jax.sweeps.aggregate import Cells, aggregate, cells_of, even_cells
 from nc_jax.sweeps.engine import (
     Batched,
     Build,
@@ -28,6 +29,7 @@ __all__ = [
     "Batched",
     "Block",
     "Build",
+    "Cells",
     "Grid",
     "Outcome",
     "Plan",
@@ -37,6 +39,9 @@ __all__ = [
     "Store",
     "Values",
     "Zip",
+    "aggregate",
+    "cells_of",
+    "even_cells",
     "forget",
     "linspace",
     "logspace",

@@ -333,8 +333,8 @@ def measured_chunk(
         seconds: longest duration of a chunk.
 
     Returns:
-        The number of points in a chunk, a power of two for each device, and the seconds per
-        point that the last trial took.
+        The number of points in a chunk, at most a power of two for each device (see
+        :func:`balanced`), and the seconds per point that the last trial took.
     """
     cores = len(usable_devices() if devices is None else devices)
     top = min(largest, -(-num_points // cores))
@@ -355,8 +355,28 @@ def measured_chunk(
         size = top if fits >= top else min(_power(max(fits, 1)), top)
         # A point costs more in small trials, so they are trusted if all points fit by them.
         if size == top or size <= 4 * trial:
-            return size * cores, elapsed / (trial * cores)
+            return balanced(size, num_points, cores), elapsed / (trial * cores)
         trial = min(16 * trial, size)
+
+
+def balanced(size: int, num_points: int, devices: int = 1) -> int:
+    """The number of points in a chunk if all chunks are to be about equally long.
+
+    The last chunk is padded: of sixteen chunks of 65,536, for a million points, it would waste
+    5 % of the time.
+
+    Args:
+        size: largest number of points of a chunk on one device.
+        num_points: number of points of the block.
+        devices: number of devices that share a chunk.
+
+    Returns:
+        A multiple of ``devices``, of at most ``size * devices``; of vectors of 512 points as well
+        where chunks are long.
+    """
+    chunks = -(-num_points // (size * devices))
+    unit = devices * (512 if size >= 8192 else 1)
+    return min(size * devices, -(-num_points // (chunks * unit)) * unit)
 
 
 def _power(count: int) -> int:

@@ -345,9 +345,11 @@ def mix(bits: np.ndarray) -> np.ndarray:
     """A bijection that scatters 64-bit integers (finaliser of SplitMix64, Steele et al. 2014)."""
     with np.errstate(over="ignore"):
         bits = np.asarray(bits, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return bits ^ (bits >> np.uint64(31))
+        # In place, because a long column does not fit in the cache twice.
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+            bits ^= bits >> np.uint64(shift)
+            bits *= np.uint64(factor)
+        return bits
 
 
 def _text(text: str) -> int:

@@ -9,7 +9,6 @@ processes may fill the same store: they write identical files.
 import contextlib
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import re
@@ -154,13 +153,20 @@ class Store:
         }
         table = pa.table({name: pa.array(column) for name, column in columns.items()})
         table = table.replace_schema_metadata({"nc_jax.sweep": json.dumps(about, sort_keys=True)})
-        sink = io.BytesIO()
-        rows = max(len(table), 1)
-        pq.write_table(table, sink, compression="lz4", use_dictionary=False, write_batch_size=rows)
-        raw = sink.getbuffer()
+        sink = pa.BufferOutputStream()
+        pq.write_table(
+            table,
+            sink,
+            compression="lz4",
+            use_dictionary=False,
+            # A scan for a range of an axis skips the other parts by their statistics.
+            write_statistics=list(plan.blocks[place].grid.names),  # pyright: ignore
+            write_batch_size=max(len(table), 1),
+        )
+        raw = sink.getvalue()
         name = f"{fingerprint}-{chunk:08d}-{_digest(fingerprint, chunk, raw)}.parquet"
         self._put(f"{self.root}/parts/{name}", raw)
-        return len(raw)
+        return raw.size
 
     def _put(self, path: str, raw: Any, new: bool = False) -> bool:
         """Writes a complete file; returns False if it must be new but already exists."""

@@ -54,6 +54,23 @@ def test_status_export_plot_and_resume(swept):
     assert again.returncode == 0 and "6 chunks were already stored" in again.stdout
 
 
+def test_a_coarse_map_without_loading_the_table(swept):
+    to = swept / "coarse.csv"
+    done = sweep(swept, "aggregate", "--cells", "2", "4", "--to", to)
+    assert done.returncode == 0 and "90 points in 8 cells" in done.stdout, done.stderr
+    found, rows = pd.read_csv(to), pd.read_csv(swept / "table.csv")
+    # The third of five budgets lies on the edge; a cell includes its lower edge.
+    assert found["points"].tolist() == [8, 8, 8, 12, 12, 12, 12, 18]
+    low = rows[(rows["budget"] < 2) & (rows["ratio"] < 5)]
+    assert found["minority_cosine_mean"][0] == pytest.approx(low["minority_cosine"].mean())
+    assert found["gap_max"].max() == pytest.approx(rows["gap"].max(), abs=1e-15)
+    done = sweep(swept, "plot", "--output", "minority_cosine", "--cells", "3", "--to",
+                 swept / "coarse.png")  # fmt: skip
+    assert done.returncode == 0 and (swept / "coarse.png").stat().st_size > 10_000
+    done = sweep(swept, "aggregate", "--cells", "0")
+    assert done.returncode == 2 and "--cells must be" in done.stderr
+
+
 def test_a_changed_spec_is_refused(swept):
     (swept / "changed.toml").write_text(SPEC.replace("num_classes = 4", "num_classes = 5"))
     done = run_study("sweep", "run", swept / "changed.toml", "--store", swept / "store")

@@ -105,8 +105,8 @@ def test_shards_share_the_work(tmp_path, expected):
 def test_no_room_for_a_part(tmp_path, expected):
     finish(tmp_path, "--shard", "0/8")
     before = len(parts(tmp_path))
-    # A part is some kilobytes.
-    process = begin(tmp_path, "--largest-file", 2500)
+    # A part is about two kilobytes.
+    process = begin(tmp_path, "--largest-file", 1200)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1 and "File too large" in errors
     assert len(parts(tmp_path)) == before == len(list((tmp_path / "parts").iterdir()))

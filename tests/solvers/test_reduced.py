@@ -97,7 +97,7 @@ def test_the_newton_matrix_is_the_hessian(loss):
         Basis(last(left), last(right)),
         several,
         (jnp.zeros((2, 1)), jnp.zeros((3, 3, 1)), jnp.zeros((3, 3, 1))),
-        jnp.zeros((3, 1)),
+        jnp.zeros((3, 3, 1)),
         identity,
     )
     single = jax.tree.map(lambda leaf: leaf[0], models)

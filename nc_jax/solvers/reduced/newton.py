@@ -60,7 +60,7 @@ def newton_matrix(
         basis: of M.
         several: indices [W] of the groups with several classes.
         stiffness: [W, L] of α; [G, G, L] of the symmetric and of the antisymmetric part.
-        bias_curvature: [G, L] curvature of the bias's own penalty, or None.
+        bias_curvature: [G, G, L] curvature of the bias besides that of the loss, or None.
         keep: see :func:`nc_jax.solvers.reduced.lanes.keeper`.
     """
     left, right = basis
@@ -88,12 +88,10 @@ def newton_matrix(
         to_bias = total(
             [left[g, :, None, None] * jnp.swapaxes(to_bias[g], 0, 1)[None] for g in range(groups)]
         )
-        own = total(curvature.means)
-        own = own + jnp.where(is_diagonal(groups), bias_curvature[:, None], 0)
         matrix = matrix._replace(
             within_bias=curvature.mixed[several],
             between_bias=to_bias.reshape(groups**2, groups, lanes),
-            bias=own,
+            bias=total(curvature.means) + bias_curvature,
         )
     return NewtonMatrix(*keep(tuple(matrix)))
 

@@ -207,12 +207,12 @@ def _in_basis(program: Program, old: Iterate, keep: Keep) -> tuple[Basis, Blocks
 
 
 def _bias_decay(program: Program, curvature: Array | None) -> Array | None:
-    """Curvature [G, L] of the bias's penalty, or None."""
+    """Curvature [G, G, L] that the bias has besides that of the loss, or None."""
     penalty = program.numbers.bias_penalty
     if penalty is None or curvature is None:
         return None
     counts = jnp.asarray(program.counts, penalty.dtype)[:, None]
-    decay = penalty * counts
+    decay = diagonal_matrix(penalty * counts)
     if program.free:
         # Fixes the constant that an unregularised bias leaves open; no slope points there.
         steepest = largest(diagonal(curvature))

@@ -126,7 +126,7 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
         return _Progress(start_of(program), active, infinite, jnp.zeros(lanes_shape, jnp.int32))
 
     def first(models: Any) -> _Progress:
-        limit = STRAGGLERS * chunk if chunks > 1 else 0
+        limit = int(STRAGGLERS * chunk) if chunks > 1 else 0
         return _run(_program(models, unrolled), started(models), limit, steps)
 
     def last(given: tuple[Any, _Progress]) -> _Progress:

@@ -177,7 +177,9 @@ class _Profile:
         reach = max(1.0, first if np.isfinite(first) else 0.0) + np.log(10) / spread
         exponents = np.linspace(0, min(high, reach), POINTS)
         path.append(self._points(exponents, self._solved(exponents)))
-        points = np.unique(np.concatenate(path), axis=0)
+        points = np.concatenate(path)
+        # A ratio that was solved twice has cosines that differ by rounding.
+        points = points[np.unique(points[:, 0], return_index=True)[1]]
         return solution, points[points[:, 0] <= path[-1][-1, 0]], first
 
     def _solved(self, exponents: np.ndarray) -> Solution:

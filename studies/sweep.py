@@ -27,6 +27,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -306,6 +307,7 @@ def write_aggregate(spec: Spec, store: Store, options: Options) -> int:
 
 def plot(spec: Spec, store: Store, options: Options) -> int:
     """Draws a figure of one output."""
+    start = time.perf_counter()
     output = options.output or spec.experiment.outputs[0]
     over = chosen_axes(spec, options)
     if options.to is not None and options.to.suffix != ".png":
@@ -321,6 +323,9 @@ def plot(spec: Spec, store: Store, options: Options) -> int:
     draw = report.draw_lines if len(over) == 1 else report.draw_maps
     figure: Figure = draw(table, list(over), rest, output)
     report.save_figure(figure, to.parent, to.stem)
+    if not (to.parent / "provenance.json").exists():
+        # A sweep writes it when it is complete; one that was stopped can be drawn before.
+        report.write_provenance(to.parent, options, time.perf_counter() - start)
     print(to)
     return 0
 

@@ -42,7 +42,7 @@ class FeatureArchive(ArrayFile):
         Raises:
             OSError, ValueError: naming the file and what is wrong with it.
         """
-        super().__init__(path)
+        super().__init__(Path(path))
         self.require("features", "labels")
         with self.open("features") as file:
             shape, dtype = self.header(file, "features")

@@ -15,6 +15,7 @@ from nc_jax.solvers.reduced.rows import (
     _differentiated,
     chain_of,
     curvature_of,
+    group_counts,
     numbers_of,
     row_losses,
     slope_of,
@@ -83,7 +84,7 @@ def test_the_newton_matrix_is_the_hessian(loss):
     left, right = np.linalg.qr(rng.normal(size=(2, 3, 3)))[0]
     several = np.array([0, 2])
     numbers = numbers_of(models)
-    chain = chain_of(models.sizes.counts, numbers.row_scale)
+    chain = chain_of(group_counts(models), numbers.row_scale)
 
     def last(array):
         return jnp.asarray(array)[..., None]
@@ -184,3 +185,22 @@ def test_a_bad_lane_does_not_stop_the_others():
     status = np.asarray(nc.solve_batch(models, nc.ReducedInteriorPoint()).status)
     assert status[7] == nc.Status.INVALID
     assert np.all(np.delete(status, [7, 9]) == nc.Status.CONVERGED)
+
+
+def test_traced_counts_give_the_same_solutions():
+    """One group has a single class, which is not known when the program is compiled."""
+    ratios = np.geomspace(1, 300, 5)
+
+    def traced(counts, ratio):
+        sizes = nc.surrogates.CountedSizes(counts, 50 * jnp.stack([ratio, jnp.ones_like(ratio)]))
+        model = nc.surrogates.CountedUnconstrained(sizes, 1e-3, nc.CrossEntropy(), 1e-2)
+        solution = nc.ReducedInteriorPoint()(model)
+        return solution.within, solution.between, solution.gap
+
+    found = jax.jit(jax.vmap(traced, in_axes=(None, 0)))(jnp.array([1, 4]), jnp.asarray(ratios))
+    assert float(jnp.max(found[2])) < 1e-11
+    for lane, ratio in enumerate(ratios):
+        model = nc.UnconstrainedFeatures(nc.two_groups(1, 4, ratio, 50.0), 1e-3, 1e-3, 1e-2)
+        alone = nc.solve(model, nc.ReducedInteriorPoint())
+        np.testing.assert_allclose(found[0][lane], alone.within, atol=1e-5)
+        np.testing.assert_allclose(found[1][lane], alone.between, atol=1e-5)

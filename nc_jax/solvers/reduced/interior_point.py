@@ -20,7 +20,7 @@ from nc_jax.solvers.finishing import finish
 from nc_jax.solvers.reduced.lanes import keeper, total
 from nc_jax.solvers.reduced.measures import Measures
 from nc_jax.solvers.reduced.newton import MAX_UNROLLED
-from nc_jax.solvers.reduced.rows import numbers_of, row_losses
+from nc_jax.solvers.reduced.rows import numbers_of, row_losses, several_of
 from nc_jax.solvers.reduced.state import Iterate, Program, program_of, start_of
 from nc_jax.solvers.reduced.step import advance
 from nc_jax.solvers.solution import Solution, default_tolerance, require_convex
@@ -108,7 +108,7 @@ class _Progress(NamedTuple):
 def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Array]:
     """All lanes of models with one leading axis; chunk by chunk, stragglers in a second pass."""
     groups, biased = models.sizes.num_groups, models.bias_penalty is not None
-    unknowns = int((models.sizes.counts > 1).sum()) + groups**2 + groups * biased
+    unknowns = len(several_of(models)) + groups**2 + groups * biased
     unrolled = unknowns <= MAX_UNROLLED and lanes > 1
     chunk = min(lanes, max(8, CHUNK_FLOATS // unknowns**2))
     chunks = math.ceil(lanes / chunk)
@@ -146,7 +146,7 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
         progress = _lanes_first(jax.lax.map(last, chunked))
         progress = _taken(progress, jnp.argsort(order, stable=True))
     point = progress.point
-    within = _spread(models.sizes.counts, point.within)
+    within = _spread(several_of(models), groups, point.within)
     solved = GroupLogits(within, point.between, point.bias), progress.steps
     return jax.tree.map(lambda leaf: leaf[:lanes], solved)
 
@@ -169,13 +169,12 @@ def _taken(lanes: Any, order: Array) -> Any:
     return jax.tree.map(lambda leaf: leaf[order], lanes)
 
 
-def _spread(counts: Any, within: Array) -> Array:
+def _spread(several: np.ndarray, groups: int, within: Array) -> Array:
     """[lanes, W] to [lanes, G], zero for groups of one class."""
-    several = np.flatnonzero(counts > 1)
-    place = np.searchsorted(several, np.arange(len(counts)))
     # The appended column of zeros stands for all groups of one class.
-    padded = jnp.pad(within, ((0, 0), (0, 1)))
-    return padded[:, np.where(counts > 1, place, len(several))]
+    place = np.full(groups, len(several))
+    place[several] = np.arange(len(several))
+    return jnp.pad(within, ((0, 0), (0, 1)))[:, place]
 
 
 def _run(program: Program, progress: _Progress, limit: Any, steps: int) -> _Progress:

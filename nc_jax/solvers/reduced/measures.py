@@ -52,8 +52,7 @@ def certified(
     radius = jnp.where(penalty > 0, jnp.minimum(numbers.radius, priced), numbers.radius)
     gap = inner + penalty * norm + radius * jnp.maximum(steepest - penalty, 0)
     if point.bias is not None and numbers.bias_penalty is not None:
-        counts = jnp.asarray(program.counts, gap.dtype)[:, None]
-        decay = numbers.bias_penalty * counts
+        decay = numbers.bias_penalty * program.counts
         decayed = slope.bias**2 / (2 * jnp.where(decay > 0, decay, 1))
         free = jnp.abs(slope.bias) * (1 + jnp.abs(point.bias))
         gap = gap + total(jnp.where(decay > 0, decayed, free))

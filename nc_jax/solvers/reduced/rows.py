@@ -5,7 +5,7 @@ depend on α_g, on row g of M and on the bias (:mod:`nc_jax.surrogates.grouped`)
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -94,17 +94,36 @@ def numbers_of(models: GroupedProgram) -> Numbers:
 
 def row_losses(models: GroupedProgram) -> RowLosses:
     """The function that evaluates the rows: closed forms if the loss has one."""
-    counts = models.sizes.counts
+    counts = group_counts(models)
     softmax = is_softmax(models.loss)
     if softmax is None:
         return lambda numbers, slots: _differentiated(models, numbers, slots)
     closed = _softmax_rows if softmax else _squared_rows
-    return lambda numbers, slots: closed(_others(counts, slots.own.dtype), numbers, slots)
+    return lambda numbers, slots: closed(_others(counts), numbers, slots)
 
 
-def _others(counts: np.ndarray, dtype: Any) -> Array:
-    """[G, G, 1] how many classes other than the row's own share a logit."""
-    return jnp.asarray(counts[None, :] - np.eye(len(counts)), dtype)[:, :, None]
+def group_counts(models: GroupedProgram) -> Array:
+    """[G, 1] classes of each group, or [G, L] if they are traced and differ between lanes."""
+    counts, dtype = models.sizes.counts, models.sizes.group_sizes.dtype
+    if isinstance(counts, np.ndarray):
+        return jnp.asarray(counts[:, None], dtype)
+    return jnp.moveaxis(counts, -1, 0).astype(dtype)
+
+
+def several_of(models: GroupedProgram) -> np.ndarray:
+    """Indices [W] of the groups with several classes; of all groups if counts are traced.
+
+    The α of a single class changes no logit, so it stays zero.
+    """
+    counts = models.sizes.counts
+    if isinstance(counts, np.ndarray):
+        return np.flatnonzero(counts > 1)
+    return np.arange(models.sizes.num_groups)
+
+
+def _others(counts: Array) -> Array:
+    """[G, G, 1 or L] how many classes other than the row's own share a logit."""
+    return counts[None] - jnp.asarray(np.eye(len(counts)), counts.dtype)[:, :, None]
 
 
 def _softmax_rows(counts: Array, numbers: Numbers, slots: Slots) -> Rows:
@@ -201,12 +220,11 @@ class Chain(NamedTuple):
     others: Array
 
 
-def chain_of(counts: np.ndarray, row_scale: Array) -> Chain:
-    """The constant slopes of the logits in the group numbers."""
-    root = np.sqrt(counts)
-    means = row_scale[:, None] / jnp.asarray(root[:, None] * root, row_scale.dtype)[:, :, None]
-    count = jnp.asarray(counts, row_scale.dtype)[:, None]
-    return Chain(means, row_scale * (1 - 1 / count), -row_scale / count)
+def chain_of(counts: Array, row_scale: Array) -> Chain:
+    """The constant slopes of the logits in the group numbers, for counts [G, 1 or L]."""
+    root = jnp.sqrt(counts)
+    means = row_scale[:, None] / (root[:, None] * root[None])
+    return Chain(means, row_scale * (1 - 1 / counts), -row_scale / counts)
 
 
 def slots_of(chain: Chain, within: Array, between: Array, bias: Array | None) -> Slots:

@@ -23,6 +23,8 @@ from nc_jax.solvers.reduced.rows import (
     RowLosses,
     Slope,
     chain_of,
+    group_counts,
+    several_of,
     slope_of,
     slots_of,
 )
@@ -63,31 +65,26 @@ class Program(NamedTuple):
     """A batch of models of the same structure.
 
     Attributes:
-        counts: [G] classes of each group, static.
+        counts: [G, 1 or L] classes of each group.
+        several: indices [W] of the groups with several classes, static.
         free: whether a shift of a bias without decay leaves every loss unchanged, static.
         numbers: of the models.
         losses: evaluates the rows.
         unrolled: whether linear systems are solved by code that is written out, static.
     """
 
-    counts: np.ndarray
+    counts: Array
+    several: np.ndarray
     free: bool
     numbers: Numbers
     losses: RowLosses
     unrolled: bool
 
     @property
-    def several(self) -> np.ndarray:
-        """Indices [W] of the groups with several classes."""
-        return np.flatnonzero(self.counts > 1)
-
-    @property
     def multiplicity(self) -> Array:
-        """Multiplicities m [W + G, 1] of all blocks."""
-        within = self.counts[self.several] - 1
-        ones = np.ones(len(self.counts))
-        dtype = self.numbers.shares.dtype
-        return jnp.asarray(np.concatenate([within, ones])[:, None], dtype)
+        """Multiplicities m [W + G, 1 or L] of all blocks."""
+        within = jnp.maximum(at_groups(self.counts, self.several) - 1, 1)
+        return jnp.concatenate([within, jnp.ones_like(self.counts)])
 
     @property
     def chain(self) -> Chain:
@@ -106,7 +103,14 @@ def program_of(
     models: GroupedProgram, numbers: Numbers, losses: RowLosses, unrolled: bool
 ) -> Program:
     """The static and the traced parts of a batch of models."""
-    return Program(models.sizes.counts, bias_is_free(models.loss), numbers, losses, unrolled)
+    return Program(
+        group_counts(models),
+        several_of(models),
+        bias_is_free(models.loss),
+        numbers,
+        losses,
+        unrolled,
+    )
 
 
 def start_of(program: Program) -> Iterate:
@@ -161,8 +165,7 @@ def with_decay(program: Program, slope: Slope, bias: Array | None) -> Slope:
     penalty = program.numbers.bias_penalty
     if penalty is None or bias is None:
         return slope
-    counts = jnp.asarray(program.counts, bias.dtype)[:, None]
-    return slope._replace(bias=slope.bias + penalty * counts * bias)
+    return slope._replace(bias=slope.bias + penalty * program.counts * bias)
 
 
 def bias_cost(program: Program, bias: Array | None) -> Array:
@@ -170,5 +173,4 @@ def bias_cost(program: Program, bias: Array | None) -> Array:
     penalty = program.numbers.bias_penalty
     if penalty is None or bias is None:
         return jnp.zeros_like(program.numbers.radius)
-    counts = jnp.asarray(program.counts, bias.dtype)[:, None]
-    return 0.5 * penalty * total(counts * bias**2)
+    return 0.5 * penalty * total(program.counts * bias**2)

@@ -211,8 +211,7 @@ def _bias_decay(program: Program, curvature: Array | None) -> Array | None:
     penalty = program.numbers.bias_penalty
     if penalty is None or curvature is None:
         return None
-    counts = jnp.asarray(program.counts, penalty.dtype)[:, None]
-    decay = diagonal_matrix(penalty * counts)
+    decay = diagonal_matrix(penalty * program.counts)
     if program.free:
         # Fixes the constant that an unregularised bias leaves open; no slope points there.
         steepest = largest(diagonal(curvature))

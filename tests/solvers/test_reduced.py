@@ -193,7 +193,9 @@ def test_traced_counts_give_the_same_solutions():
 
     def traced(counts, ratio):
         sizes = nc.surrogates.CountedSizes(counts, 50 * jnp.stack([ratio, jnp.ones_like(ratio)]))
-        model = nc.surrogates.CountedUnconstrained(sizes, 1e-3, nc.CrossEntropy(), 1e-2)
+        model = nc.surrogates.CountedUnconstrained(
+            sizes, jnp.asarray(1e-3), nc.CrossEntropy(), jnp.asarray(1e-2)
+        )
         solution = nc.ReducedInteriorPoint()(model)
         return solution.within, solution.between, solution.gap
 

@@ -46,6 +46,8 @@ python_maximum_signature_line_length = 80
 nitpick_ignore = [
     ("py:class", name)
     for name in (
+        "nc_jax.diagnosis.members.Bytes",
+        "nc_jax.diagnosis.members.Member",
         "nc_jax.report.commands.Config",
         "nc_jax.report.progress.Item",
         "nc_jax.report.progress.Result",

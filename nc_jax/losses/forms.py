@@ -4,8 +4,9 @@ All of them are a weighted cross-entropy of scaled and shifted logits with soft 
 weighted squared error:
 
     L(z, k) = ω_k (log Σ_j exp(v_j) − (1 − ε) v_k − (ε/K) Σ_j v_j),
-        v_j = Δ_j z_j + ι_j − m_j [j=k],
-    L(z, k) = (ω_k/2) Σ_j (z_j + c − [j=k])².
+    L(z, k) = (ω_k/2) Σ_j (z_j + c − [j=k])²,
+
+with v_j = Δ_j z_j + ι_j − m_j [j=k].
 """
 
 from typing import Any, NamedTuple

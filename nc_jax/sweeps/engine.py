@@ -334,7 +334,7 @@ def measured_chunk(
 
     Returns:
         The number of points in a chunk, at most a power of two for each device (see
-        :func:`balanced`), and the seconds per point that the last trial took.
+        ``balanced``), and the seconds per point that the last trial took.
     """
     cores = len(usable_devices() if devices is None else devices)
     top = min(largest, -(-num_points // cores))

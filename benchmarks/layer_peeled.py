@@ -243,12 +243,20 @@ def main(config: Config) -> None:
         f"two-group solve: about {work:,.0f} operations, {fastest * work / 1e9:.1f} Gop/s, "
         f"{fastest * work / rate:.0%} of the matrix-product rate",
     ]
+    write_results(table, notes, config, time.perf_counter() - start, "Layer-Peeled Models")
+
+
+def write_results(
+    table: pd.DataFrame, notes: list[str], config: Any, seconds: float, title: str
+) -> None:
+    """Prints and stores a table of rows and what follows from it."""
     machine = {"cores": os.cpu_count(), "cpu": platform.machine(), "notes": notes}
+    rows = [entry.dropna().to_dict() for _, entry in table.iterrows()]
     text = json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n"
     report.write_summary(table.fillna(""), config.out)
     write_atomically(config.out / "table.json", lambda file: file.write_text(text))
-    report.write_provenance(config.out, config, time.perf_counter() - start)
-    report.print_table(table.fillna(""), "Layer-Peeled Models")
+    report.write_provenance(config.out, config, seconds)
+    report.print_table(table.fillna(""), title)
     print("\n".join(notes))
 
 

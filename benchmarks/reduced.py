@@ -10,9 +10,6 @@ of a step are those that XLA counts, and their rate is compared with that of a m
 """
 
 import dataclasses
-import json
-import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -24,9 +21,16 @@ import pandas as pd
 
 import nc_jax as nc
 from benchmarks import peers
-from benchmarks.layer_peeled import FEATURE_ENERGY, MAJORITY, MINORITY, matmul_rate, row, timed
+from benchmarks.layer_peeled import (
+    FEATURE_ENERGY,
+    MAJORITY,
+    MINORITY,
+    matmul_rate,
+    row,
+    timed,
+    write_results,
+)
 from nc_jax import report
-from nc_jax.files import write_atomically
 from nc_jax.solvers.reduced.lanes import keeper
 from nc_jax.solvers.reduced.newton import MAX_UNROLLED
 from nc_jax.solvers.reduced.rows import numbers_of, row_losses
@@ -172,14 +176,8 @@ def main(config: Config) -> None:
             f"{groups} groups with bias: {work:,.0f} operations a step, "
             f"{reached / 1e9:.1f} Gop/s, {reached / rate:.0%} of the matrix-product rate",
         ]
-    machine = {"cores": os.cpu_count(), "cpu": platform.machine(), "notes": notes}
-    text = json.dumps({"machine": machine, "rows": table.to_dict("records")}, indent=2) + "\n"
-    report.write_summary(table.fillna(""), config.out)
-    write_atomically(config.out / "table.json", lambda file: file.write_text(text))
-    report.write_provenance(config.out, config, time.perf_counter() - start)
-    report.print_table(table.fillna(""), "Reduced programs")
-    print("\n".join(notes))
+    write_results(table, notes, config, time.perf_counter() - start, "Reduced programs")
 
 
 if __name__ == "__main__":
-    report.run_command(PRESETS, main, __doc__ or "")
+    report.run_command(PRESETS, main, __doc__ or "", keep_programs=False)

@@ -193,9 +193,10 @@ def _run(program: Program, progress: _Progress, limit: Any, steps: int) -> _Prog
         new, measures = advance(program, state.point, keep)
         done = _done(measures, state.gap, precision)
         sound = jnp.isfinite(new.multiplier + total(new.bound) + total(total(new.between)))
-        # The last step is taken too: it is already computed, and gains some digits.
-        moves = state.active & sound & (state.steps < steps)
-        active = moves & ~done
+        # The last step is already computed and gains some digits, unless the point was so
+        # accurate that its direction is one of rounding.
+        able = state.active & sound & (state.steps < steps)
+        moves, active = able & (measures.calm | ~done), able & ~done
         point = jax.tree.map(lambda a, b: jnp.where(moves, a, b), new, state.point)
         return _Progress(point, active, measures.gap, state.steps + moves.astype(jnp.int32))
 
@@ -204,7 +205,7 @@ def _run(program: Program, progress: _Progress, limit: Any, steps: int) -> _Prog
 
 def _done(measures: Measures, last_gap: Array, precision: Any) -> Array:
     """Whether a lane has reached the accuracy of rounding."""
-    complementarity, gap, scale, pull = measures
+    complementarity, gap, scale, pull, _ = measures
     # At an optimum of zero the scale falls with the gap; then the logits are accurate.
     goal = precision * (scale + jnp.sqrt(jnp.finfo(gap.dtype).eps) * pull)
     # Near the accuracy of rounding the gap stops to fall.

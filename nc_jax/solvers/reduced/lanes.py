@@ -73,6 +73,11 @@ def diagonal_matrix(values: Array) -> Array:
     return jnp.where(is_diagonal(values.shape[0]), values[:, None], 0)
 
 
+def at_groups(values: Array, groups: np.ndarray) -> Array:
+    """Rows of [G, ...] at some groups, [0, ...] for none."""
+    return jnp.stack([values[g] for g in groups]) if len(groups) else values[:0]
+
+
 def total(terms: Any) -> Array:
     """The sum over the first axis, added in order; a reduction would not be fused."""
     result = terms[0]

@@ -5,25 +5,27 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.solvers.reduced.lanes import largest, product, total, transpose
+from nc_jax.solvers.reduced.lanes import at_groups, largest, product, total, transpose
 from nc_jax.solvers.reduced.rows import Slope
-from nc_jax.solvers.reduced.state import Iterate, Program, at_groups
+from nc_jax.solvers.reduced.state import Iterate, Program
 
 
 class Measures(NamedTuple):
-    """How far a point is from the optimum, each [L].
+    """How far a point is from the optimum, and its step, each [L].
 
     Attributes:
         complementarity: the gap between the primal and the dual variables of the cones.
         gap: bound on the objective minus the optimum.
         scale: the objective, with all positive terms of the gap.
         pull: size of the terms whose differences are the slopes.
+        calm: whether the step from there hardly changes anything.
     """
 
     complementarity: Array
     gap: Array
     scale: Array
     pull: Array
+    calm: Array
 
 
 def certified(

@@ -14,7 +14,7 @@ from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 
 from nc_jax.solvers.reduced.alignment import Basis
-from nc_jax.solvers.reduced.lanes import Keep, is_diagonal, total, transpose
+from nc_jax.solvers.reduced.lanes import Keep, at_groups, is_diagonal, total, transpose
 from nc_jax.solvers.reduced.rows import Chain, Curvature
 
 # Up to this many unknowns the factorisation is written out; beyond it is left to LAPACK, because
@@ -77,19 +77,15 @@ def newton_matrix(
     between = between.reshape(groups**2, groups**2, lanes)
     mixed = total([_row(curvature.mixed * chain.means, k) * right[k] for k in range(groups)])
     across = (left[:, :, None] * mixed[:, None]).reshape(groups, groups**2, lanes)
-    within = (
-        jnp.stack([curvature.within[g] for g in several]) + of_within
-        if len(several)
-        else (of_within)
-    )
-    matrix = NewtonMatrix(within, across[several], between, None, None, None)
+    within = at_groups(curvature.within, several) + of_within
+    matrix = NewtonMatrix(within, at_groups(across, several), between, None, None, None)
     if bias_curvature is not None:
         to_bias = _times(jnp.swapaxes(means, 1, 2), right)
         to_bias = total(
             [left[g, :, None, None] * jnp.swapaxes(to_bias[g], 0, 1)[None] for g in range(groups)]
         )
         matrix = matrix._replace(
-            within_bias=curvature.mixed[several],
+            within_bias=at_groups(curvature.mixed, several),
             between_bias=to_bias.reshape(groups**2, groups, lanes),
             bias=total(curvature.means) + bias_curvature,
         )

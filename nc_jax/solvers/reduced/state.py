@@ -9,6 +9,7 @@ from jax import Array
 from nc_jax.losses.floors import bias_is_free
 from nc_jax.solvers.reduced.alignment import Basis, aligned
 from nc_jax.solvers.reduced.lanes import (
+    at_groups,
     diagonal,
     diagonal_matrix,
     is_diagonal,
@@ -153,11 +154,6 @@ def start_of(program: Program) -> Iterate:
         excess,
         weight / excess,
     )
-
-
-def at_groups(values: Array, groups: np.ndarray) -> Array:
-    """Rows of [G, ...] at some groups, [0, ...] for none."""
-    return jnp.stack([values[g] for g in groups]) if len(groups) else values[:0]
 
 
 def with_decay(program: Program, slope: Slope, bias: Array | None) -> Slope:

@@ -20,6 +20,7 @@ from nc_jax.solvers.reduced.cones import (
 )
 from nc_jax.solvers.reduced.lanes import (
     Keep,
+    at_groups,
     diagonal,
     diagonal_matrix,
     is_diagonal,
@@ -36,7 +37,6 @@ from nc_jax.solvers.reduced.state import (
     LARGEST_CHANGE,
     Iterate,
     Program,
-    at_groups,
     bias_cost,
     with_decay,
 )
@@ -47,6 +47,9 @@ TO_BOUNDARY = 0.995
 REDUCTIONS = 1e-3, 0.9
 # Sweeps of Jacobi's method in a step, which follows the basis.
 SWEEPS = 1
+# A step is calm if it raises the complementarity at most by the first factor, and changes M by
+# at most the second share of its norm.
+CALM = 10, 0.01
 
 
 class _Point(NamedTuple):
@@ -111,13 +114,16 @@ def advance(program: Program, old: Iterate, keep: Keep) -> tuple[Iterate, Measur
     second = Blocks(*(length * part for part in predicted.blocks))
     change, _ = _direction(program, point, reduction * target, second, solved)
     change = keep(change)
+    new, ahead = _moved(program, old, point, change, keep)
+    turned = _size(new.between - old.between)
     measures = Measures(
         complementarity=gap,
         gap=certified(program, old, slope, (between, rotated_slope), objective),
         scale=objective + blocks.multiplier * norm,
         pull=total(rows.own_curvature * slots.own**2),
+        calm=(ahead <= CALM[0] * gap) & (turned <= CALM[1] * _size(old.between)),
     )
-    return _moved(program, old, point, change, keep), measures
+    return new, measures
 
 
 class _Change(NamedTuple):
@@ -219,8 +225,15 @@ def _bias_decay(program: Program, curvature: Array | None) -> Array | None:
     return decay
 
 
-def _moved(program: Program, old: Iterate, point: _Point, change: _Change, keep: Keep) -> Iterate:
-    """The point after the longest safe step along a direction."""
+def _size(matrix: Array) -> Array:
+    """Frobenius norm [L] of [G, G, L]."""
+    return jnp.sqrt(total(total(matrix**2)))
+
+
+def _moved(
+    program: Program, old: Iterate, point: _Point, change: _Change, keep: Keep
+) -> tuple[Iterate, Array]:
+    """The point after the longest safe step along a direction, and its complementarity."""
     several = len(program.several)
     basis, blocks = point.basis, point.blocks
     step = change.blocks
@@ -251,4 +264,4 @@ def _moved(program: Program, old: Iterate, point: _Point, change: _Change, keep:
         after.multiplier,
         after.slack,
     )
-    return keep(new)
+    return keep(new), complementarity(program.numbers.penalty, program.multiplicity, after)

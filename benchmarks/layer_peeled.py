@@ -10,11 +10,12 @@ separately; times are medians of repeats; every row has its worst duality gap or
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def row(name: str, lanes: int, compile_s: float, seconds: float, worst: float) -
     }
 
 
-def two_group_rows(config: Config) -> list[dict[str, Any]]:
+def two_group_rows(config: Config) -> Iterator[dict[str, Any]]:
     """Batches of the exact two-group solver and of the interior point."""
     cases = [
         ("two groups, cross-entropy, TwoGroupRoot", config.batches, nc.CrossEntropy(), None),
@@ -119,20 +120,17 @@ def two_group_rows(config: Config) -> list[dict[str, Any]]:
             nc.ReducedInteriorPoint(),
         ),
     ]
-    rows = []
     for name, batches, loss, solver in cases:
         for lanes in batches:
             model = two_group_model(lanes, loss)
             compile_s, seconds, solution = timed(
                 lambda model=model, solver=solver: nc.solve_batch(model, solver), config.repeats
             )
-            rows.append(row(name, lanes, compile_s, seconds, float(jnp.max(solution.gap))))
-    return rows
+            yield row(name, lanes, compile_s, seconds, float(jnp.max(solution.gap)))
 
 
-def long_tailed_rows(config: Config, matmul_rate: float) -> list[dict[str, Any]]:
+def long_tailed_rows(config: Config, matmul_rate: float) -> Iterator[dict[str, Any]]:
     """One solve for each size; to a gap of 1e−9, or 1e−6 for a thousand classes."""
-    rows = []
     for classes in config.classes:
         solver = None if classes < 1000 else nc.FactoredQuasiNewton(tolerance=1e-6)
         model = nc.LayerPeeled(nc.long_tailed(classes, 100.0), 1.0, FEATURE_ENERGY)
@@ -145,11 +143,10 @@ def long_tailed_rows(config: Config, matmul_rate: float) -> list[dict[str, Any]]
             # A step costs about one evaluation of loss and gradient: three K×K products.
             rate = steps * 6 * classes**3 / seconds
             entry["matrix-product rate reached"] = f"{rate / matmul_rate:.0%} ({steps} steps)"
-        rows.append(entry)
-    return rows
+        yield entry
 
 
-def many_group_rows(config: Config) -> list[dict[str, Any]]:
+def many_group_rows(config: Config) -> Iterator[dict[str, Any]]:
     """A batch of long-tailed sizes to a gap of 1e−8, and vocabularies to 1e−6."""
     rng = np.random.default_rng(0)
     ratios = np.exp(rng.uniform(1, 6, config.wide_batch))
@@ -158,7 +155,7 @@ def many_group_rows(config: Config) -> list[dict[str, Any]]:
     solver = nc.FactoredQuasiNewton(tolerance=1e-8)
     compile_s, seconds, solution = timed(lambda: nc.solve_batch(batch, solver), config.repeats)
     gap = float(jnp.max(solution.gap))
-    rows = [row("long-tailed, K = 100, batch", config.wide_batch, compile_s, seconds, gap)]
+    yield row("long-tailed, K = 100, batch", config.wide_batch, compile_s, seconds, gap)
     counts = 1 / (np.arange(config.vocabulary) + 2.7)
     sizes = nc.merge_sizes(
         np.maximum(1, np.round(20 * config.vocabulary * counts / counts.sum())), 0.0
@@ -171,11 +168,10 @@ def many_group_rows(config: Config) -> list[dict[str, Any]]:
         chosen = nc.FactoredQuasiNewton(tolerance=1e-6, order=tuple(range(sizes.num_groups)))
         compile_s, seconds, solution = timed(lambda m=model, s=chosen: nc.solve(m, s), 1)
         case = f"{name}, {config.vocabulary:,} Zipf tokens in {sizes.num_groups} groups"
-        rows.append(row(case, 1, compile_s, seconds, float(solution.gap)))
-    return rows
+        yield row(case, 1, compile_s, seconds, float(solution.gap))
 
 
-def peer_rows(config: Config) -> list[dict[str, Any]]:
+def peer_rows(config: Config) -> Iterator[dict[str, Any]]:
     """General convex solvers on the same two-group programs."""
     budget = FEATURE_ENERGY**0.5
     cases = [
@@ -183,17 +179,15 @@ def peer_rows(config: Config) -> list[dict[str, Any]]:
         ("cvxpy", peers.cp, peers.clarabel_four_numbers, config.peer_instances),
         ("moreau", peers.moreau and peers.cp, peers.moreau_batch, config.peer_batch),
     ]
-    rows = []
     for package, module, solve, lanes in cases:
         if module is None:
-            rows.append({"case": f"{solve.__name__}: {package} is not installed"})
+            yield {"case": f"{solve.__name__}: {package} is not installed"}
             continue
         ratios = np.geomspace(1, 1e4, lanes)
         result = solve(MAJORITY, MINORITY, ratios, budget)
         exact = nc.solve_batch(two_group_model(lanes, nc.CrossEntropy())).objective
         error = float(np.max(np.abs(result.objectives - np.asarray(exact))))
-        rows.append(row(result.name, lanes, 0.0, result.seconds, error))
-    return rows
+        yield row(result.name, lanes, 0.0, result.seconds, error)
 
 
 def matmul_rate(repeats: int, size: int = 2000) -> float:
@@ -226,15 +220,43 @@ def ratios(table: pd.DataFrame) -> list[str]:
     ]
 
 
+def collected(config: Any, *parts: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """All rows in a table, which is stored after each of them."""
+    rows: list[dict[str, Any]] = []
+    for entry in itertools.chain(*parts):
+        rows.append(entry)
+        print(", ".join(f"{name}: {value}" for name, value in entry.items()), flush=True)
+        store(pd.DataFrame(rows), [], config)
+    return pd.DataFrame(rows)
+
+
+def store(table: pd.DataFrame, notes: list[str], config: Any) -> None:
+    """Writes the table, the machine, and what follows from the table."""
+    machine = {"cores": os.cpu_count(), "cpu": platform.machine(), "notes": notes}
+    rows = [entry.dropna().to_dict() for _, entry in table.iterrows()]
+    text = json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n"
+    report.write_summary(table.fillna(""), config.out)
+    write_atomically(config.out / "table.json", lambda file: file.write_text(text))
+
+
+def conclude(
+    table: pd.DataFrame, notes: list[str], config: Any, seconds: float, title: str
+) -> None:
+    """Prints and stores the complete table."""
+    store(table, notes, config)
+    report.write_provenance(config.out, config, seconds)
+    report.print_table(table.fillna(""), title)
+    print("\n".join(notes))
+
+
 def main(config: Config) -> None:
     """Runs the benchmark, prints and stores the table."""
     jax.config.update("jax_enable_x64", True)
     report.prepare_folder(config.out)
     start = time.perf_counter()
     rate = matmul_rate(config.repeats)
-    rows = two_group_rows(config) + peer_rows(config) + long_tailed_rows(config, rate)
-    rows += many_group_rows(config)
-    table = pd.DataFrame(rows)
+    two_groups = two_group_rows(config), peer_rows(config)
+    table = collected(config, *two_groups, long_tailed_rows(config, rate), many_group_rows(config))
     work = operations_per_solve()
     fastest = table["solves/s"].max()
     notes = [
@@ -243,21 +265,7 @@ def main(config: Config) -> None:
         f"two-group solve: about {work:,.0f} operations, {fastest * work / 1e9:.1f} Gop/s, "
         f"{fastest * work / rate:.0%} of the matrix-product rate",
     ]
-    write_results(table, notes, config, time.perf_counter() - start, "Layer-Peeled Models")
-
-
-def write_results(
-    table: pd.DataFrame, notes: list[str], config: Any, seconds: float, title: str
-) -> None:
-    """Prints and stores a table of rows and what follows from it."""
-    machine = {"cores": os.cpu_count(), "cpu": platform.machine(), "notes": notes}
-    rows = [entry.dropna().to_dict() for _, entry in table.iterrows()]
-    text = json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n"
-    report.write_summary(table.fillna(""), config.out)
-    write_atomically(config.out / "table.json", lambda file: file.write_text(text))
-    report.write_provenance(config.out, config, seconds)
-    report.print_table(table.fillna(""), title)
-    print("\n".join(notes))
+    conclude(table, notes, config, time.perf_counter() - start, "Layer-Peeled Models")
 
 
 if __name__ == "__main__":

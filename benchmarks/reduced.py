@@ -11,13 +11,13 @@ of a step are those that XLA counts, and their rate is compared with that of a m
 
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 
 import nc_jax as nc
 from benchmarks import peers
@@ -25,10 +25,11 @@ from benchmarks.layer_peeled import (
     FEATURE_ENERGY,
     MAJORITY,
     MINORITY,
+    collected,
+    conclude,
     matmul_rate,
     row,
     timed,
-    write_results,
 )
 from nc_jax import report
 from nc_jax.solvers.reduced.lanes import keeper
@@ -118,10 +119,9 @@ def operations(model: Any) -> float:
     return (counts["flops"] + counts.get("transcendentals", 0.0)) / lanes
 
 
-def reduced_rows(config: Config) -> list[dict[str, Any]]:
+def reduced_rows(config: Config) -> Iterator[dict[str, Any]]:
     """All kinds of models for every number of groups."""
     lanes = {2: config.lanes, 3: config.lanes_three, 8: config.lanes_eight}
-    rows = []
     for groups, counts in GROUPS.items():
         for name, model in models_of(lanes[groups], counts).items():
             solver = nc.ReducedInteriorPoint()
@@ -133,11 +133,10 @@ def reduced_rows(config: Config) -> list[dict[str, Any]]:
             entry["unconverged"] = int(jnp.sum(solution.status != nc.Status.CONVERGED))
             entry["steps, mean"] = round(float(jnp.mean(solution.iterations)), 1)
             entry["steps, largest"] = int(jnp.max(solution.iterations))
-            rows.append(entry)
-    return rows
+            yield entry
 
 
-def peer_rows(config: Config) -> list[dict[str, Any]]:
+def peer_rows(config: Config) -> Iterator[dict[str, Any]]:
     """Moreau on two-group cross-entropy, and the same programs by the interior point."""
     ratios = np.geomspace(1, 1e4, config.peer_batch)
     sizes = nc.two_groups(MAJORITY, MINORITY, ratios)
@@ -146,12 +145,13 @@ def peer_rows(config: Config) -> list[dict[str, Any]]:
     solver = nc.ReducedInteriorPoint()
     compile_s, seconds, solution = timed(lambda: nc.solve_batch(model, solver), config.repeats)
     gap = float(jnp.max(solution.gap))
-    rows = [row("the peer's programs, interior point", len(ratios), compile_s, seconds, gap)]
+    yield row("the peer's programs, interior point", len(ratios), compile_s, seconds, gap)
     if peers.moreau is None or peers.cp is None:
-        return [*rows, {"case": "moreau is not installed"}]
+        yield {"case": "moreau is not installed"}
+        return
     result = peers.moreau_batch(MAJORITY, MINORITY, ratios, FEATURE_ENERGY**0.5)
     error = float(np.max(np.abs(result.objectives - np.asarray(exact.objective))))
-    return [*rows, row(result.name, len(ratios), 0.0, result.seconds, error)]
+    yield row(result.name, len(ratios), 0.0, result.seconds, error)
 
 
 def main(config: Config) -> None:
@@ -160,7 +160,7 @@ def main(config: Config) -> None:
     report.prepare_folder(config.out)
     start = time.perf_counter()
     rate = matmul_rate(config.repeats)
-    table = pd.DataFrame(reduced_rows(config) + peer_rows(config))
+    table = collected(config, reduced_rows(config), peer_rows(config))
     notes = [f"float64 matrix product: {rate / 1e9:.0f} GFLOP/s"]
     peer = table.loc[table["case"].str.startswith("moreau"), "solves/s"].max()
     for groups, counts in list(GROUPS.items())[:2]:
@@ -176,7 +176,7 @@ def main(config: Config) -> None:
             f"{groups} groups with bias: {work:,.0f} operations a step, "
             f"{reached / 1e9:.1f} Gop/s, {reached / rate:.0%} of the matrix-product rate",
         ]
-    write_results(table, notes, config, time.perf_counter() - start, "Reduced programs")
+    conclude(table, notes, config, time.perf_counter() - start, "Reduced programs")
 
 
 if __name__ == "__main__":

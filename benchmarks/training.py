@@ -108,15 +108,17 @@ def our_epoch(config: Config, name: str, width: float, steps: int, every_core: b
 
 
 def operations(trainer: Trainer, batch: int) -> float:
-    """Floating-point operations of a step, as counted by XLA."""
+    """Floating-point operations of a step, as counted by XLA, which counts on CPUs only."""
     x = jax.ShapeDtypeStruct((batch, *trainer.images.pixels.shape[1:]), jnp.float32)
     labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
     ones = jax.ShapeDtypeStruct((batch,), jnp.float32)
     weights = trainer.weights_of(trainer.start([Run(np.arange(1), trainer.recipe)]), 0)
     step = jax.jit(sgd_step(trainer.graph, trainer.recipe))
-    cost = step.lower(
-        weights, x, labels, ones, 0.1, 5e-4, ones, trainer.recipe.loss
-    ).cost_analysis()
+    arguments = weights, x, labels, ones, 0.1, 5e-4, ones, trainer.recipe.loss
+    # Only the shapes, so that the weights' device does not matter.
+    arguments = jax.eval_shape(lambda *own: own, *arguments)
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        cost = step.lower(*arguments).cost_analysis()
     return float((cost or {}).get("flops", np.nan))
 
 

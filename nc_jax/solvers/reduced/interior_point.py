@@ -2,7 +2,7 @@
 
 Starts near the known end of the central path and takes predictor–corrector steps, each of
 which factors one dense system of G + G² unknowns (plus G for a bias). Most programs need 10 to
-20 steps to the accuracy of rounding. A batch is solved in chunks that fit into a core's cache;
+20 steps to the accuracy of rounding. On a CPU a batch is solved in chunks that fit into a cache;
 when most lanes of the chunks have converged, the others are collected and go on together.
 """
 
@@ -26,8 +26,9 @@ from nc_jax.solvers.reduced.step import advance
 from nc_jax.solvers.solution import Solution, default_tolerance, require_convex
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 
-# Numbers of a chunk's Newton matrices, which then fit into a core's cache.
-CHUNK_FLOATS = 2**15
+# Numbers of a chunk's Newton matrices, which then fit into a core's cache. An accelerator takes
+# as many lanes at once as its memory holds.
+CHUNK_FLOATS, CHUNK_FLOATS_OF_ACCELERATORS = 2**15, 2**26
 # A chunk is left when this share of its lanes is still active, if there are several chunks.
 STRAGGLERS = 0.25
 # A lane has converged when its gap is below this many units of rounding per block, relative to
@@ -110,7 +111,9 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
     groups, biased = models.sizes.num_groups, models.bias_penalty is not None
     unknowns = len(several_of(models)) + groups**2 + groups * biased
     unrolled = unknowns <= MAX_UNROLLED and lanes > 1
-    chunk = min(lanes, max(8, CHUNK_FLOATS // unknowns**2))
+    on_cpu = jax.default_backend() == "cpu"
+    floats = CHUNK_FLOATS if on_cpu else CHUNK_FLOATS_OF_ACCELERATORS
+    chunk = min(lanes, max(8, floats // unknowns**2))
     chunks = math.ceil(lanes / chunk)
 
     def arranged(leaf: Array) -> Array:

@@ -22,6 +22,7 @@ from jax import Array
 
 from nc_jax.losses.base import at_classes
 from nc_jax.losses.floors import floor_of
+from nc_jax.solvers.singular import singular_values
 from nc_jax.surrogates.grouped import (
     GroupedProgram,
     GroupLogits,
@@ -57,14 +58,14 @@ def within_slopes(counts: np.ndarray | Array, gradient: GroupLogits) -> Array:
 def nuclear_norm(counts: np.ndarray | Array, point: GroupLogits) -> Array:
     """‖X‖_* of the matrix that the group numbers represent."""
     multiplicity, _ = block_sizes(counts, point.within.dtype)
-    singular = jnp.linalg.svd(point.between, compute_uv=False)
+    singular = singular_values(point.between)
     return jnp.sum(multiplicity * jnp.abs(point.within)) + jnp.sum(singular)
 
 
 def certify(model: GroupedProgram, point: GroupLogits) -> Certificate:
     """Certificate of group numbers whose nuclear norm is at most τ."""
     _, gradient = value_and_gradient(model, point)
-    operator_norm = jnp.max(jnp.linalg.svd(gradient.between, compute_uv=False))
+    operator_norm = jnp.max(singular_values(gradient.between))
     return certify_with(model, point, operator_norm, nuclear_norm(model.sizes.counts, point))
 
 

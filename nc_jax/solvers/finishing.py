@@ -11,6 +11,7 @@ from nc_jax.immutable import with_fields
 from nc_jax.solvers.certificates import Certificate, certify, certify_with, within_slopes
 from nc_jax.solvers.duals import merged_bound
 from nc_jax.solvers.implicit import differentiable
+from nc_jax.solvers.singular import singular_triples, singular_values
 from nc_jax.solvers.solution import Solution, label
 from nc_jax.surrogates.grouped import (
     GroupedProgram,
@@ -98,17 +99,17 @@ def _cleaned(
 ) -> tuple[GroupLogits, Certificate, GroupLogits, Certificate, Array]:
     """The point scaled to its budget, without and with exact zeros, both certified."""
     counts = model.sizes.counts
-    left, singular, right = jnp.linalg.svd(point.between)
+    left, singular, right = singular_triples(point.between)
     plain = _onto_budget(model, _Spectrum(point.within, left, singular, right, point.bias))
     as_given = plain.point()
     _, gradient = value_and_gradient(model, as_given)
-    steepest = jnp.max(jnp.linalg.svd(gradient.between, compute_uv=False))
+    steepest = jnp.max(singular_values(gradient.between))
     before = certify_with(model, as_given, steepest, plain.norm(counts))
     zeroed, resolved = _complementary_zeros(model, plain, gradient, steepest, tolerance)
     cleaned = _onto_budget(model, zeroed)
     with_zeros = cleaned.point()
     _, gradient = value_and_gradient(model, with_zeros)
-    steepest = jnp.max(jnp.linalg.svd(gradient.between, compute_uv=False))
+    steepest = jnp.max(singular_values(gradient.between))
     after = certify_with(model, with_zeros, steepest, cleaned.norm(counts))
     return as_given, before, with_zeros, after, resolved
 

@@ -159,8 +159,10 @@ def solve_batch(
         keys = jax.random.split(jax.random.key(0), lanes) if keys is None else keys
         solved = _solve_queues(lane_models, solver, keys)
     elif batch_size is None and isinstance(solver, ReducedInteriorPoint):
-        cores = min(os.cpu_count() or 1, max(1, lanes // LANES_WORTH_A_THREAD))
         grouped: Any = model
+        # Two programs that call LAPACK for a batch may wait for each other in XLA's threads.
+        alone = lanes < LANES_WORTH_A_THREAD or solver.calls_lapack(grouped)
+        cores = 1 if alone else min(os.cpu_count() or 1, lanes // LANES_WORTH_A_THREAD)
         size = min(MAX_LANES, max(1, WORKING_FLOATS // solver.floats_per_lane(grouped)))
         solved = _in_parts(
             lambda own, key: _solve_lanes(own, solver, key, min(size, -(-lanes // cores))),

@@ -7,8 +7,8 @@ import pytest
 
 import nc_jax as nc
 from nc_jax.losses.forms import is_softmax
-from nc_jax.solvers.reduced.alignment import Basis, aligned
-from nc_jax.solvers.reduced.lanes import diagonal, diagonal_matrix, keeper, product, rotated
+from nc_jax.solvers.alignment import Basis, aligned
+from nc_jax.solvers.lanes import diagonal, diagonal_matrix, keeper, product, rotated
 from nc_jax.solvers.reduced.newton import NewtonMatrix, _full, factored, newton_matrix
 from nc_jax.solvers.reduced.rows import (
     Slots,

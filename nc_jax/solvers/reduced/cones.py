@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.solvers.reduced.lanes import least, total
+from nc_jax.solvers.lanes import least, total, transpose
 
 
 class Blocks(NamedTuple):
@@ -84,9 +84,12 @@ def pair_stiffness(multiplier: Array, blocks: Blocks) -> tuple[Array, Array]:
     y = jnp.where(active & (x * s > 0), jnp.minimum(blocks.bound, aligned), blocks.bound)
     room = (multiplier - s) * (multiplier + s)
     both = room[:, None] + room[None, :]
-    bounds = multiplier * (y[:, None] + y[None, :])
-    crossed = s[:, None] * x[None, :] + x[:, None] * s[None, :]
-    return both / (bounds + crossed), both / (bounds - crossed)
+    # μ y ± s x is of the size of rounding near an optimum, so it is a sum of positive terms.
+    slack = (multiplier * (y - jnp.abs(x)))[:, None]
+    pull = jnp.where(x < 0, -1, 1)[:, None] * s[None, :]
+    sums = slack + (multiplier + pull) * jnp.abs(x)[:, None]
+    differences = slack + (multiplier - pull) * jnp.abs(x)[:, None]
+    return both / (sums + transpose(sums)), both / (differences + transpose(differences))
 
 
 def complementarity(penalty: Array, multiplicity: Array, blocks: Blocks) -> Array:

@@ -17,12 +17,13 @@ from jax.custom_batching import custom_vmap
 
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.solvers.finishing import finish
-from nc_jax.solvers.reduced.lanes import keeper, total
+from nc_jax.solvers.lanes import keeper, total
 from nc_jax.solvers.reduced.measures import Measures
 from nc_jax.solvers.reduced.newton import MAX_UNROLLED
 from nc_jax.solvers.reduced.rows import numbers_of, row_losses, several_of
 from nc_jax.solvers.reduced.state import Iterate, Program, program_of, start_of
 from nc_jax.solvers.reduced.step import advance
+from nc_jax.solvers.singular import SMALL
 from nc_jax.solvers.solution import Solution, default_tolerance, require_convex
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 
@@ -35,7 +36,9 @@ STRAGGLERS = 0.25
 # its objective; sums over the blocks are hardly more accurate.
 ROUNDING = 4
 # A gap that no longer falls is one of rounding if it is below this multiple of it.
-STANDSTILL = 1e3
+STANDSTILL = 1e5
+# A lane whose complementarity is within this multiple of its goal takes no step that changes much.
+CLOSE = 3e3
 
 
 @immutable(static=("steps",))
@@ -59,6 +62,10 @@ class ReducedInteriorPoint:
         """Iterates and the parts of the rows; the Newton matrices exist for a chunk at a time."""
         groups = model.sizes.num_groups
         return 64 * (groups + groups**2)
+
+    def calls_lapack(self, model: GroupedProgram) -> bool:
+        """Whether the program of a batch has calls of LAPACK: for more than three groups."""
+        return model.sizes.num_groups > SMALL or _unknowns(model) > MAX_UNROLLED
 
     def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
         """Solves one model; use vmap or :func:`nc_jax.solve_batch` for many.
@@ -108,8 +115,7 @@ class _Progress(NamedTuple):
 
 def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Array]:
     """All lanes of models with one leading axis; chunk by chunk, stragglers in a second pass."""
-    groups, biased = models.sizes.num_groups, models.bias_penalty is not None
-    unknowns = len(several_of(models)) + groups**2 + groups * biased
+    groups, unknowns = models.sizes.num_groups, _unknowns(models)
     unrolled = unknowns <= MAX_UNROLLED and lanes > 1
     on_cpu = jax.default_backend() == "cpu"
     floats = CHUNK_FLOATS if on_cpu else CHUNK_FLOATS_OF_ACCELERATORS
@@ -154,6 +160,12 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
     return jax.tree.map(lambda leaf: leaf[:lanes], solved)
 
 
+def _unknowns(models: GroupedProgram) -> int:
+    """Number of unknowns of a Newton step."""
+    groups, biased = models.sizes.num_groups, models.bias_penalty is not None
+    return len(several_of(models)) + groups**2 + groups * biased
+
+
 def _program(models: Any, unrolled: bool) -> Program:
     return program_of(models, numbers_of(models), row_losses(models), unrolled)
 
@@ -194,23 +206,24 @@ def _run(program: Program, progress: _Progress, limit: Any, steps: int) -> _Prog
 
     def body(state: _Progress) -> _Progress:
         new, measures = advance(program, state.point, keep)
-        done = _done(measures, state.gap, precision)
+        done, close = _done(measures, state.gap, precision)
         sound = jnp.isfinite(new.multiplier + total(new.bound) + total(total(new.between)))
-        # The last step is already computed and gains some digits, unless the point was so
-        # accurate that its direction is one of rounding.
-        able = state.active & sound & (state.steps < steps)
-        moves, active = able & (measures.calm | ~done), able & ~done
+        # The last step is already computed and gains some digits, unless the point is so
+        # accurate that the direction is one of rounding.
+        moves = state.active & sound & (state.steps < steps) & (measures.calm | ~close)
+        active = moves & ~done
         point = jax.tree.map(lambda a, b: jnp.where(moves, a, b), new, state.point)
         return _Progress(point, active, measures.gap, state.steps + moves.astype(jnp.int32))
 
     return jax.lax.while_loop(goes_on, body, progress)
 
 
-def _done(measures: Measures, last_gap: Array, precision: Any) -> Array:
-    """Whether a lane has reached the accuracy of rounding."""
+def _done(measures: Measures, last_gap: Array, precision: Any) -> tuple[Array, Array]:
+    """Whether a lane has reached the accuracy of rounding, and whether it is close to it."""
     complementarity, gap, scale, pull, _ = measures
     # At an optimum of zero the scale falls with the gap; then the logits are accurate.
     goal = precision * (scale + jnp.sqrt(jnp.finfo(gap.dtype).eps) * pull)
     # Near the accuracy of rounding the gap stops to fall.
-    lasting = (gap <= STANDSTILL * precision * (scale + pull)) & (gap >= 0.5 * last_gap)
-    return (complementarity <= goal) & ((gap <= goal) | lasting)
+    low = gap <= STANDSTILL * precision * (scale + pull)
+    done = (complementarity <= goal) & ((gap <= goal) | (low & (gap >= 0.5 * last_gap)))
+    return done, done | (low & (complementarity <= CLOSE * goal))

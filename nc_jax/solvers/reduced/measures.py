@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.solvers.reduced.lanes import at_groups, largest, product, total, transpose
+from nc_jax.solvers.lanes import at_groups, largest, product, total, transpose
 from nc_jax.solvers.reduced.rows import Slope
 from nc_jax.solvers.reduced.state import Iterate, Program
 

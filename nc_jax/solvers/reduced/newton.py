@@ -13,8 +13,8 @@ import numpy as np
 from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 
-from nc_jax.solvers.reduced.alignment import Basis
-from nc_jax.solvers.reduced.lanes import Keep, at_groups, is_diagonal, total, transpose
+from nc_jax.solvers.alignment import Basis
+from nc_jax.solvers.lanes import Keep, at_groups, is_diagonal, total, transpose
 from nc_jax.solvers.reduced.rows import Chain, Curvature
 
 # Up to this many unknowns the factorisation is written out; beyond it is left to LAPACK, because
@@ -61,7 +61,7 @@ def newton_matrix(
         several: indices [W] of the groups with several classes.
         stiffness: [W, L] of α; [G, G, L] of the symmetric and of the antisymmetric part.
         bias_curvature: [G, G, L] curvature of the bias besides that of the loss, or None.
-        keep: see :func:`nc_jax.solvers.reduced.lanes.keeper`.
+        keep: see :func:`nc_jax.solvers.lanes.keeper`.
     """
     left, right = basis
     groups = len(left)
@@ -124,12 +124,18 @@ def factored(matrix: NewtonMatrix, unrolled: bool, keep: Keep) -> Solve:
     scaled = full * scaling[:, :, None] * scaling[:, None, :]
     size = full.shape[-1]
     lower = jnp.linalg.cholesky(
-        scaled + 4 * jnp.finfo(full.dtype).eps * jnp.eye(size, dtype=full.dtype)
+        scaled + 16 * jnp.finfo(full.dtype).eps * jnp.eye(size, dtype=full.dtype)
     )
 
+    def rough(right: Array) -> Array:
+        return cho_solve((lower, True), right * scaling[:, :, None]) * scaling[:, :, None]
+
     def solve(right: Array) -> Array:
-        own = jnp.moveaxis(right, -1, 0) * scaling[:, :, None]
-        return jnp.moveaxis(cho_solve((lower, True), own) * scaling[:, :, None], 0, -1)
+        right = jnp.moveaxis(right, -1, 0)
+        first = rough(right)
+        # Near an optimum the matrix is so badly conditioned that half of the digits are lost.
+        missed = right - jnp.matmul(full, first, precision="highest")
+        return jnp.moveaxis(first + rough(missed), 0, -1)
 
     return solve
 

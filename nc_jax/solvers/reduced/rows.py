@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from nc_jax.losses.forms import LossNumbers, is_softmax, loss_numbers
-from nc_jax.solvers.reduced.lanes import diagonal, is_diagonal, largest, total, transpose
+from nc_jax.solvers.lanes import diagonal, is_diagonal, largest, total, transpose
 from nc_jax.surrogates.grouped import GroupedProgram, group_loss, start_bias
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from jax import Array
 
 from nc_jax.losses.floors import bias_is_free
-from nc_jax.solvers.reduced.alignment import Basis, aligned
-from nc_jax.solvers.reduced.lanes import (
+from nc_jax.solvers.alignment import Basis, aligned
+from nc_jax.solvers.lanes import (
     at_groups,
     diagonal,
     diagonal_matrix,

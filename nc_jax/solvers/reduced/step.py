@@ -5,7 +5,19 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.solvers.reduced.alignment import Basis, aligned
+from nc_jax.solvers.alignment import Basis, aligned
+from nc_jax.solvers.lanes import (
+    Keep,
+    at_groups,
+    diagonal,
+    diagonal_matrix,
+    is_diagonal,
+    largest,
+    rotated,
+    total,
+    transpose,
+    unrotated,
+)
 from nc_jax.solvers.reduced.cones import (
     Blocks,
     Cones,
@@ -18,21 +30,9 @@ from nc_jax.solvers.reduced.cones import (
     pair_stiffness,
     residuals,
 )
-from nc_jax.solvers.reduced.lanes import (
-    Keep,
-    at_groups,
-    diagonal,
-    diagonal_matrix,
-    is_diagonal,
-    largest,
-    rotated,
-    total,
-    transpose,
-    unrotated,
-)
 from nc_jax.solvers.reduced.measures import Measures, certified
 from nc_jax.solvers.reduced.newton import Solve, factored, newton_matrix
-from nc_jax.solvers.reduced.rows import Slope, curvature_of, slope_of, slots_of
+from nc_jax.solvers.reduced.rows import Slope, Slots, curvature_of, slope_of, slots_of
 from nc_jax.solvers.reduced.state import (
     LARGEST_CHANGE,
     Iterate,
@@ -47,9 +47,9 @@ TO_BOUNDARY = 0.995
 REDUCTIONS = 1e-3, 0.9
 # Sweeps of Jacobi's method in a step, which follows the basis.
 SWEEPS = 1
-# A step is calm if it raises the complementarity at most by the first factor, and changes M by
-# at most the second share of its norm.
-CALM = 10, 0.01
+# A step is calm if it reduces the complementarity by the first factor, or raises it at most by the
+# second factor and changes M by at most the third share of its norm.
+CALM = 0.1, 10, 0.01
 
 
 class _Point(NamedTuple):
@@ -114,14 +114,15 @@ def advance(program: Program, old: Iterate, keep: Keep) -> tuple[Iterate, Measur
     second = Blocks(*(length * part for part in predicted.blocks))
     change, _ = _direction(program, point, reduction * target, second, solved)
     change = keep(change)
-    new, ahead = _moved(program, old, point, change, keep)
+    new, ahead = _moved(program, old, point, change, slots, keep)
     turned = _size(new.between - old.between)
     measures = Measures(
         complementarity=gap,
         gap=certified(program, old, slope, (between, rotated_slope), objective),
         scale=objective + blocks.multiplier * norm,
         pull=total(rows.own_curvature * slots.own**2),
-        calm=(ahead <= CALM[0] * gap) & (turned <= CALM[1] * _size(old.between)),
+        calm=(ahead <= CALM[0] * gap)
+        | ((ahead <= CALM[1] * gap) & (turned <= CALM[2] * _size(old.between))),
     )
     return new, measures
 
@@ -230,21 +231,37 @@ def _size(matrix: Array) -> Array:
     return jnp.sqrt(total(total(matrix**2)))
 
 
+def _reach(program: Program, slots: Slots, change: Slots) -> Array:
+    """[L] largest change of a difference of logits, in units of what the curvature allows.
+
+    Large differences are saturated and may change in proportion.
+    """
+    scales = program.numbers.loss.scales
+    allowed = LARGEST_CHANGE + jnp.abs(_margins(slots, scales)) / 2
+    return largest([largest(row) for row in jnp.abs(_margins(change, scales)) / allowed])
+
+
+def _margins(slots: Slots, scales: Array | None) -> Array:
+    """[G, G, L] logits of the groups minus the own one, as the loss scales them."""
+    own, others = slots
+    if scales is not None:
+        own, others = own * scales, others * scales
+    return others - own[:, None]
+
+
 def _moved(
-    program: Program, old: Iterate, point: _Point, change: _Change, keep: Keep
+    program: Program, old: Iterate, point: _Point, change: _Change, slots: Slots, keep: Keep
 ) -> tuple[Iterate, Array]:
     """The point after the longest safe step along a direction, and its complementarity."""
     several = len(program.several)
     basis, blocks = point.basis, point.blocks
     step = change.blocks
     between = keep(unrotated(basis.left, change.between, basis.right))
-    slots = slots_of(program.chain, program.spread(step.value[:several]), between, change.bias)
-    differences = jnp.abs(slots.others - slots.own[:, None])
-    reach = largest([largest(row) for row in differences])
-    scales = program.numbers.loss.scales
-    reach = reach if scales is None else reach * largest(scales)
+    turned = slots_of(program.chain, program.spread(step.value[:several]), between, change.bias)
     length = TO_BOUNDARY * longest_step(point.cones, blocks, step)
-    length = jnp.minimum(jnp.minimum(1, length), LARGEST_CHANGE / jnp.maximum(reach, 1e-30))
+    length = jnp.minimum(
+        jnp.minimum(1, length), 1 / jnp.maximum(_reach(program, slots, turned), 1e-30)
+    )
     length = keep(length)
     after = blocks.moved(length, step)
     # The old off-diagonal part of S is replaced by that of M times its stiffness.

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.solvers.reduced.lanes import diagonal, rotated
+from nc_jax.solvers.lanes import diagonal, rotated
 
 
 class Basis(NamedTuple):

@@ -1,0 +1,65 @@
+"""Singular values of the small matrices of a grouped program, with the lanes last.
+
+For a batch of small matrices a call of LAPACK per lane is mostly overhead. It also waits in
+XLA's pool of threads for its own parts, so that two programs that run at the same time, each on
+a thread of a CPU, may wait for each other forever; without such calls they do not.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.custom_batching import custom_vmap
+
+from nc_jax.solvers.alignment import Basis, aligned
+from nc_jax.solvers.lanes import diagonal, is_diagonal, rotated
+
+# Up to this many rows Jacobi's method is used; beyond it LAPACK is.
+SMALL = 3
+# Sweeps of Jacobi's method for three rows; two need one.
+SWEEPS = 8
+
+
+def singular_triples(matrix: Array) -> tuple[Array, Array, Array]:
+    """U [G, G], σ [G] ≥ 0 and Vᵀ [G, G] with A = U diag(σ) Vᵀ, in any order; no derivative."""
+    if len(matrix) > SMALL:
+        return tuple(jnp.linalg.svd(matrix))  # pyright: ignore[reportReturnType]
+    return _small_triples(matrix)
+
+
+@jax.custom_jvp
+def singular_values(matrix: Array) -> Array:
+    """σ [G] of a matrix [G, G], in any order."""
+    return singular_triples(matrix)[1]
+
+
+@singular_values.defjvp
+def _singular_values_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    left, singular, right = singular_triples(primals[0])
+    change = jnp.matmul(tangents[0], right.T, precision="highest")
+    return singular, jnp.sum(left * change, axis=0)
+
+
+@custom_vmap
+def _small_triples(matrix: Array) -> tuple[Array, Array, Array]:
+    left, singular, right = _of_lanes(matrix[:, :, None])
+    return left[:, :, 0], singular[:, 0], right[:, :, 0]
+
+
+@_small_triples.def_vmap
+def _small_triples_of_lanes(lanes: int, batched: Any, matrices: Array) -> Any:
+    del lanes, batched
+    found = _of_lanes(jnp.moveaxis(matrices, 0, -1))
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), found), (True, True, True)
+
+
+def _of_lanes(matrix: Array) -> tuple[Array, Array, Array]:
+    """The same for [G, G, L]."""
+    groups, _, lanes = matrix.shape
+    eye = jnp.broadcast_to(jnp.where(is_diagonal(groups), 1, 0).astype(matrix.dtype), matrix.shape)
+    zero = jnp.zeros((groups, lanes), matrix.dtype)
+    basis, _ = aligned(matrix, Basis(eye, eye), zero, SWEEPS)
+    values = diagonal(rotated(basis.left, matrix, basis.right))
+    left = jnp.where(values < 0, -basis.left, basis.left)
+    return left, jnp.abs(values), jnp.swapaxes(basis.right, 0, 1)

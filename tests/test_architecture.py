@@ -115,6 +115,28 @@ def test_files_stay_small_and_finished(path):
         assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", text)
 
 
+def ordered_statuses(source):
+    """Lines of a source that compare by order with a status, whose numbers have no order."""
+    order = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Compare) and any(isinstance(op, order) for op in node.ops)
+        if re.search(r"\bStatus\.[A-Z_]+\b", ast.unparse(node))
+    ]
+
+
+def test_a_status_is_compared_for_equality_only():
+    """INVALID is 2 and STATIONARY is 3: "at most STATIONARY" holds for every status."""
+    found = {path: ordered_statuses(path.read_text()) for path in SOURCES}
+    assert not {path: lines for path, lines in found.items() if lines}
+
+
+def test_the_check_itself_sees_a_status_compared_by_order():
+    assert ordered_statuses("assert (found.status <= nc.Status.STATIONARY).all()") == [1]
+    assert not ordered_statuses("found.gap < 1e-9 and found.status == nc.Status.CONVERGED")
+
+
 def run_python(code):
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -1,6 +1,7 @@
 """The rooms of the house: who may import whom, and how large a file may grow."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -139,9 +140,10 @@ def test_the_check_itself_sees_a_status_compared_by_order():
     assert not ordered_statuses("found.gap < 1e-9 and found.status == nc.Status.CONVERGED")
 
 
-def run_python(code):
+def run_python(code, *arguments, env=None):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=True
     ).stdout
 
 
@@ -159,3 +161,45 @@ def test_importing_the_package_needs_no_extra():
     code = f"import sys, nc_jax; print(sorted(set({heavy}) & set(sys.modules)))"
     # optax itself imports chex in some versions; nothing else is excused.
     assert set(ast.literal_eval(run_python(code))) <= {"chex"}
+
+
+def modules_of(room_is):
+    """Dotted names of the package's modules whose room passes a test."""
+    chosen = [path for path in PACKAGE if path.stem != "__main__" and room_is(room_of(path))]
+    parts = [path.relative_to(ROOT).with_suffix("").parts for path in chosen]
+    return [".".join(own).removesuffix(".__init__") for own in parts]
+
+
+def test_computing_never_imports_plotting():
+    names = modules_of(lambda room: room != "report")
+    assert {"nc_jax.campaigns", "nc_jax.diagnosis", "nc_jax.explorer.app"} <= set(names)
+    code = f"import importlib, sys; [importlib.import_module(name) for name in {names}]; "
+    assert run_python(code + "print('matplotlib' in sys.modules)").strip() == "False"
+
+
+BACKEND = """
+import importlib, pathlib, sys
+import matplotlib
+matplotlib.use("svg")
+for name in {names}:
+    importlib.import_module(name)
+from nc_jax import report
+figure, axes = report.new_figure(1, 1, 3, 2)
+axes[0, 0].plot([1, 2], label="line")
+report.legend_outside(figure, axes[0, 0], columns=1)
+report.save_figure(figure, pathlib.Path(sys.argv[1]), "figure")
+print(matplotlib.get_backend(), "matplotlib.pyplot" in sys.modules)
+"""
+
+
+def test_neither_importing_nor_drawing_changes_the_backend(tmp_path):
+    code = BACKEND.format(names=modules_of(lambda room: room == "report"))
+    assert run_python(code, tmp_path).split() == ["svg", "False"]
+    assert {path.name for path in tmp_path.iterdir()} == {"figure.png", "figure.svg"}
+
+
+def test_figures_are_written_without_a_display(tmp_path):
+    code = BACKEND.format(names=[]).replace('matplotlib.use("svg")', "")
+    kept = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
+    assert run_python(code, tmp_path, env=kept | {"MPLBACKEND": "tkagg"}).split()[1] == "False"
+    assert {path.name for path in tmp_path.iterdir()} == {"figure.png", "figure.svg"}

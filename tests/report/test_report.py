@@ -5,7 +5,6 @@ import json
 import re
 import threading
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,7 +112,6 @@ def test_legends_keep_inside_the_figure(width, columns):
     box = legend.get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width
     assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == columns
-    plt.close(figure)
 
 
 def test_a_bar_ends_with_its_work_whatever_becomes_of_it():

@@ -25,7 +25,7 @@ ROOMS = {
     "theory": BASE | {"geometry", "losses"},
     "metrics": BASE | {"geometry"},
     "report": {"files", "compilation", "diagnosis", "metrics"},
-    "sweeps": {"source"},
+    "sweeps": {"files", "source"},
     "networks": set(),
     "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
     "command": set(),
@@ -61,7 +61,7 @@ ROOMS = {
     "bridges": BASE | {"files", "diagnosis", "metrics", "geometry"},
     "prediction": BASE
     | {"training", "networks", "theory", "solvers", "surrogates", "metrics", "losses", "geometry"},
-    "training": BASE | {"networks", "losses", "metrics", "geometry"},
+    "training": BASE | {"files", "networks", "losses", "metrics", "geometry"},
 }
 FOLDERS = ("nc_jax", "studies", "benchmarks", "tests")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
@@ -138,6 +138,25 @@ def test_a_status_is_compared_for_equality_only():
 def test_the_check_itself_sees_a_status_compared_by_order():
     assert ordered_statuses("assert (found.status <= nc.Status.STATIONARY).all()") == [1]
     assert not ordered_statuses("found.gap < 1e-9 and found.status == nc.Status.CONVERGED")
+
+
+WRITING = re.compile(
+    r"mkstemp|NamedTemporaryFile|os\.(replace|rename|link)\(|\.rename\([^=\n]*\)$|\bopen\([^)\n]*[\"'][wax]"
+    r"|^(?!.*lambda file).*\.write_(text|bytes)\(",
+    re.MULTILINE,
+)
+# A folder of files, a copy of an upload in a temporary folder, and a member of an archive.
+OTHER_WRITERS = {"training/checkpoints.py", "explorer/uploads.py", "bridges/stream.py"}
+
+
+def test_files_are_written_by_one_writer():
+    """Everything else goes through nc_jax/files.py, completely or not at all."""
+    found = {
+        str(path.relative_to(ROOT / "nc_jax"))
+        for path in PACKAGE
+        if WRITING.search(path.read_text())
+    }
+    assert found == OTHER_WRITERS | {"files.py"}
 
 
 def run_python(code, *arguments, env=None):

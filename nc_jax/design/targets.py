@@ -37,7 +37,8 @@ def frame_distance(solution: Solution) -> Array:
     """1 − cos² of the angle between the Gram matrices of the classifiers and of a simplex ETF.
 
     It is found from the numbers of the groups: a Gram matrix of a thousand classes in a dozen
-    groups would take longer than the solve.
+    groups would take longer than the solve. It equals d²(1 − d²/4) for the distance d of
+    :func:`nc_jax.metrics.etf_distance`, which has no gradient at the frame itself.
 
     Raises:
         TypeError, ValueError: not a solution over group numbers, or a batch.

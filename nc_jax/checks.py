@@ -4,6 +4,7 @@ Inside a JAX transformation the values are unknown; there the checks look at
 shapes only, and a bad value shows up in the status of its lane.
 """
 
+import inspect
 from typing import Any
 
 import jax
@@ -11,6 +12,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
+
+ARRAYS = (Array, np.ndarray, np.generic)
+
+
+def require_kind(name: str, value: Any, kinds: Any, expected: str) -> None:
+    """Raises TypeError unless ``value`` is of a class, or of one of several."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} must be {expected}, got {type(value).__name__}")
+
+
+def require_array(name: str, value: Any, expected: str) -> None:
+    """Raises TypeError unless ``value`` is an array, for instance if it is a solution."""
+    require_kind(name, value, ARRAYS, f"an array {expected}")
+
+
+def require_members(name: str, value: Any, members: tuple[str, ...], expected: str) -> None:
+    """Raises TypeError unless ``value`` has attributes; its properties are not computed."""
+    none = object()
+    for member in members:
+        if inspect.getattr_static(value, member, none) is none and not hasattr(value, member):
+            raise TypeError(f"{name} must be {expected}, got {type(value).__name__}")
 
 
 def is_concrete(value: Any) -> bool:

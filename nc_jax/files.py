@@ -5,11 +5,22 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+# The start of the names of files that are being written.
+TEMPORARY = ".writing-"
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+
+def write_atomically(path: Path, write: Callable[[Path], object], new: bool = False) -> bool:
     """Lets ``write`` fill a temporary file next to ``path``, then renames it.
 
     If the process is killed or the disk is full, an existing file stays unchanged.
+
+    Args:
+        path: the file.
+        write: writes its content to the path that it is called with.
+        new: whether an existing file is kept, also one that another process has just written.
+
+    Returns:
+        Whether the file was written; False only for an existing one that is kept.
 
     Raises:
         OSError: the folder cannot be created or written; the message names the path.
@@ -18,12 +29,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix is kept at the end, because writers choose the format by it.
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.name, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.name, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         write(temporary)
         temporary.chmod(0o644)
-        temporary.replace(path)
+        if not new:
+            temporary.replace(path)
+            return True
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        return True
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror or error}") from error
     finally:

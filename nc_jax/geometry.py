@@ -16,6 +16,7 @@ from nc_jax.checks import (
     common_dtype,
     float_array,
     is_concrete,
+    require_array,
     require_count,
     require_positive,
     taken,
@@ -305,7 +306,8 @@ def simplex_etf(num_classes: int, dimension: int | None = None, dtype: Any = Non
 
 
 def gram(vectors: Array) -> Array:
-    """Inner products [..., K, K] of the rows of [..., K, p]."""
+    """Inner products [..., K, K] of the rows of [..., K, p]; TypeError for no array."""
+    require_array("vectors", vectors, "[..., K, p]")
     return jnp.matmul(vectors, jnp.swapaxes(vectors, -1, -2), precision=lax.Precision.HIGHEST)
 
 
@@ -313,7 +315,11 @@ def cosines(gram_matrix: Array) -> Array:
     """Cosines [..., K, K] from a Gram matrix [..., K, K].
 
     A vector of length zero has no direction: its cosines are NaN.
+
+    Raises:
+        TypeError: not an array, for instance a solution instead of its ``classifier_gram``.
     """
+    require_array("gram_matrix", gram_matrix, "[..., K, K]")
     squares = jnp.diagonal(gram_matrix, axis1=-2, axis2=-1)
     lengths = jnp.sqrt(jnp.where(squares > 0, squares, jnp.nan))
     return gram_matrix / (lengths[..., :, None] * lengths[..., None, :])

@@ -1,6 +1,7 @@
 """The rooms of the house: who may import whom, and how large a file may grow."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ ROOMS = {
     "immutable": set(),
     "classes": {"checks", "immutable"},
     "files": set(),
+    "source": set(),
     "compilation": {"files"},
     "geometry": BASE,
     "losses": BASE | {"geometry"},
@@ -23,13 +25,14 @@ ROOMS = {
     "theory": BASE | {"geometry", "losses"},
     "metrics": BASE | {"geometry"},
     "report": {"files", "compilation", "diagnosis", "metrics"},
-    "sweeps": set(),
+    "sweeps": {"files", "source"},
     "networks": set(),
     "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
     "command": set(),
     "specs": {"experiments", "sweeps"},
     "campaigns": {
         "files",
+        "source",
         "prediction",
         "training",
         "report",
@@ -58,7 +61,7 @@ ROOMS = {
     "bridges": BASE | {"files", "diagnosis", "metrics", "geometry"},
     "prediction": BASE
     | {"training", "networks", "theory", "solvers", "surrogates", "metrics", "losses", "geometry"},
-    "training": BASE | {"networks", "losses", "metrics", "geometry"},
+    "training": BASE | {"files", "networks", "losses", "metrics", "geometry"},
 }
 FOLDERS = ("nc_jax", "studies", "benchmarks", "tests")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
@@ -115,9 +118,51 @@ def test_files_stay_small_and_finished(path):
         assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", text)
 
 
-def run_python(code):
+def ordered_statuses(source):
+    """Lines of a source that compare by order with a status, whose numbers have no order."""
+    order = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Compare) and any(isinstance(op, order) for op in node.ops)
+        if re.search(r"\bStatus\.[A-Z_]+\b", ast.unparse(node))
+    ]
+
+
+def test_a_status_is_compared_for_equality_only():
+    """INVALID is 2 and STATIONARY is 3: "at most STATIONARY" holds for every status."""
+    found = {path: ordered_statuses(path.read_text()) for path in SOURCES}
+    assert not {path: lines for path, lines in found.items() if lines}
+
+
+def test_the_check_itself_sees_a_status_compared_by_order():
+    assert ordered_statuses("assert (found.status <= nc.Status.STATIONARY).all()") == [1]
+    assert not ordered_statuses("found.gap < 1e-9 and found.status == nc.Status.CONVERGED")
+
+
+WRITING = re.compile(
+    r"mkstemp|NamedTemporaryFile|os\.(replace|rename|link)\(|\.rename\([^=\n]*\)$|\bopen\([^)\n]*[\"'][wax]"
+    r"|^(?!.*lambda file).*\.write_(text|bytes)\(",
+    re.MULTILINE,
+)
+# A folder of files, a copy of an upload in a temporary folder, and a member of an archive.
+OTHER_WRITERS = {"training/checkpoints.py", "explorer/uploads.py", "bridges/stream.py"}
+
+
+def test_files_are_written_by_one_writer():
+    """Everything else goes through nc_jax/files.py, completely or not at all."""
+    found = {
+        str(path.relative_to(ROOT / "nc_jax"))
+        for path in PACKAGE
+        if WRITING.search(path.read_text())
+    }
+    assert found == OTHER_WRITERS | {"files.py"}
+
+
+def run_python(code, *arguments, env=None):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        command, cwd=ROOT, env=env, capture_output=True, text=True, check=True
     ).stdout
 
 
@@ -135,3 +180,45 @@ def test_importing_the_package_needs_no_extra():
     code = f"import sys, nc_jax; print(sorted(set({heavy}) & set(sys.modules)))"
     # optax itself imports chex in some versions; nothing else is excused.
     assert set(ast.literal_eval(run_python(code))) <= {"chex"}
+
+
+def modules_of(room_is):
+    """Dotted names of the package's modules whose room passes a test."""
+    chosen = [path for path in PACKAGE if path.stem != "__main__" and room_is(room_of(path))]
+    parts = [path.relative_to(ROOT).with_suffix("").parts for path in chosen]
+    return [".".join(own).removesuffix(".__init__") for own in parts]
+
+
+def test_computing_never_imports_plotting():
+    names = modules_of(lambda room: room != "report")
+    assert {"nc_jax.campaigns", "nc_jax.diagnosis", "nc_jax.explorer.app"} <= set(names)
+    code = f"import importlib, sys; [importlib.import_module(name) for name in {names}]; "
+    assert run_python(code + "print('matplotlib' in sys.modules)").strip() == "False"
+
+
+BACKEND = """
+import importlib, pathlib, sys
+import matplotlib
+matplotlib.use("svg")
+for name in {names}:
+    importlib.import_module(name)
+from nc_jax import report
+figure, axes = report.new_figure(1, 1, 3, 2)
+axes[0, 0].plot([1, 2], label="line")
+report.legend_outside(figure, axes[0, 0], columns=1)
+report.save_figure(figure, pathlib.Path(sys.argv[1]), "figure")
+print(matplotlib.get_backend(), "matplotlib.pyplot" in sys.modules)
+"""
+
+
+def test_neither_importing_nor_drawing_changes_the_backend(tmp_path):
+    code = BACKEND.format(names=modules_of(lambda room: room == "report"))
+    assert run_python(code, tmp_path).split() == ["svg", "False"]
+    assert {path.name for path in tmp_path.iterdir()} == {"figure.png", "figure.svg"}
+
+
+def test_figures_are_written_without_a_display(tmp_path):
+    code = BACKEND.format(names=[]).replace('matplotlib.use("svg")', "")
+    kept = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
+    assert run_python(code, tmp_path, env=kept | {"MPLBACKEND": "tkagg"}).split()[1] == "False"
+    assert {path.name for path in tmp_path.iterdir()} == {"figure.png", "figure.svg"}

@@ -2,12 +2,11 @@
 
 A group of trainings has a folder: ``measures.parquet``, which grows during training,
 checkpoints, and ``table.parquet`` at the end. If the same training is requested again, in any
-list, the stored rows are returned.
+list, the stored rows are returned, unless they are of other code.
 """
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import math
 import shutil
@@ -23,6 +22,7 @@ import pandas as pd
 from nc_jax import report
 from nc_jax.campaigns.together import fastest_trainer
 from nc_jax.files import write_atomically
+from nc_jax.source import code_digest, warn_of_other_code
 from nc_jax.training.images import Images
 from nc_jax.training.loop import Progress, Run, Trainer, train
 from nc_jax.training.measures import measure
@@ -74,7 +74,8 @@ class Campaign:
         when: epochs after which a run is measured; its end is always measured.
         checkpoint: number of epochs between checkpoints.
         measure: a function from a trainer, its state, a training and ``test`` to rows of
-            measures; it is defined in a module, because stored rows are found by its name.
+            measures; it is defined in a file, because stored rows are found by its name and
+            reused only for the same code.
     """
 
     settings: Mapping[str, Any]
@@ -103,6 +104,7 @@ def train_all(
         the epoch in which it did.
 
     Raises:
+        ValueError: the campaign's functions are not defined in a file.
         OSError: the folder cannot be written; everything written so far is intact.
     """
     names = [name_of(campaign, training) for training in trainings]
@@ -128,11 +130,13 @@ def images_of(training: Training) -> int:
 
 
 def name_of(campaign: Campaign, training: Training, before: str = "") -> str:
-    """A digest of all that a training's rows depend on; ``before`` names the previous leg."""
+    """Digests of the options and of the code that a training's rows depend on, as one name.
+
+    ``before`` names the previous leg.
+    """
     run = training.run
     weights = None if run.class_weights is None else np.asarray(run.class_weights).tolist()
     text = [
-        importlib.metadata.version("nc-jax"),
         dict(campaign.settings),
         sorted(campaign.when),
         repr(run.recipe),
@@ -146,17 +150,22 @@ def name_of(campaign: Campaign, training: Training, before: str = "") -> str:
         digest.update(np.asarray(number, float).tobytes())
     for indices in (run.indices, training.subset):
         digest.update(np.ascontiguousarray(indices, np.int64).tobytes())
-    return digest.hexdigest()[:16]
+    code = code_digest(campaign.make, campaign.measure, train_group)
+    return f"{digest.hexdigest()[:16]}-{code}"
 
 
 def finished_rows(folder: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """The rows of the trainings that are finished."""
-    wanted, found = set(names), {}
-    for path in sorted(folder.glob(f"*/{TABLE}.parquet")):
-        table = _read(path.parent, TABLE)
+    """The rows of the trainings that are finished; warns of those of other code."""
+    wanted, found, others = set(names), {}, set()
+    codes = tuple({name.rpartition("-")[2] for name in names})
+    for path in sorted(folder.glob("*/*.parquet")):
+        table = _read(path.parent, path.stem)
         for name, rows in table.groupby("run") if "run" in table else ():
-            if name in wanted:
+            others |= set() if str(name).endswith(codes) else {name}
+            if name in wanted and path.stem == TABLE:
                 found[name] = rows.drop(columns="run")
+    if others and wanted - set(found):
+        warn_of_other_code(folder, f"{len(others)} training(s)")
     return found
 
 

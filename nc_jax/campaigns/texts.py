@@ -1,11 +1,10 @@
 """Runs of language models and other long computations; each result is stored when it is done.
 
-An item is a table in its own file, named by a digest of all that it depends on.
-If it is requested again, the stored table is returned.
+An item is a table in its own file, named by digests of its options and of its code.
+If it is requested again, the stored table is returned, unless it is of other code.
 """
 
 import hashlib
-import importlib.metadata
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from nc_jax import report
+from nc_jax.source import code_digest, warn_of_other_code
 from nc_jax.training.text_loop import BROKEN, TextTrainer
 from nc_jax.training.text_measures import Looked, MeasuredText, measure_text
 from nc_jax.training.text_recipe import TextRecipe
@@ -25,19 +25,24 @@ def kept(folder: Path, key: Mapping[str, Any], make: Callable[[], pd.DataFrame])
 
     Args:
         folder: the folder of all items.
-        key: JSON; everything that the table depends on besides the version of nc_jax.
-        make: computes the table.
+        key: JSON; all options that the table depends on.
+        make: computes the table; it is defined in a file, because a stored table is reused
+            only for the same code.
 
     Raises:
+        ValueError: ``make`` is not defined in a file.
         OSError: the folder cannot be written.
     """
-    text = json.dumps([importlib.metadata.version("nc-jax"), dict(key)], sort_keys=True)
-    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    text, code = json.dumps(dict(key), sort_keys=True), code_digest(make, train_text)
+    name = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{code}"
     if (folder / f"{name}.parquet").exists():
         try:
             return report.read_table(folder, name)
         except ValueError as error:
             warnings.warn(f"{error}; computed again", stacklevel=2)
+    others = [path for path in folder.glob("*.parquet") if not path.stem.endswith(code)]
+    if others:
+        warn_of_other_code(folder, f"{len(others)} table(s)")
     made = make()
     report.write_table(made, folder, name)
     return made

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.checks import float_array
+from nc_jax.checks import float_array, require_array
 from nc_jax.geometry import ClassSizes
 from nc_jax.losses import (
     ClassWeights,
@@ -131,6 +131,7 @@ def require_full_dimension(model: Curable) -> Curable:
 
 def margins_of(logits: Array) -> Array:
     """z_kk − max_j≠k z_kj [..., K] of logits [..., K, K] as used after training."""
+    require_array("logits", logits, "[..., K, K]")
     own = jnp.diagonal(logits, axis1=-2, axis2=-1)
     eye = jnp.eye(logits.shape[-1], dtype=bool)
     return own - jnp.max(jnp.where(eye, -jnp.inf, logits), axis=-1)

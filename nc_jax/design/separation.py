@@ -5,6 +5,7 @@ from jax import Array
 
 from nc_jax.solvers import Solution
 from nc_jax.solvers.certificates import nuclear_norm, within_slopes
+from nc_jax.solvers.solution import require_one
 from nc_jax.surrogates.grouped import GroupLogits, value_and_gradient
 
 # Singular values below this share of the largest are zero up to rounding.
@@ -25,12 +26,9 @@ def separation(solution: Solution) -> Array:
 
     Raises:
         TypeError: not a solution over group numbers, for example with too few dimensions.
+        ValueError: a batch.
     """
-    if not isinstance(solution, Solution):
-        raise TypeError(
-            f"solution must be a certified Solution, got {type(solution).__name__}: is the model "
-            "convex in the logits, with dimension ≥ full_dimension?"
-        )
+    require_one(solution)
     model = solution.model
     counts = model.sizes.counts
     point = GroupLogits(solution.within, solution.between, solution.group_bias)

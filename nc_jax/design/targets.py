@@ -9,6 +9,7 @@ from jax import Array
 from nc_jax.design.cures import margins_of
 from nc_jax.losses import CrossEntropy
 from nc_jax.solvers import Solution
+from nc_jax.solvers.solution import require_one
 
 
 class Price(NamedTuple):
@@ -36,8 +37,13 @@ def frame_distance(solution: Solution) -> Array:
     """1 − cos² of the angle between the Gram matrices of the classifiers and of a simplex ETF.
 
     It is found from the numbers of the groups: a Gram matrix of a thousand classes in a dozen
-    groups would take longer than the solve.
+    groups would take longer than the solve. It equals d²(1 − d²/4) for the distance d of
+    :func:`nc_jax.metrics.etf_distance`, which has no gradient at the frame itself.
+
+    Raises:
+        TypeError, ValueError: not a solution over group numbers, or a batch.
     """
+    require_one(solution)
     counts = jnp.asarray(solution.model.sizes.counts, solution.within.dtype)
     squares, products, across = solution.group_gram()
     pairs = counts * (counts - 1)
@@ -54,6 +60,7 @@ def frame_distance(solution: Solution) -> Array:
 
 def margin_distance(solution: Solution) -> Array:
     """Variance of the classes' margins over their mean square."""
+    require_one(solution)
     margins = margins_of(solution.logits)
     return jnp.var(margins) / jnp.mean(margins**2)
 

@@ -81,6 +81,7 @@ def diagnose(
         watch: called with the rows of each batch; there are two passes.
 
     Raises:
+        TypeError: not a source of features.
         ValueError: features that are not finite, or a damaged file; a number that is not
             positive.
     """

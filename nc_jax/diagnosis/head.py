@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nc_jax.checks import require_members
 from nc_jax.diagnosis.arrays import ArrayFile
 from nc_jax.diagnosis.names import OPTION, checked_names
 from nc_jax.diagnosis.predicted import MERGED
@@ -163,7 +164,11 @@ def measure_head(
     Args:
         archive: classifiers and counts.
         watch: called with the number of rows of each finished block, K in total.
+
+    Raises:
+        TypeError: not a head.
     """
+    require_members("archive", archive, ("classifiers", "counts", "offset"), "a HeadArchive")
     rows, counts = archive.classifiers, archive.counts
     squares = np.einsum("kp,kp->k", rows, rows, dtype=np.float64)
     lengths = np.sqrt(squares)

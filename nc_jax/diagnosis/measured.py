@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nc_jax import metrics
+from nc_jax.checks import require_members
 from nc_jax.diagnosis.passes import measure_samples
 from nc_jax.geometry import cosines, gram
 
@@ -79,8 +80,14 @@ def measure_archive(
         watch: called with the rows of each batch; there are PASSES passes.
 
     Raises:
+        TypeError: not a source of features.
         ValueError: features that are not finite, or a damaged file.
     """
+    members, expected = (
+        ("names", "classifiers", "bias", "batches"),
+        "features such as a FeatureArchive",
+    )
+    require_members("source", archive, members, expected)
 
     def batches():
         for rows, labels in archive.batches():

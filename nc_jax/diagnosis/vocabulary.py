@@ -15,6 +15,7 @@ import numpy as np
 from nc_jax.diagnosis.predicted import LOST, MERGED, ranks
 from nc_jax.geometry import ClassSizes, merge_sizes
 from nc_jax.solvers import FactoredQuasiNewton, Solution, solve
+from nc_jax.solvers.solution import require_one
 from nc_jax.surrogates import LayerPeeled
 
 
@@ -76,7 +77,12 @@ def own_directions(solution: Solution) -> int:
     zero, and none otherwise. The class of a group of one keeps its direction if its
     classifier is not zero and its cosine to the classifier of every other group is at most
     MERGED.
+
+    Raises:
+        TypeError: not a solution over group numbers, for example with too few dimensions.
+        ValueError: a batch.
     """
+    require_one(solution)
     counts = np.asarray(solution.model.sizes.counts)
     norms = np.asarray(solution.classifier_norms)
     within = np.sqrt(np.abs(np.asarray(solution.within))) * (counts > 1)

@@ -19,9 +19,13 @@ def one_vs_rest_margins(classifiers: Any) -> np.ndarray:
         classifiers: [K, p], K ≥ 2.
 
     Raises:
-        ValueError: not a finite, non-zero matrix of at least two rows.
+        TypeError, ValueError: not a finite, non-zero matrix of at least two rows.
     """
-    rows = np.asarray(classifiers, np.float64)
+    try:
+        rows = np.asarray(classifiers, np.float64)
+    except (TypeError, ValueError):
+        kind = type(classifiers).__name__
+        raise TypeError(f"classifiers must be numbers [K, p], got {kind}") from None
     if rows.ndim != 2 or len(rows) < 2:
         raise ValueError(f"classifiers must be [K, p] with K ≥ 2, got shape {rows.shape}")
     size = np.sqrt(np.mean(np.sum(rows**2, axis=1)))

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nc_jax.checks import require_array
 from nc_jax.geometry import cosines, gram
 
 
@@ -12,6 +13,7 @@ def mean_cosine(classifiers: Array) -> Array:
 
     NaN if a classifier is zero or there are fewer than two.
     """
+    require_array("classifiers", classifiers, "[..., K, p]")
     size = classifiers.shape[-2]
     if size < 2:
         return jnp.full(classifiers.shape[:-2], jnp.nan, classifiers.dtype)
@@ -22,6 +24,7 @@ def mean_cosine(classifiers: Array) -> Array:
 
 def norm_variation(classifiers: Array) -> Array:
     """Standard deviation of the rows' lengths over their mean (Table 1 of Fang et al. 2021)."""
+    require_array("classifiers", classifiers, "[..., K, p]")
     norms = jnp.linalg.norm(classifiers, axis=-1)
     mean = jnp.mean(norms, axis=-1)
     return jnp.std(norms, axis=-1) / jnp.where(mean > 0, mean, jnp.nan)

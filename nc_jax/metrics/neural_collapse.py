@@ -18,12 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nc_jax.checks import require_array, require_kind
 from nc_jax.geometry import cosines, gram
 from nc_jax.metrics.moments import ClassMoments, fold_rows, row_batches
 
 
 def global_mean(moments: ClassMoments, weighting: str = "class") -> Array:
     """h_G [p]: the mean of the class means, or of all samples ('sample')."""
+    require_kind("moments", moments, ClassMoments, "ClassMoments, see class_moments")
     if weighting == "class":
         return jnp.mean(moments.means, axis=0)
     counts = moments.counts.astype(moments.means.dtype)
@@ -32,7 +34,8 @@ def global_mean(moments: ClassMoments, weighting: str = "class") -> Array:
 
 def centred_means(moments: ClassMoments, weighting: str = "class") -> Array:
     """M̄ [K, p]: class means minus :func:`global_mean`."""
-    return moments.means - global_mean(moments, weighting)
+    centre = global_mean(moments, weighting)
+    return moments.means - centre
 
 
 def within_between_pinv(moments: ClassMoments, weighting: str = "class") -> Array:
@@ -72,8 +75,8 @@ def within_between_quotient(moments: ClassMoments, weighting: str = "class") -> 
 
 def class_distance_variance(moments: ClassMoments) -> Array:
     """NC1 'cdnv': mean over k ≠ k' of (v_k + v_k')/(2 ‖h_k − h_k'‖²)."""
-    size = moments.num_classes
     centred = centred_means(moments)
+    size = moments.num_classes
     # Row by row in O(K p) memory: all differences of a thousand classes would be gigabytes.
     squares = jax.lax.map(lambda mean: jnp.sum((centred - mean) ** 2, axis=-1), centred)
     pair = ~np.eye(size, dtype=bool)
@@ -99,6 +102,7 @@ def etf_distance(vectors: Array) -> Array:
 
 def equinorm(vectors: Array) -> Array:
     """NC2: standard deviation of the norms of K rows over their mean."""
+    require_array("vectors", vectors, "[K, p]")
     norms = jnp.linalg.norm(vectors, axis=-1)
     mean = jnp.mean(norms)
     return jnp.std(norms) / jnp.where(mean > 0, mean, jnp.nan)
@@ -106,6 +110,7 @@ def equinorm(vectors: Array) -> Array:
 
 def equiangularity(vectors: Array) -> Array:
     """NC2: mean over pairs of |cos + 1/(K−1)| of K rows; NaN if a row is zero."""
+    require_array("vectors", vectors, "[K, p]")
     size = vectors.shape[0]
     pair = ~np.eye(size, dtype=bool)
     deviation = jnp.abs(cosines(gram(vectors)) + 1 / (size - 1))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nc_jax.checks import is_concrete
+from nc_jax.checks import float_array, is_concrete, require_members
 from nc_jax.metrics import neural_collapse as nc
 from nc_jax.metrics.minority import largest_distance, mean_cosine, norm_variation
 from nc_jax.metrics.moments import ClassMoments, checked, class_moments, row_batches
@@ -85,6 +85,8 @@ def collapse_metrics(layer: LastLayer, weighting: str = "class") -> CollapseMetr
     Raises:
         TypeError, ValueError: naming the problem with features, labels or classifiers.
     """
+    expected = "a NetworkLayer or a solution with features and classifiers"
+    require_members("layer", layer, NetworkLayer._fields, expected)
     classifiers = jnp.asarray(layer.classifiers)
     if classifiers.ndim != 2:
         raise ValueError(f"classifiers must be [K, p], got shape {classifiers.shape}")
@@ -133,9 +135,10 @@ def minority_metrics(classifiers: Array, members: Any) -> MinorityMetrics:
     """Minority collapse of the classes ``members`` among all classifiers [..., K, p].
 
     Raises:
+        TypeError: ``classifiers`` is no array, for instance a solution.
         ValueError: an index out of range, or no index.
     """
-    classifiers, chosen = jnp.asarray(classifiers), np.asarray(members)
+    classifiers, chosen = float_array("classifiers", classifiers), np.asarray(members)
     size = classifiers.shape[-2] if classifiers.ndim >= 2 else 0
     if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= size:
         raise ValueError(f"members must be indices of the {size} classes, got {members}")

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nc_jax.checks import require_array
+
 
 class Agreement(NamedTuple):
     """Agreement of a predicted with a measured geometry.
@@ -19,6 +21,7 @@ class Agreement(NamedTuple):
 
 def cosines_of(gram: np.ndarray) -> np.ndarray:
     """Cosines [K, K] of a Gram matrix; NaN in rows of vectors that are zero."""
+    require_array("gram", gram, "[K, K]")
     lengths = np.sqrt(np.maximum(np.diag(gram), 0))
     lengths = np.where(lengths > 1e-6 * lengths.max(initial=0), lengths, np.nan)
     return np.clip(gram / np.outer(lengths, lengths), -1, 1)

@@ -1,4 +1,8 @@
-"""Figures of publication quality: one style, legends outside the panels, PNG and SVG."""
+"""Figures of publication quality: one style, legends outside the panels, PNG and SVG.
+
+They are drawn without pyplot: the backend and the open figures of a session stay as they are,
+and no display is needed.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,17 +11,14 @@ from nc_jax.files import write_atomically
 
 try:
     import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatterMathtext
 except ImportError as error:
     raise ImportError(
         "nc_jax.report needs the packages of its extra: pip install 'nc-jax[studies]'"
     ) from error
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt  # noqa: E402 (the backend is chosen first)
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import LogFormatterMathtext  # noqa: E402
 
 # The colours of Okabe and Ito, which readers with colour blindness can distinguish.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -39,7 +40,7 @@ STYLE: Any = {
 def new_figure(
     rows: int, columns: int, width: float, height: float, share_x: Any = True, share_y: Any = True
 ) -> tuple[Figure, Any]:
-    """A figure in the project's style.
+    """A figure in the project's style, which a notebook shows if it is a cell's last line.
 
     Args:
         rows: number of rows of panels.
@@ -54,9 +55,9 @@ def new_figure(
         The figure, and its axes as an array [rows, columns].
     """
     matplotlib.rcParams.update(STYLE)
-    return plt.subplots(
-        rows, columns, figsize=(width, height), sharex=share_x, sharey=share_y, squeeze=False
-    )
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False)
 
 
 def legend_outside(figure: Figure, axes: Axes, columns: int) -> None:
@@ -101,4 +102,3 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
             folder / f"{name}.{suffix}",
             lambda file, metadata=metadata: figure.savefig(file, dpi=200, metadata=metadata),
         )
-    plt.close(figure)

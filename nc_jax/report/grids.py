@@ -1,8 +1,6 @@
 """Tables over a grid of axes: lines, maps, and export of a table in many parts to one file."""
 
 import itertools
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from matplotlib.figure import Figure
 
+from nc_jax.files import write_atomically
 from nc_jax.report.figures import PALETTE, legend_outside, new_figure
 from nc_jax.report.tables import markdown
 
@@ -28,26 +27,23 @@ def export_dataset(dataset: Any, path: Path) -> None:
         ValueError: too many rows for a Markdown table.
         OSError: the file cannot be written; an existing file is left unchanged.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        if path.suffix == ".md":
-            if dataset.count_rows() > MOST_MARKDOWN_ROWS:
-                raise ValueError(
-                    f"{path.name} would have more than {MOST_MARKDOWN_ROWS:,} rows; "
-                    "use .csv or .parquet"
-                )
-            temporary.write_text(markdown(dataset.to_table().to_pandas()))
-        else:
-            kinds = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
-            with kinds[path.suffix](name, dataset.schema) as writer:
-                for batch in dataset.to_batches():
-                    writer.write_batch(batch)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if path.suffix == ".md":
+        if dataset.count_rows() > MOST_MARKDOWN_ROWS:
+            raise ValueError(
+                f"{path.name} would have more than {MOST_MARKDOWN_ROWS:,} rows; "
+                "use .csv or .parquet"
+            )
+        text = markdown(dataset.to_table().to_pandas())
+        write_atomically(path, lambda file: file.write_text(text))
+        return
+    kinds = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
+
+    def write(file: Path) -> None:
+        with kinds[path.suffix](str(file), dataset.schema) as writer:
+            for batch in dataset.to_batches():
+                writer.write_batch(batch)
+
+    write_atomically(path, write)
 
 
 def draw_lines(table: pd.DataFrame, over: list[str], rest: list[str], output: str) -> Figure:

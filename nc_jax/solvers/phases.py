@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nc_jax.checks import require_kind
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.solution import Solution, Status
 
@@ -39,7 +40,6 @@ class Phase(enum.IntEnum):
     """Not converged, or too close to a threshold for the certificate to decide."""
 
 
-@jax.jit
 def phase_codes(solution: Solution | FactoredSolution) -> Array:
     """The :class:`Phase` of each lane as integers [...]; pure and jit-able.
 
@@ -47,7 +47,18 @@ def phase_codes(solution: Solution | FactoredSolution) -> Array:
     set to zero only if the certificate implies it, never from a cosine. For a
     factored solution, it is read from lengths and distances of classifiers: the closest
     two of each group.
+
+    Raises:
+        TypeError: of a multilayer model, for instance: each of its classes has data of its
+            own, so that no two are equal.
     """
+    expected = "a Solution or a FactoredSolution, whose model has groups of equal classes"
+    require_kind("solution", solution, (Solution, FactoredSolution), expected)
+    return _codes(solution)
+
+
+@jax.jit
+def _codes(solution: Solution | FactoredSolution) -> Array:
     if isinstance(solution, FactoredSolution):
         return _factored_codes(solution)
     counts = jnp.asarray(solution.model.sizes.counts)
@@ -103,6 +114,9 @@ def phase(solution: Solution | FactoredSolution) -> str | np.ndarray:
     Returns:
         A string, or an array of strings in the shape of the batch. Inside
         ``jax.jit`` use :func:`phase_codes`.
+
+    Raises:
+        TypeError: see :func:`phase_codes`.
     """
     codes = np.asarray(phase_codes(solution))
     names = np.asarray([member.name.lower() for member in Phase])[codes]

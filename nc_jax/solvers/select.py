@@ -76,6 +76,7 @@ def choose_solver(model: Surrogate) -> Solver | MultilayerSolver:
     if that is possible; all others, including those with fewer dimensions than the convex
     form needs, by :class:`FactoredMultiStart`.
     """
+    _check(model, None)
     if isinstance(model, MultilayerUnconstrainedFeatures):
         squared = isinstance(model.loss, MeanSquaredError)
         return EliminatedMultiStart() if squared else LayerwiseMultiStart()

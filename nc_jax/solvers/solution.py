@@ -291,6 +291,18 @@ def label(
     )
 
 
+def require_one(solution: Any) -> None:
+    """Raises TypeError unless it is a :class:`Solution`, and ValueError if it is a batch."""
+    if not isinstance(solution, Solution):
+        raise TypeError(
+            f"solution must be a certified Solution, got {type(solution).__name__}: is the model "
+            "convex in the logits, with dimension ≥ full_dimension?"
+        )
+    if solution.objective.ndim:
+        shape = solution.objective.shape
+        raise ValueError(f"solution must be of a single model, got a batch {shape}; use vmap")
+
+
 def default_tolerance(tolerance: Any, dtype: Any) -> Array:
     """The given tolerance, or the smallest one that the dtype can reach."""
     if tolerance is None:

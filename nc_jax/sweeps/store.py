@@ -12,17 +12,17 @@ import hashlib
 import json
 import os
 import re
-import socket
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from nc_jax.files import TEMPORARY, write_atomically
 from nc_jax.sweeps.plan import Block, Plan, extended, plan_from_spec
 
 try:
@@ -38,7 +38,6 @@ except ImportError as error:
 
 MANIFEST = "sweep.json"
 PART = re.compile(r"([0-9a-f]{12})-(\d{8})-([0-9a-f]{32})\.parquet")
-TEMPORARY = ".writing-"
 # Threads that check parts: they mostly wait, or compute hashes without Python's lock.
 READERS = 8
 # A longer spec of a block is stored only in the manifest.
@@ -175,24 +174,7 @@ class Store:
                 return False
             self.files.pipe_file(path, bytes(raw))
             return True
-        folder, name = os.path.split(path)
-        # Named after its writer, so that two writers cannot conflict.
-        mark = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        temporary = os.path.join(folder, f"{TEMPORARY}{mark}-{name}")
-        try:
-            with open(temporary, "wb") as file:
-                file.write(raw)
-            if not new:
-                os.replace(temporary, path)
-                return True
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            return True
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+        return write_atomically(Path(path), lambda file: file.write_bytes(raw), new)
 
     def scan(self, plan: Plan) -> Scan:
         """Reads every part once and separates the complete ones from the others."""

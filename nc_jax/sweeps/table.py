@@ -4,17 +4,15 @@ A study that was interrupted resumes where it stopped, because its parts are kep
 calls :func:`forget`. They are reused only for the same settings and the same code.
 """
 
-import hashlib
-import inspect
 import shutil
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nc_jax.source import code_digest, warn_of_other_code
 from nc_jax.sweeps.engine import Build, run_sweep
 from nc_jax.sweeps.plan import Block, Plan
-from nc_jax.sweeps.store import Store
+from nc_jax.sweeps.store import MANIFEST, Store
 
 
 def tabulate(
@@ -28,7 +26,8 @@ def tabulate(
     """All points of some blocks together with the outputs of a function.
 
     Args:
-        build: makes the function of a block from its choices.
+        build: makes the function of a block from its choices; it is defined in a file, because
+            parts are reused only for the same code.
         blocks: the blocks to compute, with their chunk sizes.
         folder: folder of the parts.
         settings: JSON; everything else that the function's numbers depend on.
@@ -39,11 +38,14 @@ def tabulate(
         A pandas table in the order of the blocks.
 
     Raises:
-        ValueError: the function raised.
+        ValueError: the function raised, or is not defined in a file.
         OSError: the folder cannot be written.
     """
-    settings = {"settings": settings, "seed": seed, "code": _code(_source(build))}
+    settings = {"settings": settings, "seed": seed, "code": code_digest(build, run_sweep)}
     store = Store(folder)
+    before = _plan_in(store)
+    if before is not None and before.settings.get("code") != settings["code"]:
+        warn_of_other_code(folder, "points")
     plan = store.prepare(Plan(settings, tuple(blocks)), replace=True)
     outcome = run_sweep(plan, build, store, seed, progress=progress)
     if outcome.failed:
@@ -52,21 +54,25 @@ def tabulate(
 
 
 def forget(folder: Path) -> None:
-    """Removes the parts after the study has stored its results."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Removes the parts below a folder after the study has stored its results.
+
+    Parts of other settings or other code are left there.
+    """
+    for manifest in list(folder.rglob(MANIFEST)):
+        plan = _plan_in(Store(manifest.parent))
+        for fingerprint in () if plan is None else plan.fingerprints:
+            for part in manifest.parent.glob(f"parts/{fingerprint}-*"):
+                part.unlink()
+        shutil.rmtree(manifest.parent / "failures", ignore_errors=True)
+        manifest.unlink()
+    for place in [*sorted(folder.rglob("*"), reverse=True), folder]:
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
 
 
-def _source(build: Any) -> str | None:
-    """The file of a function, or of an object's class."""
-    return inspect.getsourcefile(build if inspect.isroutine(build) else type(build))
-
-
-@cache
-def _code(caller: str | None) -> str:
-    """A digest of this package's source and of the caller's."""
-    package = Path(__file__).parents[1]
-    files = sorted(package.rglob("*.py")) + ([Path(caller)] if caller else [])
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+def _plan_in(store: Store) -> Plan | None:
+    """The plan of a store; None if there is none, or none that can be read."""
+    try:
+        return store.plan()
+    except ValueError:
+        return None

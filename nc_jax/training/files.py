@@ -6,10 +6,11 @@ each under its own name and completely.
 """
 
 import os
-import shutil
 import tarfile
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from nc_jax.files import write_atomically
 
 VARIABLE = "NC_JAX_DATA"
 # After this many seconds without an answer there is considered to be no network.
@@ -103,10 +104,8 @@ def unpack(archive: Path, files: tuple[str, ...], folder: Path) -> None:
             content = tar.extractfile(members[name]) if name in members else None
             if content is None:
                 raise ValueError(f"{archive.name} lacks {name}")
-            temporary = folder / f".{name}.part"
-            with temporary.open("wb") as file:
-                shutil.copyfileobj(content, file)
-            os.replace(temporary, folder / name)
+            raw = content.read()
+            write_atomically(folder / name, lambda file, raw=raw: file.write_bytes(raw))
 
 
 def _pooch() -> Any:

@@ -4,7 +4,8 @@ An epoch is one compiled loop over batches: the list of a run's images is put in
 order that follows from its seed and the epoch, and nothing is copied to the host before its
 end. The number of images is traced, so that runs on other subsets share the program. Runs that
 are trained together have their weights in one stack, distributed over the devices; runs on the
-same device are vmapped. All runs share the images.
+same device are vmapped. All runs share the images. The programs are those of
+:mod:`nc_jax.training.programs`.
 """
 
 import dataclasses
@@ -22,11 +23,18 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from nc_jax.losses import Loss, at_classes
-from nc_jax.networks import NETWORKS, build_network
+from nc_jax.networks import NETWORKS
 from nc_jax.training.checkpoints import load_checkpoint, save_checkpoint
 from nc_jax.training.images import Images
+from nc_jax.training.programs import (
+    Epoch,
+    Structure,
+    fresh_weights,
+    layer_outputs,
+    train_epoch,
+)
 from nc_jax.training.recipe import Recipe
-from nc_jax.training.steps import Weights, sgd_step
+from nc_jax.training.steps import Weights
 
 # Number of images evaluated at a time outside of training.
 TOGETHER = 500
@@ -80,7 +88,7 @@ class Progress(NamedTuple):
 
 
 class Trainer:
-    """A network, its training images, and the compiled epoch that runs share."""
+    """A network, its training images, and what runs that are trained together share."""
 
     def __init__(
         self,
@@ -114,30 +122,23 @@ class Trainer:
         self.images, self.num_classes, self.recipe = images, num_classes, recipe
         self.features = NETWORKS[network].features if network in NETWORKS else ""
         shape = tuple(images.pixels.shape[1:])
-        self._build = partial(build_network, network, shape, num_classes, width=width)
-        abstract = nnx.eval_shape(lambda: self._build(key=jax.random.key(0)))
+        self.structure = Structure(network, shape, num_classes, width)
+        abstract = nnx.eval_shape(self.structure.build, jax.random.key(0))
         self.graph, *_ = nnx.split(abstract, nnx.Param, nnx.BatchStat)
         # The batch size is at most the number of images.
-        self._size = min(recipe.batch_size, longest)
-        self.length = -(-longest // self._size) * self._size
+        size = min(recipe.batch_size, longest)
+        self.length = -(-longest // size) * size
         self.together = together
         mesh = Mesh(np.array(jax.local_devices()[:count]), ("runs",))
         self._spread, copied = NamedSharding(mesh, P("runs")), NamedSharding(mesh, P())
         self._images = jax.device_put(images, copied) if count > 1 else images
-        epoch = _spread_over(mesh, self._make_epoch(), together // count)
-        self._epoch = jax.jit(epoch, donate_argnums=0)
+        self._epoch = Epoch(self.graph, recipe.compiled, size, mesh, together // count)
 
     def start(self, runs: Sequence[Run]) -> Stack:
         """Fresh weights of at most ``together`` runs."""
-
-        @jax.jit
-        def make(seed: Array) -> tuple[Any, Any]:
-            network = self._build(key=jax.random.fold_in(jax.random.key(0), seed))
-            _, params, stats = nnx.split(network, nnx.Param, nnx.BatchStat)
-            return params, stats
-
-        seeds = self._filled([run.seed for run in runs])
-        params, stats = zip(*(make(jnp.asarray(seed, jnp.uint32)) for seed in seeds), strict=True)
+        seeds = [jnp.asarray(seed, jnp.uint32) for seed in self._filled([r.seed for r in runs])]
+        made = (fresh_weights(self.structure, seed) for seed in seeds)
+        params, stats = zip(*made, strict=True)
         params, stats = (jax.tree.map(lambda *own: jnp.stack(own), *all) for all in (params, stats))
         weights = self._on_devices((params, stats, jax.tree.map(jnp.zeros_like, params)))
         return Stack(weights, *self._nothing())
@@ -197,7 +198,7 @@ class Trainer:
             alive = np.where(stack.ended > 0, 0, counts)
             turns = np.full(self.together, epoch, np.uint32)
             varying = self._on_devices((alive, turns, numbers))
-            weights, losses = self._epoch(stack.weights, self._images, fixed, varying)
+            weights, losses = train_epoch(self._epoch, stack.weights, self._images, fixed, varying)
             losses = np.where(alive > 0, np.asarray(losses), stack.losses)
             broken = np.where(np.isfinite(losses), 0, epoch + 1).astype(np.int32)
             stack = Stack(weights, np.where(stack.ended > 0, stack.ended, broken), losses)
@@ -227,46 +228,6 @@ class Trainer:
             return jax.tree.map(jnp.asarray, tree)
         return jax.device_put(tree, self._spread)
 
-    def _make_epoch(self) -> Callable[..., tuple[Weights, Array]]:
-        step, size = sgd_step(self.graph, self.recipe), self._size
-        even = self.recipe.even_batches
-
-        def epoch(
-            weights: Weights, images: Images, fixed: Any, varying: Any
-        ) -> tuple[Weights, Array]:
-            (indices, seed, emphasis, loss_of), (count, turn, numbers) = fixed, varying
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), seed), turn)
-            places = jnp.arange(self.length, dtype=jnp.int32)
-            scores = jax.random.uniform(key, (self.length,), jnp.float32)
-            # Padding at the end of the list stays at the end.
-            order = indices[jnp.argsort(jnp.where(places < count, scores, 2.0))]
-            steps = -(-count // size)
-
-            def body(number: Array, carry: tuple[Weights, Array]) -> tuple[Weights, Array]:
-                weights, total = carry
-                first, last = number * size, jnp.minimum((number + 1) * size, count)
-                if even:
-                    least, larger = count // steps, count % steps
-                    first = number * least + jnp.minimum(number, larger)
-                    last = first + least + (number < larger).astype(jnp.int32)
-                # An even batch can reach beyond the end, where slicing would shift it.
-                taken = jnp.minimum(first + jnp.arange(size, dtype=jnp.int32), self.length - 1)
-                own = order[taken]
-                inside = (first + jnp.arange(size, dtype=jnp.int32) < last).astype(jnp.float32)
-                x, labels = images.batch(own)
-                shares = inside / jnp.sum(inside)
-                factors = emphasis[labels]
-                *weights, loss = step(
-                    weights, x, labels, shares, numbers[0], numbers[1], factors, loss_of
-                )
-                return tuple(weights), total + loss * jnp.sum(inside)
-
-            start = (weights, jnp.zeros((), jnp.float32))
-            weights, total = jax.lax.fori_loop(0, steps, body, start)
-            return weights, total / count.astype(jnp.float32)
-
-        return epoch
-
     def outputs(
         self, weights: Weights, images: Images, indices: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -284,20 +245,13 @@ class Trainer:
             own = indices[first : first + TOGETHER]
             # The last part is padded, so that all parts share a program.
             filled = np.resize(own, TOGETHER)
-            outputs = jax.tree.leaves(self._forward(weights[:2], images, filled, names))
+            made = layer_outputs(
+                self.graph, self.recipe.precision, names, weights[:2], images, filled
+            )
+            outputs = jax.tree.leaves(made)
             parts.append([np.asarray(array)[: len(own)] for array in outputs])
         logits, *features, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
         return logits, features, labels
-
-    @partial(jax.jit, static_argnums=(0, 4))
-    def _forward(
-        self, weights: tuple[Any, Any], images: Images, indices: Array, names: tuple[str, ...]
-    ) -> tuple[Array, list[Array], Array]:
-        x, labels = images.batch(indices)
-        network = nnx.merge(self.graph, *weights)
-        logits, features = network(x.astype(self.recipe.precision))
-        chosen = [features[name].astype(jnp.float32).reshape(len(indices), -1) for name in names]
-        return logits.astype(jnp.float32), chosen, labels
 
     def last_stage(self) -> tuple[str, ...]:
         """Names of the layers, in order, whose output has the shape of the last block.
@@ -308,7 +262,7 @@ class Trainer:
 
         def look() -> Array:
             # Stored here, because the output of a transformation is sorted by name.
-            network = self._build(key=jax.random.key(0))
+            network = self.structure.build(jax.random.key(0))
             logits, features = network(jnp.zeros((1, *self.images.pixels.shape[1:])))
             shapes.update({name: leaf.shape for name, leaf in features.items()})
             return logits
@@ -321,21 +275,6 @@ class Trainer:
         """W [K, p] and b [K] of the last layer."""
         head = nnx.merge(self.graph, *weights[:2]).classifier
         return head.kernel[...].T, None if head.bias is None else head.bias[...]
-
-
-def _spread_over(mesh: Mesh, epoch: Callable[..., Any], each: int) -> Callable[..., Any]:
-    """An epoch of stacked runs, with ``each`` runs on every device."""
-
-    def alone(weights: Weights, images: Images, fixed: Any, varying: Any) -> Any:
-        own = jax.tree.map(lambda leaf: leaf[0], (weights, fixed, varying))
-        return jax.tree.map(lambda leaf: leaf[None], epoch(own[0], images, *own[1:]))
-
-    # Even for a single run, vmap would turn convolutions into grouped ones.
-    stacked = alone if each == 1 else jax.vmap(epoch, in_axes=(0, None, 0, 0))
-    if mesh.size == 1:
-        return stacked
-    specs = (P("runs"), P(), P("runs"), P("runs"))
-    return jax.shard_map(stacked, mesh=mesh, in_specs=specs, out_specs=P("runs"), check_vma=False)
 
 
 def train(

@@ -70,6 +70,15 @@ class Recipe:
         if isinstance(self.loss, SupervisedContrastive):
             raise ValueError("loss must be a loss of logits, got SupervisedContrastive")
 
+    @property
+    def compiled(self) -> "Recipe":
+        """The recipe as far as compiled programs depend on it, so that it compares equal.
+
+        All other numbers are arguments of the programs.
+        """
+        fixed = ("momentum", "decayed", "even_batches", "precision")
+        return Recipe(**{name: getattr(self, name) for name in fixed})
+
     def rate_at(self, epoch: int) -> float:
         """η in an epoch, counted from 0."""
         return self.learning_rate * self.factor ** sum(epoch >= m for m in self.milestones)

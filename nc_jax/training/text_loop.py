@@ -61,7 +61,7 @@ class TextOutputs(NamedTuple):
 
 
 class TextTrainer:
-    """A network's structure, a text, and the compiled loop that runs share."""
+    """A network's structure and a text that runs share; programs hold neither."""
 
     def __init__(
         self, build: Callable[[Array], Transformer], tokens: np.ndarray, recipe: TextRecipe
@@ -84,14 +84,14 @@ class TextTrainer:
             raise ValueError(f"tokens must be more than {self.context + 1}, got {len(tokens)}")
         self.tokens = jnp.asarray(tokens, jnp.int32)
         self._build = build
-        self._advance = jax.jit(self._steps)
 
     def start(self, seed: int) -> TextState:
         """The state of a run with new random weights."""
+        build = self._build
 
         @jax.jit
         def make(seed: Array) -> Any:
-            network = self._build(jax.random.fold_in(jax.random.key(0), seed))
+            network = build(jax.random.fold_in(jax.random.key(0), seed))
             return nnx.split(network, nnx.Param)[1]
 
         params = make(jnp.asarray(seed, jnp.uint32))
@@ -118,41 +118,13 @@ class TextTrainer:
         numbers = jnp.asarray([recipe.learning_rate, recipe.weight_decay], jnp.float32)
         total = jnp.asarray(recipe.steps, jnp.int32)
         stops = sorted({min(moment, recipe.steps) for moment in moments} | {recipe.steps})
+        fixed, key = (self.graph, self.context, self.recipe.compiled), jnp.asarray(seed, jnp.uint32)
         for stop in stops:
             until = jnp.asarray(stop, jnp.int32)
-            state = self._advance(state, jnp.asarray(seed, jnp.uint32), numbers, until, total)
+            state = _advanced(*fixed, state, self.tokens, key, numbers, until, total)
             yield state
             if state.status == BROKEN:
                 return
-
-    def _steps(
-        self, state: TextState, seed: Array, numbers: Array, until: Array, total: Array
-    ) -> TextState:
-        """Takes steps up to ``until``, or up to one whose loss is not finite."""
-        recipe = self.recipe
-        key = jax.random.fold_in(jax.random.key(1), seed)
-        window = jnp.arange(self.context + 1, dtype=jnp.int32)
-
-        def loss_of(params: Any, batch: Array) -> Array:
-            logits, _ = nnx.merge(self.graph, params, copy=True)(batch[:, :-1])
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:])
-            return jnp.mean(losses)
-
-        def body(state: TextState) -> TextState:
-            last = self.tokens.shape[0] - self.context
-            own = jax.random.fold_in(key, state.step)
-            first = jax.random.randint(own, (recipe.batch,), 0, last, jnp.int32)
-            batch = self.tokens[first[:, None] + window[None]]
-            loss, slopes = jax.value_and_grad(loss_of)(state.params, batch)
-            moves, memory = recipe.moves(slopes, state.memory, state.params, numbers[1])
-            rate = recipe.rate_at(state.step, total, numbers[0])
-            params = jax.tree.map(lambda p, m: p - rate * m, state.params, moves)
-            return TextState(params, memory, state.step + 1, loss)
-
-        def goes_on(state: TextState) -> Array:
-            return (state.step < until) & jnp.isfinite(state.loss)
-
-        return jax.lax.while_loop(goes_on, body, state)
 
     def head(self, state: TextState) -> np.ndarray:
         """The rows w_k [V, p], float32."""
@@ -182,7 +154,7 @@ class TextTrainer:
             own = cut[begin : begin + self.recipe.batch]
             # The last part is padded, so that all parts share a program.
             filled = np.resize(own, (self.recipe.batch, length + 1))
-            made = self._look(state.params, jnp.asarray(filled))
+            made = _looked(self.graph, state.params, jnp.asarray(filled))
             parts.append([np.asarray(array)[: len(own)] for array in made])
         features, losses, right = (np.concatenate(part) for part in zip(*parts, strict=True))
         return TextOutputs(
@@ -193,10 +165,50 @@ class TextTrainer:
             cut[:, 1:].reshape(-1),
         )
 
-    @partial(jax.jit, static_argnums=0)
-    def _look(self, params: Any, batch: Array) -> tuple[Array, Array, Array]:
-        logits, features = nnx.merge(self.graph, params, copy=True)(batch[:, :-1])
-        following = batch[:, 1:]
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, following)
-        largest = jnp.argmax(logits, axis=-1).astype(following.dtype)
-        return features["features"], losses, largest == following
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _advanced(
+    graph: Any,
+    context: int,
+    recipe: TextRecipe,
+    state: TextState,
+    tokens: Array,
+    seed: Array,
+    numbers: Array,
+    until: Array,
+    total: Array,
+) -> TextState:
+    """Takes steps up to ``until``, or up to one whose loss is not finite."""
+    key = jax.random.fold_in(jax.random.key(1), seed)
+    window = jnp.arange(context + 1, dtype=jnp.int32)
+
+    def loss_of(params: Any, batch: Array) -> Array:
+        logits, _ = nnx.merge(graph, params, copy=True)(batch[:, :-1])
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:])
+        return jnp.mean(losses)
+
+    def body(state: TextState) -> TextState:
+        last = tokens.shape[0] - context
+        own = jax.random.fold_in(key, state.step)
+        first = jax.random.randint(own, (recipe.batch,), 0, last, jnp.int32)
+        batch = tokens[first[:, None] + window[None]]
+        loss, slopes = jax.value_and_grad(loss_of)(state.params, batch)
+        moves, memory = recipe.moves(slopes, state.memory, state.params, numbers[1])
+        rate = recipe.rate_at(state.step, total, numbers[0])
+        params = jax.tree.map(lambda p, m: p - rate * m, state.params, moves)
+        return TextState(params, memory, state.step + 1, loss)
+
+    def goes_on(state: TextState) -> Array:
+        return (state.step < until) & jnp.isfinite(state.loss)
+
+    return jax.lax.while_loop(goes_on, body, state)
+
+
+@partial(jax.jit, static_argnums=0)
+def _looked(graph: Any, params: Any, batch: Array) -> tuple[Array, Array, Array]:
+    """Features, losses, and whether the next token has the largest logit."""
+    logits, features = nnx.merge(graph, params, copy=True)(batch[:, :-1])
+    following = batch[:, 1:]
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, following)
+    largest = jnp.argmax(logits, axis=-1).astype(following.dtype)
+    return features["features"], losses, largest == following

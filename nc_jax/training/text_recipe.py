@@ -59,6 +59,12 @@ class TextRecipe:
         if self.steps < 1 or self.batch < 1:
             raise ValueError("steps and batch must be at least 1")
 
+    @property
+    def compiled(self) -> "TextRecipe":
+        """The recipe as far as compiled programs depend on it: other numbers are arguments."""
+        traced = ("learning_rate", "weight_decay", "steps")
+        return dataclasses.replace(self, **{name: getattr(TextRecipe, name) for name in traced})
+
     def transform(self, decay: Any) -> optax.GradientTransformation:
         """From gradients to the update at learning rate one; ``decay`` may be traced."""
 

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nc_jax.campaigns import Campaign, Training, fastest_trainer, train_all
+from nc_jax.campaigns import Campaign, Training, fastest_trainer, kept, train_all
 from nc_jax.training import DATA_SETS, Recipe, choose_subset, load_images, step_sizes
 from nc_jax.training.images import on_device
 from nc_jax.training.loop import Run, Trainer, train
+from tests.test_source import loaded
 
 RECIPE = Recipe(epochs=4, milestones=(3,), batch_size=16, learning_rate=0.05, weight_decay=1e-3)
 EXACT = {"check_exact": True}
@@ -167,6 +168,35 @@ def test_a_damaged_table_is_computed_again(digits, campaign, trainers):
     with pytest.warns(UserWarning, match=r"table.parquet is not a readable .* computed again"):
         again = train_all(campaign, plan, ignore)
     pd.testing.assert_frame_equal(again, table, **EXACT)
+
+
+CODE = "def measure(trainer, state, training, test): return [{{'size': {size}}}]"
+
+
+def test_trainings_of_other_code_are_trained_again_and_kept(digits, campaign, tmp_path):
+    """Rows from before a correction of the code are never mixed with rows from after it."""
+    plan, file = trainings(digits, (2, 4)), tmp_path / "measures.py"
+    before = dataclasses.replace(campaign, measure=loaded(file, CODE.format(size=1)).measure)
+    assert set(train_all(before, plan, ignore)["size"]) == {1}
+    stale = {path: path.read_bytes() for path in campaign.folder.rglob("table.parquet")}
+    mended = dataclasses.replace(campaign, measure=loaded(file, CODE.format(size=2)).measure)
+    with pytest.warns(UserWarning, match="holds 2 training.s. of another version of the code"):
+        table = train_all(mended, plan, ignore)
+    assert set(table["size"]) == {2}
+    assert stale == {path: path.read_bytes() for path in stale}
+    # Nothing is left to train: no warning.
+    pd.testing.assert_frame_equal(train_all(mended, plan, ignore), table, **EXACT)
+
+
+def test_a_text_table_of_other_code_is_made_again_and_kept(tmp_path):
+    code = "def make(): return __import__('pandas').DataFrame({{'size': [{size}]}})"
+    file, folder = tmp_path / "study.py", tmp_path / "runs"
+    assert kept(folder, {"a": 1}, loaded(file, code.format(size=1)).make)["size"].item() == 1
+    mended = loaded(file, code.format(size=2))
+    with pytest.warns(UserWarning, match="runs holds 1 table.s. of another version of the code"):
+        assert kept(folder, {"a": 1}, mended.make)["size"].item() == 2
+    assert kept(folder, {"a": 1}, mended.make)["size"].item() == 2
+    assert len(list(folder.glob("*.parquet"))) == 2
 
 
 def test_the_number_together_is_measured_where_there_is_a_choice(digits, trainers):

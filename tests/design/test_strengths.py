@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import nc_jax as nc
-from nc_jax.design import CURES, along, best_strength, closest, least_strength, separation
+from nc_jax.design import CURES, TARGETS, along, best_strength, closest, least_strength, separation
+from nc_jax.metrics import etf_distance
 
 BUDGET = 2.0
 
@@ -22,6 +23,15 @@ def test_undoing_the_imbalance_gives_a_simplex_etf(cure, ratio):
     assert found.distance < 1e-6 < found.distance_before
     assert found.solution.gap < 1e-8 and not found.at_end
     assert separation(found.solution) > 0
+
+
+@pytest.mark.parametrize("sizes", [nc.two_groups(4, 3, 30.0), nc.class_sizes([9.0, 9, 4, 2, 2, 2])])
+def test_the_distance_from_a_frame_is_that_of_the_metrics(sizes):
+    found = nc.solve(nc.LayerPeeled(sizes, BUDGET, BUDGET))
+    squared = etf_distance(found.classifiers) ** 2
+    distance = TARGETS["simplex-etf"](found)
+    np.testing.assert_allclose(distance, squared * (1 - squared / 4), rtol=1e-9)
+    assert distance > 1e-3
 
 
 def test_under_enough_label_smoothing_the_budget_is_slack_and_imbalance_gone():

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -25,11 +26,9 @@ def program_of(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_runs(page, tmp_path, monkeypatch):
-    import matplotlib.pyplot as plt
-
     monkeypatch.chdir(tmp_path)
     # A reader's JAX promotes dtypes; only the package itself is tested without.
     with jax.numpy_dtype_promotion("standard"):
-        exec(compile(program_of(page), str(page), "exec"), {"__name__": page.stem})
-    assert plt.get_fignums(), f"{page} draws nothing"
-    plt.close("all")
+        names: dict[str, Any] = {"__name__": page.stem}
+        exec(compile(program_of(page), str(page), "exec"), names)
+    assert all(axes.has_data() for axes in names["figure"].axes), f"{page} draws nothing"

@@ -5,7 +5,6 @@ import json
 import re
 import threading
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +61,15 @@ def test_a_failing_write_leaves_the_old_file_and_no_litter(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
+def test_a_new_file_keeps_one_that_exists(tmp_path):
+    path = tmp_path / "plan.json"
+    assert write_atomically(path, lambda file: file.write_text("first"), new=True)
+    assert not write_atomically(path, lambda file: file.write_text("second"), new=True)
+    assert path.read_text() == "first"
+    assert write_atomically(path, lambda file: file.write_text("third"))
+    assert path.read_text() == "third" and list(tmp_path.iterdir()) == [path]
+
+
 def test_a_folder_that_is_a_file_is_named(tmp_path):
     (tmp_path / "results").write_text("in the way")
     with pytest.raises(OSError, match="results"):
@@ -113,7 +121,6 @@ def test_legends_keep_inside_the_figure(width, columns):
     box = legend.get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width
     assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == columns
-    plt.close(figure)
 
 
 def test_a_bar_ends_with_its_work_whatever_becomes_of_it():

@@ -1,5 +1,7 @@
 """Training lowers for GPUs and TPUs, so that nothing enters that only a CPU can run."""
 
+from functools import partial
+
 import jax
 import jax.export
 import numpy as np
@@ -9,7 +11,8 @@ from nc_jax.networks import Transformer
 from nc_jax.training import Recipe
 from nc_jax.training.images import Images
 from nc_jax.training.loop import Run, Stack, Trainer
-from nc_jax.training.text_loop import TextTrainer
+from nc_jax.training.programs import train_epoch
+from nc_jax.training.text_loop import TextTrainer, _advanced
 from nc_jax.training.text_recipe import TextRecipe
 
 shape = jax.ShapeDtypeStruct
@@ -24,13 +27,15 @@ def test_an_epoch_of_resnet18(platform, precision, monkeypatch):
     images = Images(shape((8, 32, 32, 3), np.uint8), shape((8,), np.int32), channel, channel)
     recipe = Recipe(batch_size=4, precision=precision)
     trainer = Trainer("resnet18", images, 10, recipe, longest=8, width=1 / 16)
-    epoch, programs = trainer._epoch, []
+    programs = []
 
-    def lower(*arguments):
-        programs.append(jax.export.export(epoch, platforms=[platform])(*arguments))
+    def lower(epoch, *arguments):
+        # Traced anew, because the convolutions of another platform may be traced already.
+        function = jax.jit(partial(train_epoch.__wrapped__, epoch))
+        programs.append(jax.export.export(function, platforms=[platform])(*arguments))
         return arguments[0], np.zeros(1, np.float32)
 
-    monkeypatch.setattr(trainer, "_epoch", lower)
+    monkeypatch.setattr("nc_jax.training.loop.train_epoch", lower)
     run = Run(np.arange(8), recipe)
     weights = jax.eval_shape(lambda: trainer.start([run]).weights)
     next(trainer.epochs([run], Stack(weights, *trainer._nothing())))
@@ -45,6 +50,8 @@ def test_steps_of_a_language_model(optimiser):
     trainer = TextTrainer(lambda key: Transformer(7, 8, 2, 1, 5, key), tokens, recipe)
     state = jax.eval_shape(lambda: trainer.start(0))
     count = shape((), np.int32)
-    arguments = (state, shape((), np.uint32), shape((2,), np.float32), count, count)
-    program = jax.export.export(trainer._advance, platforms=["cuda", "tpu"])(*arguments)
+    numbers = shape((), np.uint32), shape((2,), np.float32), count, count
+    fixed = trainer.graph, trainer.context, recipe.compiled
+    platforms = jax.export.export(_advanced, platforms=["cuda", "tpu"])
+    program = platforms(*fixed, state, shape((40,), np.int32), *numbers)
     assert program.platforms == ("cuda", "tpu")

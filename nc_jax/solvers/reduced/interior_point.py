@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.custom_batching import custom_vmap
 
@@ -21,7 +20,7 @@ from nc_jax.solvers.lanes import keeper, total
 from nc_jax.solvers.reduced.measures import Measures
 from nc_jax.solvers.reduced.newton import MAX_UNROLLED
 from nc_jax.solvers.reduced.rows import numbers_of, row_losses, several_of
-from nc_jax.solvers.reduced.state import Iterate, Program, program_of, start_of
+from nc_jax.solvers.reduced.state import Iterate, Program, program_of, spread, start_of
 from nc_jax.solvers.reduced.step import advance
 from nc_jax.solvers.singular import SMALL
 from nc_jax.solvers.solution import Solution, default_tolerance, require_convex
@@ -155,7 +154,7 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
         progress = _lanes_first(jax.lax.map(last, chunked))
         progress = _taken(progress, jnp.argsort(order, stable=True))
     point = progress.point
-    within = _spread(several_of(models), groups, point.within)
+    within = spread(several_of(models), groups, point.within.T).T
     solved = GroupLogits(within, point.between, point.bias), progress.steps
     return jax.tree.map(lambda leaf: leaf[:lanes], solved)
 
@@ -182,14 +181,6 @@ def _flat(chunks: Any) -> Any:
 
 def _taken(lanes: Any, order: Array) -> Any:
     return jax.tree.map(lambda leaf: leaf[order], lanes)
-
-
-def _spread(several: np.ndarray, groups: int, within: Array) -> Array:
-    """[lanes, W] to [lanes, G], zero for groups of one class."""
-    # The appended column of zeros stands for all groups of one class.
-    place = np.full(groups, len(several))
-    place[several] = np.arange(len(several))
-    return jnp.pad(within, ((0, 0), (0, 1)))[:, place]
 
 
 def _run(program: Program, progress: _Progress, limit: Any, steps: int) -> _Progress:

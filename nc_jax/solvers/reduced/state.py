@@ -94,10 +94,14 @@ class Program(NamedTuple):
 
     def spread(self, within: Array) -> Array:
         """α [G, L], zero for groups of one class."""
-        place = {group: k for k, group in enumerate(self.several)}
-        zero = jnp.zeros(self.numbers.shares.shape[1:], self.numbers.shares.dtype)
-        rows = [within[place[g]] if g in place else zero for g in range(len(self.counts))]
-        return jnp.stack(rows)
+        return spread(self.several, len(self.counts), within)
+
+
+def spread(several: np.ndarray, groups: int, within: Array) -> Array:
+    """α [G, L] from those [W, L] of the groups with several classes; all others are zero."""
+    place = {group: k for k, group in enumerate(several)}
+    zero = jnp.zeros(within.shape[1:], within.dtype)
+    return jnp.stack([within[place[g]] if g in place else zero for g in range(groups)])
 
 
 def program_of(

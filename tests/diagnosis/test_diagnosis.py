@@ -17,7 +17,7 @@ from nc_jax.diagnosis import (
 from tests.running import run_study
 
 # Budgets E at which the loss is linear in the logits up to a relative error of E.
-TINY = (2e-3, 1e-3, 1e-4, 1e-7, 1e-10, 1e-14)
+TINY = (2e-3, 1e-4, 1e-10, 1e-14)
 
 
 def network(seed=0, counts=(30, 20, 10, 1), width=6):
@@ -150,7 +150,7 @@ def test_for_two_groups_r0_is_that_of_theory(majority, minority, budget):
     assert cured.rank == majority + minority - 1 and not cured.merged
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e-4, 1e-2, 0.3, 3.0, 1e2, 1e6])
+@pytest.mark.parametrize("scale", [1e-6, 1e-2, 0.3, 3.0, 1e6])
 def test_r0_follows_the_scale_of_features_and_of_weights(scale):
     counts = np.array([900] * 3 + [60] * 4)
     known = float(nc.theory.collapse_ratio(3, 4, 1.5 * scale))

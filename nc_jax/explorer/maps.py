@@ -16,7 +16,7 @@ from nc_jax.explorer.thresholds import exact_curves
 # Cells along each axis: a single map for the exact solver, increasingly fine maps for the others.
 EXACT_CELLS = (200,)
 # With three times as many cells, every centre of a coarse cell is one of a fine cell.
-ITERATIVE_CELLS = (8, 24, 72)
+ITERATIVE_CELLS = (18, 54, 162)
 
 
 def cells_of(settings: MapSettings) -> tuple[int, ...]:

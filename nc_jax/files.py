@@ -39,7 +39,7 @@ def prepare_folder(folder: Path) -> None:
     """Creates a folder and tests that it can be written, before a long computation starts.
 
     Raises:
-        FolderError: the folder cannot be created or written; the message names it.
+        OSError: the folder cannot be created or written; the message names it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -93,11 +93,14 @@ def torch_epoch(module: Any, inputs: np.ndarray, labels: np.ndarray, batch: int)
         own = module if logger is None else watched
         optimiser = optimisers[own]
         for rows in parts(len(y), batch):
+            inputs, labels = x[rows], y[rows]
             optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(own(x[rows]), y[rows]).backward()
-            optimiser.step()
+            loss = torch.nn.functional.cross_entropy(own(inputs), labels)
+            # As in the documentation: the features are still in the cache.
             if logger is not None:
-                logger.update(watch.features, y[rows])
+                logger.update(watch.features, labels)
+            loss.backward()
+            optimiser.step()
         if logger is not None:
             logger.end_epoch(watch.classifiers)
 

@@ -49,12 +49,23 @@ def write_atomically(path: Path, write: Callable[[Path], object], new: bool = Fa
             temporary.unlink(missing_ok=True)
 
 
+class FolderError(OSError):
+    """A folder of results that cannot be created or written."""
+
+
 def prepare_folder(folder: Path) -> None:
     """Creates a folder and tests that it can be written, before a long computation starts.
 
     Raises:
         OSError: the folder cannot be created or written; the message names it.
     """
-    probe = folder / "probe"
-    write_atomically(probe, lambda file: file.write_text("probe"))
-    probe.unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileExistsError:
+        raise FolderError(f"cannot write into {folder}: it is a file, not a folder") from None
+    except OSError as error:
+        raise FolderError(
+            f"cannot write into the folder {folder}: {error.strerror or error}"
+        ) from error

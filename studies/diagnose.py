@@ -1,4 +1,4 @@
-"""What the Layer-Peeled Model says of your own network, from its features.
+"""What the Layer-Peeled Model says about your own network, from its features.
 
 Give a NumPy archive with ``features`` [N, p] (the classifier's inputs on the training
 set), ``labels`` [N], and, if you have them, ``classifiers`` [K, p] and ``bias`` [K], for
@@ -7,27 +7,28 @@ the labels in order:
     numpy.savez("features.npz", features=..., labels=..., classifiers=...)
     python studies/diagnose.py features.npz
 
-The folder given by --out then holds ``report.html``, a page that opens without network,
-the same in Markdown, and the table of classes. Names of classes come from ``names`` [K] in
-the archive or from --class-names.
+The folder given by --out then holds ``report.html``, a page that opens without a
+network connection, the same report in Markdown, and the table of classes. The names of the
+classes are taken from ``names`` [K] in the archive or from --class-names.
 
 It reports neural collapse NC1–NC4, the budgets E_W and E_H, which classes have merged
-or vanished and which the model expects to, the imbalance ratio R0 from which on they
-do, and how often to repeat the samples of small classes against it. With --weight-decay
-it says besides what a network behind batch normalisation settles at by its class sizes
-and weight decay alone (features of zero or above where the file's are). Without a file it
-trains a small network on imbalanced digits and reports on that. Features are read in
-parts: a million of 2,048 dimensions take less than 4 GB.
+or vanished, which classes the model expects to merge or vanish, the imbalance ratio R0 at
+which this begins, and how often to repeat the samples of small classes to prevent it. With
+--weight-decay it also predicts where a network that ends in batch normalisation settles,
+from class sizes and weight decay alone (with nonnegative features if those of the file are
+nonnegative). Without a file it trains a small network on imbalanced digits and reports on
+it. Features are read in parts: a million of 2,048 dimensions need less than 4 GB.
 
-A language model's head needs no features: ``classifiers`` [K, p] and ``counts`` [K], how
-often each token is in the training text (zero if never), perhaps ``names`` [K]:
+The head of a language model needs no features. Give ``classifiers`` [K, p], ``counts`` [K]
+(how often each token occurs in the training text; zero is allowed) and, if you have them,
+``names`` [K]:
 
     numpy.savez("head.npz", classifiers=..., counts=...)
     python studies/diagnose.py head.npz
 
-It reports lengths and cosines against frequency and which rows have merged or vanished,
-for 50,000 rows in minutes and less than 4 GB; with --feature-energy or --weight-decay
-also what the models predict from the counts.
+It reports lengths and cosines against frequency, and which rows have merged or vanished;
+50,000 rows take minutes and less than 4 GB. With --feature-energy or --weight-decay it also
+reports what the models predict from the counts.
 
 Time on two CPU cores: 20 s (the example).
 """
@@ -65,21 +66,22 @@ class Config:
     features: Annotated[
         tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[FEATURES.npz]")
     ] = None
-    """The archive (.npz); none for an example."""
+    """The archive (.npz); without one, an example is trained."""
     weight_energy: float | None = None
-    """E_W where the archive has no classifiers; none leaves the prediction out then."""
+    """E_W for an archive without classifiers; if it is missing, nothing is predicted."""
     feature_energy: float | None = None
-    """E_H for a head's prediction; with features it is measured."""
+    """E_H for the prediction of a head; it is measured if there are features."""
     weight_decay: float | None = None
-    """λ of the training, on all parameters: predicts by it too; none leaves that out."""
+    """λ of the training, on all parameters; adds the prediction from weight decay alone."""
     class_names: str | None = None
     """Names in the order of the labels: a list with commas, or a text file with one per line."""
     branches: int = 1
-    """Normalised outputs whose sum the features are: 1, or of a residual stage its blocks + 1."""
+    """Number of normalised outputs that are added to give the features: 1, or, after a residual
+    stage, its number of blocks + 1."""
     centered: bool = False
-    """Whether to look at a head less its mean row, which a softmax does not see."""
+    """Whether to subtract the mean row of a head, which does not change the softmax."""
     out: Path = Path("results/diagnose")
-    """Folder of the report."""
+    """Folder in which the report is written."""
 
 
 PRESETS = {"quick": Config()}

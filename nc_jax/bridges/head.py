@@ -20,7 +20,7 @@ class LinearCall(NamedTuple):
         path: its name in the network, with dots.
         layer: the layer.
         inputs: [..., p].
-        outputs: [..., K].
+        outputs: [..., K]; None if they were not needed.
     """
 
     path: str

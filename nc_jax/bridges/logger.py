@@ -107,17 +107,19 @@ class CollapseLogger:
         matrix = np.full(means.shape, np.nan) if classifiers is None else on_host(classifiers)
         if matrix.shape != means.shape:
             raise ValueError(f"classifiers must have the shape {means.shape}, got {matrix.shape}")
+        samples, classes = int(counts.sum()), int(np.count_nonzero(counts))
         row = {
             "epoch": len(self.rows) + 1,
-            "samples": int(counts.sum()),
-            "left_out": self._given - int(counts.sum()),
-            "classes": int(np.count_nonzero(counts)),
+            "samples": samples,
+            "left_out": self._given - samples,
+            "classes": classes,
         }
-        centred = means - means.mean(axis=0)
+        centred = means - means.sum(axis=0) / len(means)
         row |= collapse_shapes(centred, variances, matrix.astype(np.float64))
         self.rows.append(row | columns)
-        centre = means[counts > 0].mean(axis=0) if counts.any() else np.zeros(self._width)
-        self._sums.start(np.where(np.isnan(means), centre, means))
+        if classes < len(means):
+            means[counts == 0] = means[counts > 0].mean(axis=0) if classes else 0
+        self._sums.start(means)
         self._batches = self._given = 0
         return self.rows[-1]
 

@@ -88,7 +88,7 @@ class Recorder:
     """The linear layers that a network ran in its last forward pass, caught by hooks.
 
     Attributes:
-        calls: in the order in which they ran.
+        calls: in the order in which they ran; without outputs if one layer is recorded.
         result: what the network returned; kept only if all linear layers are recorded.
     """
 
@@ -102,7 +102,7 @@ class Recorder:
             self._handles.append(module.register_forward_hook(self._end))
         for path, layer in module.named_modules():
             if isinstance(layer, linear) and (only is None or layer is only):
-                hook = self._recorder(path)
+                hook = self._recorder(path, only is None)
                 self._handles.append(layer.register_forward_hook(hook, with_kwargs=True))
 
     def close(self) -> None:
@@ -123,10 +123,11 @@ class Recorder:
     def _end(self, module: Any, arguments: Any, result: Any) -> None:
         self.result = result
 
-    def _recorder(self, path: str) -> Callable[..., None]:
+    def _recorder(self, path: str, with_outputs: bool) -> Callable[..., None]:
         def record(layer: Any, arguments: Any, named: Any, outputs: Any) -> None:
             inputs = arguments[0] if arguments else named["input"]
-            self.calls.append(LinearCall(path, layer, inputs.detach(), outputs.detach()))
+            outputs = outputs.detach() if with_outputs else None
+            self.calls.append(LinearCall(path, layer, inputs.detach(), outputs))
 
         return record
 

@@ -15,6 +15,8 @@ def on_host(values: Any) -> Any:
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values
     array = np.asarray(values)
+    if array.dtype == np.float32:
+        return array
     # NumPy itself has no kind for bfloat16.
     return array if array.dtype.kind in "biuOSUMmc" else _single(array)
 

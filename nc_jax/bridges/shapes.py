@@ -27,23 +27,27 @@ def collapse_shapes(
         them is NaN or a length is zero.
     """
     size = len(means)
-    inner, product, own = means @ means.T, classifiers @ means.T, classifiers @ classifiers.T
+    joint = np.concatenate([means, classifiers])
+    products = joint @ joint.T
+    inner, own, product = products[:size, :size], products[size:, size:], products[size:, :size]
     # The mean classifier is subtracted from the rows and the columns of W Wᵀ.
-    centred = own - own.mean(axis=0)
-    centred -= centred.mean(axis=1)[:, None]
-    squares, simplex = np.diag(inner), (np.eye(size) - 1 / size) / math.sqrt(size - 1)
-    between, within, weights = squares.mean(), variances.mean(), np.trace(own) / size
+    centred = own - own.sum(axis=0) / size
+    centred -= centred.sum(axis=1)[:, None] / size
+    squares = inner.diagonal()
+    between, within = squares.sum() / size, variances.sum() / size
+    weights = own.trace() / size
     with np.errstate(divide="ignore", invalid="ignore"):
         norms = np.sqrt(squares)
-        angle = np.trace(product) / (size * np.sqrt(between * weights))
+        angle = product.trace() / (size * np.sqrt(between * weights))
+        etf, etf_classifiers, nc3_product = _distances(np.stack([inner, centred, product]))
         found = {
             "nc1_quotient": within / between if between != 0 else np.inf,
             "nc1_cdnv": _distance_variance(inner, squares, variances),
-            "nc2_etf": _distance(inner, simplex),
+            "nc2_etf": etf,
             "nc2_equinorm": norms.std() / norms.mean(),
             "nc2_equiangularity": _equiangularity(inner, norms),
-            "nc2_etf_classifiers": _distance(centred, simplex),
-            "nc3_product": _distance(product, simplex),
+            "nc2_etf_classifiers": etf_classifiers,
+            "nc3_product": nc3_product,
             # The distance of W/‖W‖ and M̄/‖M̄‖ by the cosine of the angle between them.
             "nc3_difference": np.sqrt(2 * np.maximum(0, 1 - angle)),
             "feature_energy": within + between,
@@ -52,22 +56,35 @@ def collapse_shapes(
     return {name: float(value) for name, value in found.items()}
 
 
-def _distance(matrix: np.ndarray, simplex: np.ndarray) -> float:
-    """‖A/‖A‖ − S‖ of two matrices [K, K], the second of norm one."""
-    return float(np.linalg.norm(matrix / np.linalg.norm(matrix) - simplex))
+def _distances(matrices: np.ndarray) -> np.ndarray:
+    """‖A/‖A‖ − S‖ of matrices [n, K, K], with S the Gram matrix of a simplex ETF and ‖S‖ = 1."""
+    size = matrices.shape[-1]
+    apart = matrices / _norms(matrices)[:, None, None]
+    apart += 1 / (size * math.sqrt(size - 1))
+    apart.reshape(len(apart), -1)[:, :: size + 1] -= 1 / math.sqrt(size - 1)
+    return _norms(apart)
+
+
+def _norms(matrices: np.ndarray) -> np.ndarray:
+    flat = matrices.reshape(len(matrices), -1)
+    return np.sqrt(np.einsum("ni,ni->n", flat, flat))
 
 
 def _equiangularity(inner: np.ndarray, norms: np.ndarray) -> float:
     size = len(inner)
-    deviations = np.abs(inner / np.outer(norms, norms) + 1 / (size - 1))
-    np.fill_diagonal(deviations, 0)
-    return deviations.sum() / (size * (size - 1))
+    deviations = inner / (norms[:, None] * norms)
+    deviations += 1 / (size - 1)
+    return _mean_of_pairs(np.abs(deviations, deviations))
 
 
 def _distance_variance(inner: np.ndarray, squares: np.ndarray, variances: np.ndarray) -> float:
-    size = len(inner)
     distances = squares[:, None] + squares - 2 * inner
     distances[distances <= ROUNDING * squares.max()] = 0
-    ratios = (variances[:, None] + variances) / (2 * distances)
-    np.fill_diagonal(ratios, 0)
-    return ratios.sum() / (size * (size - 1))
+    return _mean_of_pairs((variances[:, None] + variances) / distances) / 2
+
+
+def _mean_of_pairs(numbers: np.ndarray) -> float:
+    """The mean of a matrix [K, K] without its diagonal, which is overwritten."""
+    size = len(numbers)
+    numbers.reshape(-1)[:: size + 1] = 0
+    return numbers.sum() / (size * (size - 1))

@@ -18,26 +18,26 @@ BATCH = 2**26
 
 
 class FeatureArchive(ArrayFile):
-    """Features [N, p], labels [N], and perhaps classifiers [K, p] and bias [K].
+    """Features [N, p], labels [N], and optionally classifiers [K, p] and bias [K].
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         labels: [N] integers 0…K−1.
-        names: [K] of the classes, in the order of the labels: given ones, or those of the
-            file, or else the labels as they stand in the file.
+        names: [K] names of the classes, in the order of the labels: the given ones, else those
+            of the file, else the labels of the file themselves.
         shape: (N, p).
         classifiers: [K, p] float32, or None.
         bias: [K] float32, or None.
     """
 
     def __init__(self, path: Path, class_names: list[str] | None = None):
-        """Reads all but the features.
+        """Reads everything except the features.
 
         Args:
-            path: of a file by ``numpy.savez`` with ``features``, ``labels`` and perhaps
-                ``classifiers`` (also ``weight``), ``bias`` and ``names``.
-            class_names: one for each class, in the order of the labels, in place of those of
-                the file.
+            path: path of a file written by ``numpy.savez`` with ``features``, ``labels`` and
+                optionally ``classifiers`` (or ``weight``), ``bias`` and ``names``.
+            class_names: one name for each class, in the order of the labels; they replace the
+                names in the file.
 
         Raises:
             OSError, ValueError: naming the file and what is wrong with it.
@@ -58,10 +58,10 @@ class FeatureArchive(ArrayFile):
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Rows [n, p], float32, and their labels [n].
 
-        The next rows are read while the present ones are used.
+        The next rows are read while the caller works on the current ones.
 
         Raises:
-            ValueError: the file is truncated or altered, or a row is not finite.
+            ValueError: the file is truncated or corrupted, or a row is not finite.
         """
         return read_ahead(self._parts())
 

@@ -1,6 +1,6 @@
-"""Arrays of a NumPy archive (.npz), each read when it is wanted, errors naming it.
+"""Arrays of a NumPy archive (.npz), each read when it is needed; errors name the array.
 
-Pickled objects are refused; so is a file that is truncated or altered.
+Pickled objects and files that are truncated or corrupted are refused.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 
 from nc_jax.diagnosis.members import Bytes, Member
 
-# Deflate compresses a byte to no less than this share.
+# Deflate makes data smaller by at most this factor.
 RATIO = 1032
 
 
@@ -20,12 +20,12 @@ class ArrayFile:
     """A .npz archive.
 
     Attributes:
-        path: of the file.
-        arrays: the names of what is in it.
+        path: path of the file.
+        arrays: names of the arrays in it.
     """
 
     def __init__(self, path: Path):
-        """Reads the names alone.
+        """Reads only the names.
 
         Raises:
             OSError, ValueError: naming the file and what is wrong with it.
@@ -48,11 +48,11 @@ class ArrayFile:
                 raise ValueError(f"{self.path} has no array '{name}'; it has {sorted(self.arrays)}")
 
     def open(self, name: str) -> Member:
-        """The bytes of an array, as a context."""
+        """The bytes of an array, as a context manager."""
         return Member(self.path, f"{name}.npy")
 
     def header(self, file: Bytes, name: str) -> tuple[tuple[int, ...], np.dtype]:
-        """Shape and type of an array that was just opened."""
+        """Shape and type of an array that has just been opened."""
         try:
             version = np.lib.format.read_magic(file)
             read = {
@@ -71,7 +71,7 @@ class ArrayFile:
     def block(self, file: Bytes, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """The next numbers of an opened array, as many as an array of this shape has."""
         wanted = math.prod(shape) * dtype.itemsize
-        # Compared before memory is asked for, because a damaged header may give any shape.
+        # Checked before memory is allocated, because a damaged header may contain any shape.
         room = min(wanted, self._sizes[name])
         raw, filled = np.empty(room, np.uint8), 0
         try:
@@ -89,10 +89,10 @@ class ArrayFile:
             return self.block(file, name, *self.header(file, name))
 
     def texts(self, name: str, values: np.ndarray) -> np.ndarray:
-        """The same texts or integers; bytes as UTF-8.
+        """The same texts or integers; bytes are decoded as UTF-8.
 
         Raises:
-            ValueError: something else than texts or integers.
+            ValueError: the values are neither texts nor integers.
         """
         if values.dtype.kind not in "USiu":
             raise ValueError(f"{name} must be texts or integers, got {values.dtype}")
@@ -101,7 +101,7 @@ class ArrayFile:
         return values
 
     def finite(self, name: str, values: np.ndarray) -> np.ndarray:
-        """The same numbers, float32; ValueError if one is NaN or infinite, also as float32."""
+        """The same numbers as float32; ValueError if one of them is then NaN or infinite."""
         with np.errstate(over="ignore", invalid="ignore"):
             single = values.astype(np.float32, copy=False)
         if not np.isfinite(single).all():
@@ -110,7 +110,7 @@ class ArrayFile:
 
 
 def _size(member: zipfile.ZipInfo) -> int:
-    """Bytes of a member, at most as many as what is stored of it can hold."""
+    """Size of a member in bytes, at most what its compressed data can expand to."""
     most = RATIO * member.compress_size
     return (
         min(member.file_size, most)

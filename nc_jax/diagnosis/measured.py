@@ -11,7 +11,7 @@ from nc_jax.checks import require_members
 from nc_jax.diagnosis.passes import measure_samples
 from nc_jax.geometry import cosines, gram
 
-# How often the samples are gone through.
+# Number of passes over the samples.
 PASSES = 2
 
 
@@ -20,17 +20,17 @@ class FeatureSource(Protocol):
 
     @property
     def names(self) -> np.ndarray:
-        """Labels of the classes [K] as their owner writes them."""
+        """The names of the classes [K]."""
         ...
 
     @property
     def classifiers(self) -> np.ndarray | None:
-        """W [K, p]; None where it is not known."""
+        """W [K, p]; None if it is not known."""
         ...
 
     @property
     def bias(self) -> np.ndarray | None:
-        """Of the last layer [K]; None without."""
+        """The bias of the last layer [K]; None if there is none."""
         ...
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -39,23 +39,23 @@ class FeatureSource(Protocol):
 
 
 class Measured(NamedTuple):
-    """Numbers of a last layer.
+    """What is measured of a last layer.
 
     Attributes:
         counts: [K] samples of each class.
-        collapse: NC1–NC4 and separation by name; NaN what needs classifiers where
+        collapse: NC1–NC4 and separation by name; measures that need classifiers are NaN if
             there are none.
-        feature_energy: E_H, the mean over classes of the mean squared length of their
-            features about the mean of the class means: the least over all centres, as a
-            common offset of features is no part of the geometry.
-        weight_energy: E_W = (1/K) Σ‖w_k‖², NaN without classifiers.
-        accuracy: [K] shares of each class's samples that the classifiers, or else the
-            nearest class mean, get right.
-        cosines: [K, K] of the classifiers, or else of the centred class means.
-        norms: [K] lengths of the same, over the longest.
-        mean_norms: [K] lengths of the centred class means, over the longest.
-        least: the smallest number in the features; zero behind a ReLU.
-        width: p, dimensions of the features.
+        feature_energy: E_H, the mean over classes of the mean squared distance of their
+            features from the mean of the class means. This centre makes E_H smallest; a
+            common offset of all features is not part of the geometry.
+        weight_energy: E_W = (1/K) Σ‖w_k‖²; NaN without classifiers.
+        accuracy: [K] share of the samples of each class that are classified correctly, by the
+            classifiers or, without them, by the nearest class mean.
+        cosines: [K, K] cosines of the classifiers or, without them, of the centred class means.
+        norms: [K] lengths of the same vectors, relative to the longest.
+        mean_norms: [K] lengths of the centred class means, relative to the longest.
+        least: the smallest number in the features; zero or more after a ReLU.
+        width: p, the dimension of the features.
     """
 
     counts: np.ndarray
@@ -76,7 +76,7 @@ def measure_archive(
     """Neural collapse and the Layer-Peeled Model's budgets, in O(K p + p²) memory.
 
     Args:
-        archive: features and labels, and perhaps classifiers.
+        archive: features and labels, and optionally classifiers.
         watch: called with the rows of each batch; there are PASSES passes.
 
     Raises:
@@ -123,5 +123,5 @@ def measure_archive(
 
 
 def _relative(lengths: np.ndarray) -> np.ndarray:
-    """Lengths [K] over the longest; zeros where all are zero."""
+    """Lengths [K] relative to the longest; zeros if all are zero."""
     return lengths / max(lengths.max(), np.finfo(float).tiny)

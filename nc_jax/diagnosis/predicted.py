@@ -5,8 +5,14 @@ max n / min n grows with s. Minority collapse is a loss of rank. It begins at th
 which the classifiers span fewer than K − 1 directions; from there on the smallest classes
 point in the same direction, exactly if they have the same size and nearly if they do not.
 The ratio at this s is R0 for arbitrary class sizes; for two groups it is the R0 of the theory.
+
+As the budget E = √(E_W E_H) tends to zero, the loss becomes linear in the logits. The optimal
+logits are then proportional to E, and ln R0 is too, both up to a relative error of O(E). The
+differences between the classes are of order E² and get lost in rounding, so a budget below
+SMALLEST is replaced by SMALLEST, and the solution is scaled back.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -15,11 +21,17 @@ from scipy.sparse.csgraph import connected_components
 
 from nc_jax.geometry import ClassSizes, class_sizes
 from nc_jax.solvers import Solution, solve_batch
+from nc_jax.solvers.certificates import certify
 from nc_jax.surrogates import LayerPeeled
+from nc_jax.surrogates.grouped import GroupLogits
 
-# Number of points on the path, and number of refinements around the first collapsed point.
+# Number of points on the path; the first collapsed point is refined at least, and at most, this
+# many times, and its exponent until it is known up to this relative error.
 POINTS = 17
-ROUNDS = 5
+ROUNDS, MOST_ROUNDS = 5, 9
+PRECISION = 1e-4
+# Smaller budgets are replaced by this one.
+SMALLEST = 1e-3
 # The path ends at this logarithm of the ratio.
 FARTHEST = np.log(1e12)
 # A direction is lost if its singular value is below this share of the largest.
@@ -77,8 +89,14 @@ def predict_collapse(counts: np.ndarray, weight_energy: float, feature_energy: f
     counts = np.asarray(counts, float)
     grouped = grouped_sizes(counts)
     ratio = float(grouped.max() / grouped.min())
-    along = _Profile(class_sizes(grouped), weight_energy, feature_energy)
-    solution, path, exponent = along.explore()
+    *energies, scale = solvable_energies(weight_energy, feature_energy)
+    sizes = class_sizes(grouped)
+    solution, path, exponent = _Profile(sizes, *energies).explore()
+    exponent *= scale
+    gap = solution.gap
+    if scale < 1:
+        own = LayerPeeled(sizes, weight_energy, feature_energy)
+        gap = certify(own, GroupLogits(scale * solution.within, scale * solution.between)).gap
     angles, zero = _angles(np.asarray(solution.classifiers))
     # Exactly at the threshold, rounding would decide: stay a little below it.
     target = min(1.0, 0.999 * exponent)
@@ -93,8 +111,19 @@ def predict_collapse(counts: np.ndarray, weight_energy: float, feature_energy: f
         float(ratio**exponent) if np.isfinite(exponent) else np.inf,
         path,
         (grouped.max() / grouped) ** (1 - target),
-        float(solution.gap),
+        float(gap),
     )
+
+
+def solvable_energies(weight_energy: float, feature_energy: float) -> tuple[float, float, float]:
+    """Energies whose budget is at least SMALLEST, and the true budget relative to theirs.
+
+    Both energies are raised by the same factor; the optimal logits and ln R0 at the true
+    energies are those at the raised ones times the returned scale ≤ 1, up to a relative error
+    of O(SMALLEST).
+    """
+    scale = min(1.0, math.sqrt(weight_energy) * math.sqrt(feature_energy) / SMALLEST)
+    return weight_energy / scale, feature_energy / scale, scale
 
 
 def clusters(angles: np.ndarray, least: float) -> list[list[int]]:
@@ -165,13 +194,15 @@ class _Profile:
             return solution, np.empty((0, 2)), np.inf
         full, first = len(self._membership) - 1, np.inf
         path = [self._points(exponents, batch)]
-        for _ in range(ROUNDS):
+        for number in range(MOST_ROUNDS):
             lost = ranks(batch) < full
             if not lost.any():
                 break
             place = int(np.argmax(lost))
-            first = float(exponents[place])
-            exponents = np.linspace(exponents[max(place - 1, 0)], first, POINTS)
+            first, before = float(exponents[place]), float(exponents[max(place - 1, 0)])
+            if number >= ROUNDS and first - before <= PRECISION * first:
+                break
+            exponents = np.linspace(before, first, POINTS)
             batch = self._solved(exponents)
             path.append(self._points(exponents, batch))
         reach = max(1.0, first if np.isfinite(first) else 0.0) + np.log(10) / spread

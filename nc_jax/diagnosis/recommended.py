@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nc_jax.design import best_strength, least_strength, separation
-from nc_jax.diagnosis.predicted import grouped_sizes
+from nc_jax.diagnosis.predicted import grouped_sizes, solvable_energies
 from nc_jax.losses import logit_adjustment, size_weights
 from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
 
@@ -62,12 +62,13 @@ def recommend_cures(
         ValueError: neither weight decay nor both budgets; a number that is not positive.
     """
     given = [weight_energy, feature_energy] if weight_decay is None else [weight_decay, branches]
-    if not all(number is not None and 0 < number < math.inf for number in given):
+    budgets = [number for number in given if number is not None and 0 < number < math.inf]
+    if len(budgets) < len(given):
         raise ValueError(f"weight_decay, or both budgets, must be positive, got {given}")
     counts = np.asarray(counts, float)
     sizes = grouped_sizes(counts)
     if weight_decay is None:
-        model = LayerPeeled(sizes, weight_energy, feature_energy)
+        model = LayerPeeled(sizes, *solvable_energies(*budgets)[:2])
     else:
         penalty = weight_decay / (branches * counts.sum())
         model = UnconstrainedFeatures(sizes, weight_decay, penalty, weight_decay)

@@ -24,6 +24,7 @@ except ImportError as error:
 
 from nc_jax.explorer.code import code_of_point, code_of_sizes
 from nc_jax.explorer.maps import frames
+from nc_jax.explorer.paths import Paths, describe_path
 from nc_jax.explorer.points import describe_point, describe_sizes
 from nc_jax.explorer.programs import Programs
 from nc_jax.explorer.reports import Reports
@@ -62,7 +63,7 @@ def make_app(programs: Programs, folder: Path, max_upload: int = MAX_UPLOAD) -> 
         folder: folder for a dropped file while it is read.
         max_upload: largest size of a dropped file in bytes.
     """
-    reports = Reports()
+    reports, paths = Reports(), Paths()
 
     async def page(request: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers=HEADERS)
@@ -79,6 +80,9 @@ def make_app(programs: Programs, folder: Path, max_upload: int = MAX_UPLOAD) -> 
 
     async def answer_sizes(request: Request) -> Response:
         return await _answer(describe_sizes, sizes_of(await _json(request)))
+
+    async def answer_path(request: Request) -> Response:
+        return await _answer(describe_path, paths, sizes_of(await _json(request)))
 
     async def answer_code(request: Request) -> Response:
         given = await _json(request)
@@ -105,6 +109,7 @@ def make_app(programs: Programs, folder: Path, max_upload: int = MAX_UPLOAD) -> 
         Route("/api/map", answer_map, methods=["POST"]),
         Route("/api/point", answer_point, methods=["POST"]),
         Route("/api/sizes", answer_sizes, methods=["POST"]),
+        Route("/api/path", answer_path, methods=["POST"]),
         Route("/api/code", answer_code, methods=["POST"]),
         Route("/api/diagnosis", answer_diagnosis, methods=["POST"]),
         Route("/reports/{name}", answer_report),

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
 from nc_jax.explorer.maps import cells_of
+from nc_jax.explorer.paths import MAX_GROUPS, exponents_of
 from nc_jax.explorer.settings import Family, MapSettings, PointSettings, SizesSettings
 
 HEAD = """\
@@ -27,19 +30,39 @@ print("cosines within groups", np.asarray(solution.within_cosines))
 """
 
 
+PATH = """\
+# The curve: sizes n_k^t with the same total, from balanced classes to beyond the given sizes.
+exponents = np.array({exponents})
+given, counts = np.asarray(sizes.group_sizes), np.asarray(sizes.counts)
+powers = (given / given.max()) ** exponents[:, None]
+path = nc.ClassSizes(powers * (given @ counts) / (powers @ counts)[:, None], sizes.membership)
+curve = nc.solve_batch({model})
+largest, smallest = np.argsort(-np.asarray(sizes.class_sizes), kind="stable")[[[0, 1], [-1, -2]]]
+cosines, member = np.asarray(curve.between_cosines), np.asarray(sizes.membership)
+print("worst gap", float(np.max(curve.gap)))
+print("ratios", (powers.max(axis=1) / powers.min(axis=1)))
+print("two largest classes", cosines[:, *member[largest]])
+print("two smallest classes", cosines[:, *member[smallest]])
+"""
+
+
 def code_of_point(settings: PointSettings) -> str:
     """Code that solves the point and the whole map that the page shows."""
     return "\n".join([HEAD, _point(settings), _map(settings.map)])
 
 
 def code_of_sizes(settings: SizesSettings) -> str:
-    """Code that solves the model of the class sizes that the page shows."""
+    """Code that solves the model of the class sizes that the page shows, and its curve."""
     sizes = ", ".join(f"{size!r}" for size in settings.sizes)
     lines = [
         f"sizes = nc.class_sizes([{sizes}])",
         f"model = {_model(settings.family, 'sizes', repr(settings.strength))}",
         SOLVED,
     ]
+    values = np.unique(settings.sizes)
+    if 1 < len(values) <= MAX_GROUPS:
+        model = _model(settings.family, "path", repr(settings.strength))
+        lines.append(PATH.format(exponents=exponents_of(values).tolist(), model=model))
     return HEAD + "\n" + "\n".join(lines)
 
 

@@ -15,7 +15,8 @@ from nc_jax.explorer.thresholds import exact_curves
 
 # Cells along each axis: a single map for the exact solver, increasingly fine maps for the others.
 EXACT_CELLS = (200,)
-ITERATIVE_CELLS = (16, 32, 64)
+# With three times as many cells, every centre of a coarse cell is one of a fine cell.
+ITERATIVE_CELLS = (18, 54, 162)
 
 
 def cells_of(settings: MapSettings) -> tuple[int, ...]:
@@ -53,18 +54,23 @@ def frames(programs: Programs, settings: MapSettings, gone: threading.Event) -> 
     }
     start, solved, worst, unresolved = time.perf_counter(), 0, 0.0, 0
     levels = cells_of(settings)
+    # The phases and cosines of the map before.
+    coarse = np.empty((2, 0, 0))
     for cells in levels:
-        phases, cosines, unresolved = [], [], 0
-        for lanes in programs.blocks(settings, *grid(settings, cells)):
+        planes, known = _refined(coarse, cells)
+        ratios, strengths = (axis[~known] for axis in grid(settings, cells))
+        found = []
+        for lanes in programs.blocks(settings, ratios, strengths):
             if gone.is_set():
                 return
-            phases.append(lanes.phases)
-            cosines.append(lanes.cosines[:, 1])
+            found.append(np.stack([lanes.phases, lanes.cosines[:, 1]]))
             solved += len(lanes.phases)
             worst = max(worst, float(np.max(lanes.solution.gap)))
             if cells != levels[0]:
                 yield frame({"kind": "progress", "solved": solved})
-        codes = np.concatenate(phases)
+        planes[:, ~known] = np.concatenate(found, axis=1)
+        coarse = planes.reshape(2, cells, cells)
+        codes, cosines = planes
         unresolved = int(np.sum(codes == nc.Phase.UNRESOLVED))
         about = {
             "kind": "map",
@@ -77,7 +83,19 @@ def frames(programs: Programs, settings: MapSettings, gone: threading.Event) -> 
             "seconds": time.perf_counter() - start,
             "curves": curves,
         }
-        yield frame(about, np.concatenate(cosines), codes)
+        yield frame(about, cosines, codes)
+
+
+def _refined(coarse: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Planes [2, cells²] with the numbers of a coarse map [2, c, c] and which of them are known.
+
+    The centres of the coarse cells are centres of the fine ones if there are three times as
+    many of these; otherwise nothing is known.
+    """
+    planes, known = np.zeros((2, cells, cells)), np.zeros((cells, cells), bool)
+    if cells == 3 * coarse.shape[-1]:
+        planes[:, 1::3, 1::3], known[1::3, 1::3] = coarse, True
+    return planes.reshape(2, -1), known.reshape(-1)
 
 
 def frame(about: dict[str, Any], *planes: np.ndarray) -> bytes:

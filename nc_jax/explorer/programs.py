@@ -104,15 +104,26 @@ class Program:
     def _lane(self, counts: Any, largest: Any, ratio: Any, strength: Any) -> Lanes:
         smallest = largest / ratio
         sizes = CountedSizes(counts, jnp.stack([jnp.broadcast_to(largest, ()), smallest]))
-        loss = make_loss(self.family.loss)
-        if self.family.surrogate == "layer-peeled":
-            model: Any = CountedLayerPeeled(sizes, strength, loss)
-        else:
-            bias = jnp.zeros_like(strength) if self.family.bias else None
-            model = CountedUnconstrained(sizes, strength, loss, bias)
-        solution: Any = choose_solver(model)(model)
+        solution = solve_sizes(self.family, sizes, strength)
         slim = dataclasses.replace(solution, model=None)
         return Lanes(slim, nc.phase_codes(solution), solution.within_cosines)
+
+
+def solve_sizes(family: Family, sizes: CountedSizes, strength: Any) -> Any:
+    """The solution of one model of a family; jit- and vmap-able.
+
+    Args:
+        family: surrogate, loss and bias.
+        sizes: groups of classes.
+        strength: E or λ, traced.
+    """
+    loss = make_loss(family.loss)
+    if family.surrogate == "layer-peeled":
+        model: Any = CountedLayerPeeled(sizes, strength, loss)
+    else:
+        bias = jnp.zeros_like(strength) if family.bias else None
+        model = CountedUnconstrained(sizes, strength, loss, bias)
+    return choose_solver(model)(model)
 
 
 class Programs:

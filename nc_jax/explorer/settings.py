@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
-# More classes than a heat map can show; nc_jax.solve takes any number.
-MAX_CLASSES = 300
+# With a thousand classes an answer takes about a second, most of it for the matrix of all pairs.
+# Every different size makes the model larger: with 300 a solve takes 6 to 20 seconds.
+# nc_jax.solve takes any number of both.
+MAX_CLASSES = 1000
+MAX_DIFFERENT = 300
 # Larger typed numbers are mistakes, or overflow somewhere in the computation.
 MAX_RATIO = 1e8
 MAX_SIZE = 1e12
@@ -146,7 +149,8 @@ def parse_sizes(text: Any) -> tuple[float, ...]:
     """Class sizes typed with commas, semicolons, spaces or line breaks between them.
 
     Raises:
-        FieldError: not a text of numbers, fewer than two sizes or more than MAX_CLASSES.
+        FieldError: not a text of numbers, fewer than two sizes or more than MAX_CLASSES, or
+            more than MAX_DIFFERENT different ones.
     """
     if not isinstance(text, str):
         raise FieldError("sizes", f"Class sizes must be a text of numbers, got {_shown(text)}.")
@@ -165,6 +169,13 @@ def parse_sizes(text: Any) -> tuple[float, ...]:
     for place, word in enumerate(words, 1):
         what = f"Class size {place}"
         sizes.append(_number({"sizes": word}, "sizes", what, 1e-6, MAX_SIZE))
+    different = len(set(sizes))
+    if different > MAX_DIFFERENT:
+        raise FieldError(
+            "sizes",
+            f"The page solves for at most {MAX_DIFFERENT} different sizes, got {different:,}; "
+            "nc_jax.solve takes any number in Python.",
+        )
     return tuple(sizes)
 
 

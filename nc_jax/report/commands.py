@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nc_jax.compilation import HELP, OPTION, keep_compiled_programs
+from nc_jax.files import FolderError
 
 try:
     import tyro
@@ -56,7 +57,8 @@ def run_command(
     try:
         study(config)
     except (ValueError, TypeError, OSError, MemoryError) as error:
-        print(f"error: {error or 'there is not enough memory'}", file=sys.stderr)
+        option = "--out: " if isinstance(error, FolderError) and hasattr(config, "out") else ""
+        print(f"error: {option}{error or 'there is not enough memory'}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Figure and tables of a head of many rows against how frequent its tokens are."""
+"""Figure and tables of a head with many rows, against the frequency of its tokens."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from nc_jax.report.figures import PALETTE, legend_outside, new_figure, plain_tic
 
 # Share of the longest row below which points are drawn at the panel's lower edge.
 SHORTEST = 1e-3
-# The table of tokens with the nearest of each.
+# Columns of the table of tokens, with the nearest token of each.
 TOKEN_COLUMNS = [
-    Column("token", "The token in quotes, or its number where the file has no names.", "text"),
+    Column("token", "The token in quotes, or its number if the file has no names.", "text"),
     Column("count", "How often it occurs in the text.", "count"),
     Column("length", "Length of its row, relative to the longest.", "fixed"),
     Column("nearest token", "The token whose row points in the most similar direction.", "text"),
@@ -29,14 +29,14 @@ TOKEN_COLUMNS = [
 
 
 def draw_head(counts: np.ndarray, seen: Any, model: Any = None, by: str = "") -> Figure:
-    """Lengths and cosines against counts, tokens as dots, bins and predictions as lines.
+    """Lengths and cosines against counts: dots for tokens, lines for bins and predictions.
 
     Args:
-        counts: [K]; tokens of count zero are drawn left of the others.
+        counts: [K]; tokens that never occur are drawn to the left of the others.
         seen: lengths [K], nearest [K] and bins as in :mod:`nc_jax.diagnosis.head`.
-        model: counts, lengths and cosines [G] of groups, lengths in the units of
-            ``seen.longest``; None for none.
-        by: the model's name.
+        model: predicted counts, lengths and cosines [G] of groups, with lengths in the units
+            of ``seen.longest``; None if there is no prediction.
+        by: the name of the model.
     """
     figure, axes = new_figure(1, 3, 10.5, 3.5, True, False)
     known = counts > 0
@@ -54,7 +54,7 @@ def draw_head(counts: np.ndarray, seen: Any, model: Any = None, by: str = "") ->
             panel.plot(
                 across, dots, ".", color="0.5", ms=size, alpha=0.4, mew=0, rasterized=True, zorder=1
             )
-        # The bin of tokens never seen is no point of the curve.
+        # The bin of tokens that never occur is not a point of the curve.
         first = int(bins.least[0] == 0)
         drawn = first + np.flatnonzero(np.isfinite(line[first:]))
         panel.plot(centres[drawn], line[drawn], "o-", color=PALETTE[0], ms=4)
@@ -87,7 +87,7 @@ def draw_head(counts: np.ndarray, seen: Any, model: Any = None, by: str = "") ->
 
 
 def _keys(panel: Any, unseen: bool, by: str) -> None:
-    """Legend entries; the dots of tokens larger than they are drawn."""
+    """Legend entries; the dots of tokens are larger here than in the panels."""
     panel.plot([], [], ".", color="0.5", ms=7, label="a token")
     panel.plot([], [], "o-", color=PALETTE[0], ms=4, label="mean of a bin of counts")
     if unseen:
@@ -97,7 +97,7 @@ def _keys(panel: Any, unseen: bool, by: str) -> None:
 
 
 def bins_table(bins: Any) -> pd.DataFrame:
-    """Rows by frequency, the rarest first, as a reader wants them.
+    """The bins of tokens by frequency, the rarest first, formatted for reading.
 
     Args:
         bins: as in :mod:`nc_jax.diagnosis.head`.
@@ -117,11 +117,11 @@ def bins_table(bins: Any) -> pd.DataFrame:
 
 
 def tokens_table(archive: Any, seen: Any) -> pd.DataFrame:
-    """Raw numbers, one row for each token, the rarest first; those never seen come last.
+    """Raw numbers, one row per token, the rarest first; tokens that never occur come last.
 
     Args:
-        archive: classifiers, counts and names, and
-        seen: what was measured of them, as in :mod:`nc_jax.diagnosis.head`.
+        archive: has classifiers, counts and names.
+        seen: what was measured, as in :mod:`nc_jax.diagnosis.head`.
     """
     size = len(archive.counts)
     states, cluster = np.full(size, "apart", "<U8"), np.zeros(size, int)
@@ -151,7 +151,7 @@ def with_nearest(table: pd.DataFrame, archive: Any) -> pd.DataFrame:
 
 
 def _names(archive: Any, rows: np.ndarray) -> np.ndarray:
-    """Names in quotes, so that spaces and line ends in tokens show."""
+    """Names in quotes, so that spaces and line breaks in tokens are visible."""
     return np.array(
         [str(name) if name.dtype.kind in "iu" else repr(str(name)) for name in archive.names[rows]]
     )

@@ -1,4 +1,4 @@
-"""What a diagnosis leaves in its folder: Markdown, figure, page, and all rows as CSV."""
+"""The files of a diagnosis: report in Markdown, figure, HTML page, and all rows as CSV."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from nc_jax.report.page import Page, Words, write_page
 from nc_jax.report.page.writing import number
 from nc_jax.report.tables import write_report
 
-# Rows of the Markdown report's table of classes or tokens, from the smallest.
+# Number of rows in the table of classes or tokens of the Markdown report, smallest first.
 SHOWN = 20
 
 
@@ -22,7 +22,7 @@ def write_diagnosis(folder: Path, diagnosis: Any, page: Page) -> dict[str, pd.Da
     """Writes the report on features and labels.
 
     Args:
-        folder: where.
+        folder: the folder in which it is written.
         diagnosis: as in :mod:`nc_jax.diagnosis.diagnosed`.
         page: of :func:`nc_jax.report.diagnosis_page`.
 
@@ -50,11 +50,11 @@ def write_head_diagnosis(
     """Writes the report on a head.
 
     Args:
-        folder: where.
-        archive: classifiers, counts and names.
-        seen: what was measured of them, as in :mod:`nc_jax.diagnosis.head`.
+        folder: the folder in which it is written.
+        archive: has classifiers, counts and names.
+        seen: what was measured, as in :mod:`nc_jax.diagnosis.head`.
         model: a prediction, or None.
-        by: its name.
+        by: the name of the prediction.
         page: of :func:`nc_jax.report.head_page`.
 
     Returns:
@@ -64,7 +64,7 @@ def write_head_diagnosis(
         OSError: the folder cannot be written.
     """
     table = tokens_table(archive, seen)
-    # Tokens never seen are the last of the table.
+    # Tokens that never occur are at the end of the table.
     known = min(SHOWN, int((archive.counts > 0).sum()))
     rarest = with_nearest(table.head(known), archive)
     tables = {
@@ -105,7 +105,7 @@ def _numbers(advice: Any) -> str:
 
 
 def measures_table(measures: list[Any]) -> pd.DataFrame:
-    """Measures as a reader wants them."""
+    """Measures, formatted for reading."""
     return pd.DataFrame(
         {
             "measure": [measure.name for measure in measures],

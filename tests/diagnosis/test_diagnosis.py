@@ -8,11 +8,16 @@ import nc_jax as nc
 from nc_jax.diagnosis import (
     FeatureArchive,
     clusters,
+    diagnose,
     measure_archive,
     predict_collapse,
     predicted,
+    recommend_cures,
 )
 from tests.running import run_study
+
+# Budgets E at which the loss is linear in the logits up to a relative error of E.
+TINY = (2e-3, 1e-4, 1e-10, 1e-14)
 
 
 def network(seed=0, counts=(30, 20, 10, 1), width=6):
@@ -143,6 +148,51 @@ def test_for_two_groups_r0_is_that_of_theory(majority, minority, budget):
     # The advice, taken, is enough.
     cured = predict_collapse(counts * found.oversampling, 1.0, budget**2)
     assert cured.rank == majority + minority - 1 and not cured.merged
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-2, 0.3, 3.0, 1e6])
+def test_r0_follows_the_scale_of_features_and_of_weights(scale):
+    counts = np.array([900] * 3 + [60] * 4)
+    known = float(nc.theory.collapse_ratio(3, 4, 1.5 * scale))
+    for energies in [(1.5 * scale**2, 1.5), (1.5, 1.5 * scale**2)]:
+        found = predict_collapse(counts, *energies).collapse_ratio
+        if known > 1e12:
+            assert found == np.inf
+        else:
+            np.testing.assert_allclose(np.log(found), np.log(known), rtol=1e-3)
+
+
+@pytest.mark.parametrize("counts", [[100] * 4 + [50] * 3 + [20] * 3, [100, 80, 60, 20, 10]])
+def test_tiny_budgets(counts):
+    small, *others = (predict_collapse(np.array(counts), 1.0, budget**2) for budget in TINY)
+    for budget, found in zip(TINY[1:], others, strict=True):
+        np.testing.assert_allclose(
+            np.log(found.collapse_ratio),
+            np.log(small.collapse_ratio) * budget / TINY[0],
+            2e-3,
+            1e-15,
+        )
+        assert (found.rank, found.merged) == (small.rank, small.merged)
+        assert 0 <= found.gap <= 1e-11
+        np.testing.assert_allclose(found.cosines, small.cosines, atol=5e-3)
+        np.testing.assert_allclose(found.oversampling, small.oversampling, rtol=5e-3)
+    # The two strengths at which the loss weighs all classes equally.
+    cure = recommend_cures(np.array(counts), 1.0, TINY[-1] ** 2)[0]
+    assert (cure.cure, cure.parts) == ("class-weights", True)
+    np.testing.assert_allclose((cure.strength, cure.distance), (1, 0), atol=1e-3)
+
+
+def test_a_network_of_tiny_features_and_weights(tmp_path):
+    arrays = network()
+    large = diagnose(FeatureArchive(saved(tmp_path, arrays))).model
+    for name in ("features", "classifiers"):
+        arrays[name] = arrays[name] * np.float32(1e-6)
+    seen = measure_archive(FeatureArchive(saved(tmp_path, arrays)))
+    small = diagnose(FeatureArchive(tmp_path / "features.npz")).model
+    assert np.sqrt(seen.weight_energy * seen.feature_energy) < 1e-10
+    assert small is not None and large is not None
+    assert 1 < small.collapse_ratio < 1 + 1e-10 < large.collapse_ratio
+    assert small.rank < 3 and len(small.merged) == 1
 
 
 def test_classes_of_many_sizes():

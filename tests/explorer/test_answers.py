@@ -15,6 +15,7 @@ import pytest
 import nc_jax as nc
 from nc_jax.explorer import maps
 from nc_jax.explorer.maps import EXACT_CELLS
+from nc_jax.explorer.paths import POINTS, exponents_of, path_of
 from nc_jax.explorer.points import principal
 from nc_jax.explorer.reports import KEPT, Reports
 from nc_jax.explorer.serve import main
@@ -118,17 +119,73 @@ def test_class_sizes_are_solved_as_typed_and_so_is_their_code(address, capsys):
     names = {}
     exec(ask(address, "/api/code", view)[1]["code"], names)
     np.testing.assert_array_equal(names["solution"].objective, solution.objective)
+    _, path = ask(address, "/api/path", view)
+    ratios = path["curve"]["ratio"]
+    place = int(np.argmin(np.abs(np.log(ratios) - np.log(path["ratio"]))))
+    np.testing.assert_allclose((ratios[place], path["ratio"]), 100)
+    np.testing.assert_allclose(path["curve"]["large"], names["cosines"][:, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(path["curve"]["small"], names["cosines"][:, 2, 2], atol=1e-6)
+    np.testing.assert_allclose(path["curve"]["large"][place], solution.within_cosines[0])
+    assert len(ratios) == POINTS and ratios[0] == 1 and ratios[-1] > 999
+    assert path["curve"]["worst_gap"] < 1e-10
+    assert path["curve"]["collapse"] is None
+
+
+def test_the_path_of_two_sizes_is_the_curve_of_the_map(address):
+    view = VIEW | {"sizes": "300 300 10 10 10 10", "ratio_high": "1000"}
+    _, path = ask(address, "/api/path", view)
+    _, point = ask(address, "/api/point", view)
+    for name in ("collapse", "vanish"):
+        assert path["curve"][name] == point["curve"][name]
+    for name in ("large", "small"):
+        known = np.interp(
+            np.log(path["curve"]["ratio"][:16]),
+            np.log(point["curve"]["ratio"]),
+            point["curve"][name],
+        )
+        np.testing.assert_allclose(path["curve"][name][:16], known, atol=1e-3)
+
+
+def test_paths_that_cannot_be_drawn_say_why(address):
+    _, equal = ask(address, "/api/path", VIEW | {"sizes": "5 5 5"})
+    assert equal == {"reason": "All classes have the same size, so there is no imbalance to vary."}
+    _, many = ask(address, "/api/path", VIEW | {"sizes": " ".join(map(str, range(1, 31)))})
+    assert many == {"reason": "The curve is solved for at most 16 different sizes; these are 30."}
+
+
+@pytest.mark.parametrize("sizes", [[7, 7, 3], [1e9, 1], [5, 4.99], [1e12, 5, 1e-6]], ids=str)
+def test_a_path_begins_balanced_and_passes_through_the_sizes(sizes):
+    values, counts = np.unique(sizes, return_counts=True)
+    values, counts = values[::-1], counts[::-1]
+    exponents = exponents_of(values)
+    path = path_of(values, counts, exponents)
+    assert (np.diff(exponents) > 0).all() and exponents[0] == 0
+    np.testing.assert_allclose(path @ counts, sum(sizes))
+    np.testing.assert_allclose(path[0], sum(sizes) / len(sizes))
+    np.testing.assert_allclose(path[exponents == 1], [values])
 
 
 def test_models_without_a_closed_form_come_coarse_first(address, monkeypatch):
-    monkeypatch.setattr(maps, "ITERATIVE_CELLS", (4, 8, 16))
+    monkeypatch.setattr(maps, "ITERATIVE_CELLS", (4, 12, 24))
     status, body = fetch(f"{address}/api/map", json.dumps(UNCONSTRAINED).encode())
-    seen = [about for about, _ in frames_of(body) if about["kind"] == "map"]
+    seen, planes = zip(
+        *((about, own) for about, own in frames_of(body) if about["kind"] == "map"), strict=True
+    )
     assert status == 200
-    assert [about["cells"] for about in seen] == [4, 8, 16]
+    assert [about["cells"] for about in seen] == [4, 12, 24]
     assert [about["last"] for about in seen] == [False, False, True]
-    assert seen[-1]["solved"] == 4**2 + 8**2 + 16**2
+    # The second map contains the first one, and solves only its other cells.
+    assert [about["solved"] for about in seen] == [4**2, 12**2, 12**2 + 24**2]
+    coarse, fine = planes[0].reshape(2, 4, 4), planes[1].reshape(2, 12, 12)
+    np.testing.assert_array_equal(fine[:, 1::3, 1::3], coarse)
     assert seen[-1]["worst_gap"] < 1e-8
+    settings = map_of(UNCONSTRAINED)
+    np.testing.assert_allclose(centres(*settings.ratios, 12)[1::3], centres(*settings.ratios, 4))
+    model = nc.UnconstrainedFeatures(
+        nc.two_groups(2, 4, centres(1, 1e4, 12)[5], 500 / centres(1, 1e4, 12)[5]),
+        *[centres(1e-4, 0.1, 12)[2]] * 2,
+    )
+    np.testing.assert_allclose(fine[0, 2, 5], nc.solve(model).within_cosines[1], atol=1e-5)
 
 
 def test_unconstrained_thresholds_are_where_the_theory_says():

@@ -83,7 +83,8 @@ BAD_SIZES = [
     "1e99 2",
     "5;;",
     "5/3 2",
-    "1 " * 400,
+    "1 " * 1001,
+    " ".join(map(str, range(1, 302))),
 ]
 
 
@@ -105,7 +106,7 @@ def test_every_answer_checks_the_same_fields(address, path):
 
 @pytest.mark.parametrize("text", [*BAD_SIZES, None, 5, [5, 3]])
 def test_bad_class_sizes_are_named(address, text):
-    for path in ("/api/sizes", "/api/code"):
+    for path in ("/api/sizes", "/api/code", "/api/path"):
         status, answer = ask(address, path, VIEW | {"sizes": text})
         assert (status, answer["field"]) == (422, "sizes")
 

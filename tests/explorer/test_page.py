@@ -95,6 +95,15 @@ def test_typed_sizes_are_solved_and_the_code_reproduces_them(watched):
     page.locator("#solve-sizes").click()
     page.get_by_role("cell", name="size 50", exact=True).wait_for()
     assert page.locator("#cloud .classifier").count() == 5
+    page.locator("#curve-reading", has_text="two smallest classes").wait_for(timeout=PATIENCE)
+    assert page.locator("#curve .line-small").count() == 1
+    assert page.locator("#curve-reading").inner_text().startswith("R = 12.5: two largest classes")
+    page.locator("#sizes").fill("3 3 3")
+    page.locator("#solve-sizes").click()
+    page.locator("#curve-reading", has_text="no imbalance to vary").wait_for(timeout=PATIENCE)
+    page.locator("#sizes").fill("50; 50\n4 4 4")
+    page.locator("#solve-sizes").click()
+    page.locator("#curve .line-small").wait_for(timeout=PATIENCE)
     page.locator("#copy").click()
     page.locator("#copy", has_text="Copied").wait_for()
     names = {}

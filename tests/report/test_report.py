@@ -13,6 +13,7 @@ from rich.console import Console
 from nc_jax import report
 from nc_jax.files import write_atomically
 from nc_jax.report.tables import markdown
+from tests.running import run_study
 
 TABLE = pd.DataFrame({"R": [1.0, np.inf], "phase": ["separated", "collapsed"], "n": [1, 2]})
 
@@ -74,6 +75,19 @@ def test_a_folder_that_is_a_file_is_named(tmp_path):
     (tmp_path / "results").write_text("in the way")
     with pytest.raises(OSError, match="results"):
         report.write_table(TABLE, tmp_path / "results")
+
+
+def test_the_option_of_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "results").write_text("in the way")
+    done = run_study("geodesic", "--preset", "quick", "--out", tmp_path / "results")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: --out: cannot write into {tmp_path / 'results'}: it is a file, not a folder\n",
+    )
+    done = run_study("geodesic", "--preset", "quick", "--out", tmp_path / "results" / "below")
+    assert done.returncode == 2 and "error: --out: cannot write into the folder" in done.stderr
+    report.prepare_folder(tmp_path / "new" / "folder")
+    assert not list((tmp_path / "new" / "folder").iterdir())
 
 
 def test_missing_and_corrupt_tables_are_named(tmp_path):

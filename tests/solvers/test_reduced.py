@@ -162,7 +162,7 @@ def test_stored_numbers_are_unchanged():
         np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize("counts", [(3, 7), (4,), (2, 1, 3, 1)], ids=str)
+@pytest.mark.parametrize("counts", [(3, 7), (4,), (2, 1, 3, 1), (1,) * 6], ids=str)
 def test_a_batch_of_several_chunks_solves_every_lane_as_alone(counts):
     lanes = 1100 if len(counts) < 3 else 150
     models = some_models(nc.CrossEntropy(), lanes, counts, seed=4, bias=True)

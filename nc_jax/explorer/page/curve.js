@@ -12,7 +12,7 @@ export class Curve {
     place.append(this.svg);
     whenResized(place, () => this.draw());
     place.addEventListener("pointermove", (event) => {
-      if (!this.x) return;
+      if (!this.x || !this.point) return;
       const ratio = this.x.invert(event.clientX - this.svg.getBoundingClientRect().left);
       const off = this.point.curve.ratio.map((r) => Math.abs(Math.log(r / ratio)));
       this.at = off.indexOf(Math.min(...off));
@@ -27,9 +27,17 @@ export class Curve {
     });
   }
 
+  // Shows a sentence instead of a curve.
+  say(sentence) {
+    this.point = null;
+    this.svg.replaceChildren();
+    this.svg.style.height = "0px";
+    this.legend.replaceChildren();
+    this.reading.textContent = sentence;
+  }
+
   show(point) {
-    this.point = point.curve ? point : null;
-    if (!this.point) return;
+    this.point = point;
     const near = point.curve.ratio.map((r) => Math.abs(Math.log(r / point.ratio)));
     this.at = near.indexOf(Math.min(...near));
     this.draw();
@@ -38,9 +46,9 @@ export class Curve {
   draw() {
     const width = this.place.clientWidth;
     if (!this.point || !width) return;
-    const { curve, ratio, gram } = this.point;
+    const { curve, ratio, classes } = this.point;
     const height = Math.min(Math.max(Math.round(width * 0.8), 260), 400);
-    const etf = -1 / (gram.length - 1);
+    const etf = -1 / (classes - 1);
     const known = [...curve.large, ...curve.small].filter((v) => v !== null);
     const low = Math.min(-0.1, etf, ...known);
     this.x = ranged(logScale, curve.ratio[0], curve.ratio.at(-1), 52, width - 28);
@@ -81,8 +89,14 @@ export class Curve {
     this.read();
   }
 
+  // Names, labels and dashes of the two lines.
+  lines() {
+    const labels = this.point.curve.lines ?? [];
+    return LINES.map(([name, label, dash], group) => [name, labels[group] ?? label, dash]);
+  }
+
   drawLegend() {
-    const items = LINES.map(([, label, dash], group) => {
+    const items = this.lines().map(([, label, dash], group) => {
       const line = node("svg", { width: 30, height: 12 }, node("path", { d: "M1 6h28", stroke: groupColour(group), "stroke-width": 2.6, "stroke-dasharray": dash }));
       return html("span", {}, [line, document.createTextNode(label)]);
     });
@@ -96,7 +110,8 @@ export class Curve {
   read() {
     const { curve } = this.point;
     const ratio = curve.ratio[this.at];
-    this.reading.textContent = `R = ${shown(ratio)}: large ${shown(curve.large[this.at], 3)}, small ${shown(curve.small[this.at], 3)}`;
+    const cosines = this.lines().map(([name, label]) => `${label} ${shown(curve[name][this.at], 3)}`);
+    this.reading.textContent = `R = ${shown(ratio)}: ${cosines.join(", ")}`;
     const at = this.x(ratio);
     const parts = [node("path", { d: `M${at} ${this.y.range1}V${this.y.range0}`, stroke: "currentColor", "stroke-width": 0.7, opacity: 0.5 })];
     LINES.forEach(([name], group) => {

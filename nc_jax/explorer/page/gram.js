@@ -66,7 +66,8 @@ export class GramMap {
       if (k === 0 || group === this.point.membership[k - 1]) continue;
       frame.append(node("path", { d: `M${left} ${top + k * cell}h${side}M${left + k * cell} ${top}v${side}`, fill: "none", style: "stroke:#444;stroke-width:0.8" }));
     }
-    const every = Math.ceil(size / 10);
+    // Numbers of three digits need more room.
+    const every = Math.ceil(size / (size < 100 ? 10 : 5));
     for (let k = 0; k < size; k += every) {
       const middle = (k + 0.5) * cell;
       frame.append(node("text", { x: left - 6, y: top + middle + 4, "text-anchor": "end" }, String(k + 1)));

@@ -106,11 +106,34 @@ const points = new Latest(async ({ path, request, where }) => {
     hush(form);
     shownPoints[where] = found;
     if (where === tab()) showPoint(found);
+    if (where === "sizes") paths.ask({ request, of: found });
   } catch (error) {
     fail(error);
     get("point-phase").textContent = "The numbers below are those of the settings from before this error.";
   }
 });
+
+// The curve through typed class sizes, which is solved after the sizes themselves.
+const paths = new Latest(async ({ request, of }) => {
+  const slow = setTimeout(() => {
+    if (tab() === "sizes") curve.say("Solving the curve; the solver for this number of different sizes is compiled first …");
+  }, 1000);
+  try {
+    of.path = await ask("/api/path", request).finally(() => clearTimeout(slow));
+    if (shownPoints.sizes === of && tab() === "sizes") showCurve(of);
+  } catch (error) {
+    fail(error);
+    if (tab() === "sizes") curve.say("The curve could not be solved.");
+  }
+});
+
+// A point of the map has its curve; that of typed class sizes is kept until the new one is solved.
+function showCurve(found) {
+  const { curve: own, ratio, reason } = found.curve ? found : (found.path ?? {});
+  if (own) curve.show({ curve: own, ratio, classes: found.gram.length });
+  else if (reason) curve.say(reason);
+  else if (!curve.point?.curve.lines) curve.say("Solving the curve …");
+}
 
 function askPoint() {
   const request = controls.values();
@@ -128,7 +151,7 @@ const askSizes = () => points.ask({ path: "/api/sizes", request: sizesRequest(),
 function showPoint(found) {
   gram.show(found);
   cloud.show(found);
-  curve.show(found);
+  showCurve(found);
   const chip = html("span", { class: "chip", style: `background:${PHASE_COLOURS[PHASES.indexOf(found.phase)]}` });
   get("point-phase").replaceChildren(chip, html("strong", {}, found.phase), document.createTextNode(`. ${found.sentence}`));
   const facts = [

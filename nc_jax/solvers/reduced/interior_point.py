@@ -176,7 +176,10 @@ def _lanes_first(chunks: Any) -> Any:
 
 def _flat(chunks: Any) -> Any:
     """[chunks, chunk, ...] to [lanes, ...]."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), chunks)
+    # Without -1, which cannot be found for the empty numbers within groups of one class.
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), chunks
+    )
 
 
 def _taken(lanes: Any, order: Array) -> Any:

@@ -202,11 +202,16 @@ def operations_per_solve() -> float:
     solver, lanes = nc.TwoGroupRoot(), 1024
     model = two_group_model(lanes, nc.CrossEntropy())
     axes = jax.tree.map(lambda leaf: 0 if leaf.shape[:1] == (lanes,) else None, model)
-    compiled = jax.jit(jax.vmap(solver, in_axes=(axes,))).lower(model).compile()
-    counts: Any = compiled.cost_analysis()
     # XLA counts the body of a loop once; it runs `steps` times on two branches.
-    once = counts["flops"] + counts.get("transcendentals", 0.0)
-    return once * solver.steps / lanes
+    return operations(jax.vmap(solver, in_axes=(axes,)), model) * solver.steps / lanes
+
+
+def operations(function: Callable[..., Any], *arguments: Any) -> float:
+    """Operations of a call as XLA counts them, which it does for CPUs only."""
+    shapes = jax.eval_shape(lambda *own: own, *arguments)
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        counts: Any = jax.jit(function).lower(*shapes).compile().cost_analysis()
+    return counts["flops"] + counts.get("transcendentals", 0.0)
 
 
 def ratios(table: pd.DataFrame) -> list[str]:

@@ -37,6 +37,26 @@ class Blocks(NamedTuple):
         return Blocks(*(old + step * new for old, new in zip(self, change, strict=True)))
 
 
+class _Ends(NamedTuple):
+    """The size |x| of the blocks, y − |x| and c ∓ s, all of them positive."""
+
+    size: Array
+    slack: Array
+    below: Array
+    above: Array
+
+
+def _ends(cap: Array, blocks: Blocks) -> _Ends:
+    """How far x is from its bound, and s from the cap on the side of x and on the other side.
+
+    Near an optimum c y − s x is of the size of rounding, so it is computed as a sum of positive
+    terms: c (y − |x|) + (c − s sign x) |x|.
+    """
+    size = jnp.abs(blocks.value)
+    along = jnp.where(blocks.value < 0, -blocks.dual, blocks.dual)
+    return _Ends(size, blocks.bound - size, cap - along, cap + along)
+
+
 class Cones(NamedTuple):
     """Coefficients of the linearised conditions at a point.
 
@@ -61,7 +81,8 @@ def cones_at(multiplicity: Array, penalty: Array, blocks: Blocks) -> Cones:
     """The coefficients at a point in the interior of all cones."""
     x, y, s = blocks.value, blocks.bound, blocks.dual
     cap = (penalty + blocks.multiplier) * multiplicity
-    inverse = 1 / (cap * y + s * x)
+    ends = _ends(cap, blocks)
+    inverse = 1 / (cap * ends.slack + ends.above * ends.size)
     return Cones(
         multiplicity,
         cap,
@@ -84,19 +105,20 @@ def pair_stiffness(multiplier: Array, blocks: Blocks) -> tuple[Array, Array]:
     y = jnp.where(active & (x * s > 0), jnp.minimum(blocks.bound, aligned), blocks.bound)
     room = (multiplier - s) * (multiplier + s)
     both = room[:, None] + room[None, :]
-    # μ y ± s x is of the size of rounding near an optimum, so it is a sum of positive terms.
+    # μ y ± s x as sums of positive terms, as for the other conditions.
+    size = jnp.abs(x)[:, None]
     slack = (multiplier * (y - jnp.abs(x)))[:, None]
-    pull = jnp.where(x < 0, -1, 1)[:, None] * s[None, :]
-    sums = slack + (multiplier + pull) * jnp.abs(x)[:, None]
-    differences = slack + (multiplier - pull) * jnp.abs(x)[:, None]
+    along = jnp.where(x < 0, -1, 1)[:, None] * s[None, :]
+    sums = slack + (multiplier + along) * size
+    differences = slack + (multiplier - along) * size
     return both / (sums + transpose(sums)), both / (differences + transpose(differences))
 
 
 def complementarity(penalty: Array, multiplicity: Array, blocks: Blocks) -> Array:
     """[L] Σ (c y − s x) + ν w: the duality gap of a feasible point."""
     cap = (penalty + blocks.multiplier) * multiplicity
-    gaps = cap * blocks.bound - blocks.dual * blocks.value
-    return total(gaps) + blocks.multiplier * blocks.slack
+    ends = _ends(cap, blocks)
+    return total(cap * ends.slack + ends.below * ends.size) + blocks.multiplier * blocks.slack
 
 
 class Residuals(NamedTuple):
@@ -117,9 +139,10 @@ class Residuals(NamedTuple):
 
 def residuals(cones: Cones, blocks: Blocks, target: Array, second: Blocks | None) -> Residuals:
     """Residuals of the conditions, with the products of a predicted change (Mehrotra 1992)."""
-    x, y, s = blocks.value, blocks.bound, blocks.dual
-    bound = 2 * target - (cones.cap * y - s * x)
-    alignment = s * y - cones.cap * x
+    x, s = blocks.value, blocks.dual
+    ends = _ends(cones.cap, blocks)
+    bound = 2 * target - (cones.cap * ends.slack + ends.below * ends.size)
+    alignment = s * ends.slack - jnp.sign(x) * ends.below * ends.size
     slack = target - blocks.multiplier * blocks.slack
     if second is not None:
         cap = cones.multiplicity * second.multiplier

@@ -205,11 +205,11 @@ def _in_basis(program: Program, old: Iterate, keep: Keep) -> tuple[Basis, Blocks
     basis, bounds = keep(aligned(both, old.basis, old.bound[several:], SWEEPS))
     between = keep(rotated(basis.left, old.between, basis.right))
     dual = keep(rotated(basis.left, old.dual_between, basis.right))
-    cap = multiplier * (1 - eps)
+    cap = multiplier * program.multiplicity * (1 - eps)
     value = jnp.concatenate([old.within, diagonal(between)])
     bound = jnp.concatenate([old.bound[:several], bounds])
     bound = jnp.maximum(bound, jnp.abs(value) * (1 + eps) + tiny)
-    duals = jnp.concatenate([old.dual_within, jnp.clip(diagonal(dual), -cap, cap)])
+    duals = jnp.clip(jnp.concatenate([old.dual_within, diagonal(dual)]), -cap, cap)
     return basis, Blocks(value, bound, duals, old.multiplier, old.slack), between
 
 

@@ -228,10 +228,12 @@ def ratios(table: pd.DataFrame) -> list[str]:
 def collected(config: Any, *parts: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """All rows in a table, which is stored after each of them."""
     rows: list[dict[str, Any]] = []
+    start = time.perf_counter()
     for entry in itertools.chain(*parts):
         rows.append(entry)
         print(", ".join(f"{name}: {value}" for name, value in entry.items()), flush=True)
         store(pd.DataFrame(rows), [], config)
+        report.write_provenance(config.out, config, time.perf_counter() - start)
     return pd.DataFrame(rows)
 
 

@@ -1,10 +1,10 @@
 """Convolutions in the fastest of three ways: native, with Winograd's tiles, or as patches.
 
-Accelerators use the native one for all kernels: on images of 28×28 the compiler of GPUs in
-jaxlib 0.11.2 aborts on the matrix product of a kernel of 1×1 with every second pixel. On a CPU, XLA's gradient for the kernel inside a loop
-is fifty times slower than a matrix product, and so is every convolution on images
-of 2×2. There 3×3 kernels at stride 1 use tiles, or the native way with few channels,
-with gradients by matrix products; other kernels use patches.
+Accelerators use the native one for all kernels: the compiler of GPUs in jaxlib 0.11.2 aborts on
+the matrix product of a 1×1 kernel with every second pixel of 28×28 images. On a CPU, XLA's
+gradient for the kernel inside a loop is fifty times slower than a matrix product, and so is
+every convolution on images of 2×2. There 3×3 kernels at stride 1 use tiles, or the native way
+with few channels, with gradients by matrix products; other kernels use patches.
 """
 
 import math

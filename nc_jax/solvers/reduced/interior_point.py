@@ -27,8 +27,8 @@ from nc_jax.solvers.solution import Solution, default_tolerance, require_convex
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 
 # Numbers of a chunk's Newton matrices, which then fit into a core's cache. An accelerator takes
-# as many lanes at once as its memory holds.
-CHUNK_FLOATS, CHUNK_FLOATS_OF_ACCELERATORS = 2**15, 2**26
+# as many lanes at once as its memory holds, and LAPACK's threads share larger chunks.
+CHUNK_FLOATS, CHUNK_FLOATS_OF_LAPACK, CHUNK_FLOATS_OF_ACCELERATORS = 2**15, 2**18, 2**26
 # A chunk is left when this share of its lanes is still active, if there are several chunks.
 STRAGGLERS = 0.25
 # A lane has converged when its gap is below this many units of rounding per block, relative to
@@ -116,8 +116,9 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
     """All lanes of models with one leading axis; chunk by chunk, stragglers in a second pass."""
     groups, unknowns = models.sizes.num_groups, _unknowns(models)
     unrolled = unknowns <= MAX_UNROLLED and lanes > 1
-    on_cpu = jax.default_backend() == "cpu"
-    floats = CHUNK_FLOATS if on_cpu else CHUNK_FLOATS_OF_ACCELERATORS
+    floats = CHUNK_FLOATS if unrolled else CHUNK_FLOATS_OF_LAPACK
+    if jax.default_backend() != "cpu":
+        floats = CHUNK_FLOATS_OF_ACCELERATORS
     chunk = min(lanes, max(8, floats // unknowns**2))
     chunks = math.ceil(lanes / chunk)
 

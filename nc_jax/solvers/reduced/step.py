@@ -73,7 +73,7 @@ def advance(program: Program, old: Iterate, keep: Keep) -> tuple[Iterate, Measur
         The new point, and how good the old one is.
     """
     numbers = program.numbers
-    slots = slots_of(program.chain, program.spread(old.within), old.between, old.bias)
+    slots = keep(slots_of(program.chain, program.spread(old.within), old.between, old.bias))
     rows = program.losses(numbers, slots)
     rows = keep(rows)
     slope = with_decay(program, slope_of(program.chain, rows), old.bias)
@@ -257,7 +257,9 @@ def _moved(
     basis, blocks = point.basis, point.blocks
     step = change.blocks
     between = keep(unrotated(basis.left, change.between, basis.right))
-    turned = slots_of(program.chain, program.spread(step.value[:several]), between, change.bias)
+    turned = keep(
+        slots_of(program.chain, program.spread(step.value[:several]), between, change.bias)
+    )
     length = TO_BOUNDARY * longest_step(point.cones, blocks, step)
     length = jnp.minimum(
         jnp.minimum(1, length), 1 / jnp.maximum(_reach(program, slots, turned), 1e-30)

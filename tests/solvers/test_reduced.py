@@ -206,3 +206,25 @@ def test_traced_counts_give_the_same_solutions():
         alone = nc.solve(model, nc.ReducedInteriorPoint())
         np.testing.assert_allclose(found[0][lane], alone.within, atol=1e-5)
         np.testing.assert_allclose(found[1][lane], alone.between, atol=1e-5)
+
+
+def test_programs_with_saturated_logits_or_singular_values_at_their_bounds_converge():
+    membership = tuple(np.repeat([0, 1, 2], [3, 3, 4]).tolist())
+    # Its logits end some hundred apart, where steps of a few units would take for ever.
+    sizes = nc.ClassSizes([26328.278100142546, 324027.1640435434, 52.347652236653175], membership)
+    features = nc.UnconstrainedFeatures(
+        sizes, 0.0002537552306601504, 4.19279821385642e-10, 0.002421711706050554
+    )
+    models = [features]
+    # Singular values reach their bounds to the last digit, long before the end.
+    for energy, own in (
+        (24.659643554466037, [68005.6872693078, 243339.8632292365, 166.56025147477013]),
+        (64.04882171572591, [54.354184948297416, 264700.65466150007, 31952.853223826958]),
+    ):
+        sizes = nc.ClassSizes(own, membership)
+        models.append(nc.LayerPeeled(sizes, 1.0, energy, nc.vector_scaling(sizes)))
+    for model in models:
+        solution = nc.solve(model, nc.ReducedInteriorPoint())
+        assert solution.status == nc.Status.CONVERGED
+        assert solution.gap < 1e-12
+        assert solution.iterations <= 30

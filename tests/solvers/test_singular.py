@@ -1,0 +1,67 @@
+"""Singular values of small matrices without LAPACK, and what they make possible."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nc_jax as nc
+from nc_jax.solvers.singular import SMALL, singular_triples, singular_values
+
+
+def matrices(groups, lanes=40):
+    """Random ones, and ones with equal, zero and widely spread singular values."""
+    rng = np.random.default_rng(groups)
+    general = rng.normal(size=(lanes, groups, groups))
+    left, _, right = np.linalg.svd(general)
+    spread = left @ (10.0 ** -np.arange(0, 9 * groups, 9)[:, None] * right)
+    rank_one = general[:, :, :1] @ general[:, :1]
+    special = np.stack([np.zeros((groups, groups)), np.eye(groups), -3 * np.eye(groups)])
+    return np.concatenate([general, spread, rank_one, special])
+
+
+@pytest.mark.parametrize("groups", range(1, SMALL + 2))
+def test_triples_are_those_of_lapack(groups):
+    given = jnp.asarray(matrices(groups))
+    left, singular, right = jax.vmap(singular_triples)(given)
+    expected = np.linalg.svd(given, compute_uv=False)
+    found = np.sort(singular, axis=1)[:, ::-1]
+    scale = expected[:, :1] + 1e-300
+    np.testing.assert_allclose(found / scale, expected / scale, atol=1e-14)
+    product = left @ (singular[:, :, None] * right)
+    np.testing.assert_allclose(product, given, atol=3e-14)
+    eye = np.broadcast_to(np.eye(groups), given.shape)
+    np.testing.assert_allclose(left @ jnp.swapaxes(left, 1, 2), eye, atol=1e-13)
+    np.testing.assert_allclose(right @ jnp.swapaxes(right, 1, 2), eye, atol=1e-13)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 4])
+def test_a_batch_equals_single_matrices_in_float32_too(groups):
+    given = jnp.asarray(matrices(groups, 3), jnp.float32)
+    batch = jax.vmap(singular_values)(given)
+    assert batch.dtype == jnp.float32
+    single = jnp.stack([singular_values(matrix) for matrix in given])
+    np.testing.assert_allclose(batch, single, atol=1e-6)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 4])
+def test_slopes_are_those_of_differences(groups):
+    rng = np.random.default_rng(1)
+    matrix, change = jnp.asarray(rng.normal(size=(2, groups, groups)))
+
+    def norm(step):
+        return jnp.sum(singular_values(matrix + step * change))
+
+    difference = (norm(1e-6) - norm(-1e-6)) / 2e-6
+    np.testing.assert_allclose(jax.grad(norm)(0.0), difference, rtol=1e-7)
+
+
+@pytest.mark.parametrize("bias", [None, 1e-2], ids=["no bias", "bias"])
+@pytest.mark.parametrize("groups", [2, 3, 4])
+def test_batches_on_several_threads_call_no_lapack(groups, bias):
+    # Two programs that call LAPACK for a batch at the same time can wait for each other forever.
+    sizes = np.arange(1.0, groups + 1)
+    model = nc.UnconstrainedFeatures(sizes, np.full(4, 1e-3), 1e-3, bias)
+    solver = nc.ReducedInteriorPoint()
+    program = jax.jit(lambda own: nc.solve_batch(own, solver)).lower(model).as_text()
+    assert ("lapack" in program) == solver.calls_lapack(model) == (groups > SMALL)

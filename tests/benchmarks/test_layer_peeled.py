@@ -1,5 +1,7 @@
 """The benchmark runs, on sizes too small to say anything about speed."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +21,7 @@ TINY = layer_peeled.Config(
 
 
 def test_rows_have_rates_and_certificates():
-    rows = layer_peeled.two_group_rows(TINY) + layer_peeled.long_tailed_rows(TINY, 1e9)
+    rows = [*layer_peeled.two_group_rows(TINY), *layer_peeled.long_tailed_rows(TINY, 1e9)]
     assert len(rows) == 4
     assert all(row["solves/s"] > 0 and float(row["worst gap or error"]) < 1e-9 for row in rows)
 
@@ -30,7 +32,7 @@ def test_many_groups_are_certified():
 
 
 def test_peers_solve_the_same_program():
-    rows = layer_peeled.peer_rows(TINY)
+    rows = list(layer_peeled.peer_rows(TINY))
     assert len(rows) == 3
     for row in rows:
         if "not installed" not in row["case"]:
@@ -44,6 +46,20 @@ def test_moreau_takes_any_counts():
     result = peers.moreau_batch(1, 3, np.array([2.0, 50.0]), 1.5)
     other = peers.clarabel_semidefinite(1, 3, np.array([2.0, 50.0]), 1.5)
     np.testing.assert_allclose(result.objectives, other.objectives, atol=1e-6)
+
+
+def test_a_table_is_stored_after_every_row(tmp_path):
+    config = dataclasses.replace(TINY, out=tmp_path)
+
+    def rows():
+        yield {"case": "first", "solves": 1}
+        stored = (tmp_path / "table.md").read_text()
+        assert "first" in stored and (tmp_path / "provenance.json").exists()
+        yield {"case": "second", "solves": 2}
+
+    table = layer_peeled.collected(config, rows())
+    assert list(table["case"]) == ["first", "second"]
+    assert "second" in (tmp_path / "table.json").read_text()
 
 
 def test_operations_are_counted():

@@ -83,18 +83,6 @@ def test_the_summary_says_from_which_budget_on_a_class_stands_apart():
         ({"num_vocabulary_budgets": 1}, "--num-vocabulary-budgets"),
         ({"contours": ()}, "--contours"),
         ({"merge_tolerance": -0.1}, "--merge-tolerance"),
-        ({"parts": ()}, "--parts"),
-        ({"parts": ("codes", "words")}, "--parts"),
-        ({"profiles": ("MNIST",)}, "--profiles"),
-        ({"tokens": 2}, "--tokens"),
-        ({"corpus": 100.0}, "--corpus"),
-        ({"exponents": (1.0,)}, "--exponents"),
-        ({"exponents": (1.0, -1.0)}, "--exponents"),
-        ({"vocabulary_budgets": (2.0, 1.0)}, "--vocabulary-budgets"),
-        ({"profile_budgets": (0.0, 1.0)}, "--profile-budgets"),
-        ({"num_vocabulary_budgets": 1}, "--num-vocabulary-budgets"),
-        ({"contours": ()}, "--contours"),
-        ({"merge_tolerance": -0.1}, "--merge-tolerance"),
     ],
 )
 def test_bad_options_are_named(changed, text):

@@ -198,7 +198,7 @@ def _in_basis(program: Program, old: Iterate, keep: Keep) -> tuple[Basis, Blocks
     multiplier = program.numbers.penalty + old.multiplier
     tiny = jnp.finfo(multiplier.dtype).tiny
     eps = 4 * jnp.finfo(multiplier.dtype).eps
-    size = jnp.sqrt(total(total(old.between**2))) + tiny
+    size = _size(old.between) + tiny
     # M and S have the same singular vectors on the path. Where singular values of one
     # are equal or zero, those of the other determine them.
     both = old.between / size + old.dual_between / multiplier

@@ -22,6 +22,7 @@ from jax.flatten_util import ravel_pytree
 
 import nc_jax as nc
 from nc_jax import report
+from nc_jax.solvers.parametrisations import parametrised
 from nc_jax.surrogates.layers import TopLayers
 
 
@@ -97,7 +98,7 @@ def time_scipy(
     """Times L-BFGS-B of scipy on one model after another."""
     from scipy.optimize import minimize
 
-    template = jax.eval_shape(lambda: lane_of(models, 0).start(jax.random.key(0)))
+    template = jax.eval_shape(lambda: parametrised(lane_of(models, 0)).start(jax.random.key(0)))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), template)
     _, unravel = ravel_pytree(zeros)
 
@@ -105,7 +106,7 @@ def time_scipy(
     def value_and_gradient(model: nc.UnconstrainedFeatures, point: jax.Array) -> Any:
         def cost(x: jax.Array) -> jax.Array:
             if even:
-                return model.cost(model.layers(unravel(x)))
+                return model.cost(parametrised(model).layers(unravel(x)))
             features, weights = unravel(x)["matrices"]
             return model.cost(TopLayers(features, (weights,)))
 
@@ -117,7 +118,7 @@ def time_scipy(
     keys = jax.random.split(jax.random.key(config.seed), config.lanes)
     lanes = [lane_of(models, lane) for lane in range(config.peer_lanes)]
     starts = [
-        np.asarray(ravel_pytree(model.start(key))[0])
+        np.asarray(ravel_pytree(parametrised(model).start(key))[0])
         for model, key in zip(lanes, keys, strict=False)
     ]
     jax.block_until_ready(value_and_gradient(lanes[0], starts[0]))

@@ -37,7 +37,7 @@ def _require_finite(name: str, array: Array) -> None:
         raise ValueError(f"{name} must be finite, got {np.asarray(array).tolist()}")
 
 
-@immutable(static=("membership",))
+@immutable(static=("membership",), axes={"group_values": 1})
 class ClassNumbers:
     """One number for each of K classes, stored once for each group of equal ones.
 

@@ -25,7 +25,7 @@ from nc_jax.classes import common_groups, groups_of
 from nc_jax.immutable import immutable, set_fields
 
 
-@immutable(static=("membership",))
+@immutable(static=("membership",), axes={"group_sizes": 1, "smallest": 1, "largest": 1})
 class ClassSizes:
     """Sizes of K classes in G groups of equally large classes.
 

@@ -7,7 +7,8 @@ and report an error at that line.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -16,16 +17,30 @@ T = TypeVar("T")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
-def immutable(*, static: tuple[str, ...] = ()) -> Callable[[type[T]], type[T]]:
+def immutable(
+    *,
+    static: tuple[str, ...] = (),
+    axes: Mapping[str, int] = MappingProxyType({}),
+    shared: tuple[str, ...] = (),
+) -> Callable[[type[T]], type[T]]:
     """Turns a class into a frozen dataclass that is also a pytree.
+
+    Leading axes of an array make a batch. What else an array can have is declared here and
+    read by :mod:`nc_jax.batches`.
 
     Args:
         static: names of the fields that are part of the tree's structure
             (hashable, compared at compile time). All others are children.
+        axes: by name of a field, how many trailing axes a single instance has; zero by
+            default, for a number.
+        shared: names of the fields that all instances of a batch have in common.
     """
 
     def decorate(cls: type[T]) -> type[T]:
-        cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+        # A subclass without fields of its own keeps the constructor of its base.
+        own = "__annotations__" in cls.__dict__ or cls.__init__ is object.__init__
+        cls = dataclasses.dataclass(frozen=True, eq=False, init=own)(cls)
+        cls.own_axes, cls.shared_fields = dict(axes), tuple(shared)  # type: ignore[attr-defined]
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         children = tuple(name for name in names if name not in static)
 

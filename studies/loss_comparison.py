@@ -127,6 +127,7 @@ def solver_of(config: Config) -> Build:
             # The cosine of a classifier that vanishes does not exist.
             cosine = jnp.where(phases == nc.Phase.VANISHED, jnp.nan, measures.cosine)
             large = solution.classifiers[:, : config.majority]
+            restarted = isinstance(solution, nc.FactoredSolution)
             return {
                 "phase": phases,
                 "status": solution.status,
@@ -135,7 +136,7 @@ def solver_of(config: Config) -> Build:
                 "minority_distance": measures.distance,
                 "objective": solution.objective,
                 "gap": solution.gap,
-                "spread": jnp.zeros_like(energy) if certified else solution.spread,
+                "spread": solution.spread if restarted else jnp.zeros_like(energy),
             }
 
         return solve

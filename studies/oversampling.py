@@ -45,6 +45,7 @@ from nc_jax.campaigns import (
     step_training,
     train_plans,
 )
+from nc_jax.solvers.solution import certified
 from nc_jax.sweeps import use_every_core
 from nc_jax.training import DATA_SETS, oversampled
 
@@ -132,7 +133,8 @@ def model_curves(config: Config) -> pd.DataFrame:
     for majority, energy in itertools.product(config.majority, ENERGIES):
         minority = CLASSES - majority
         sizes = nc.two_groups(majority, minority, config.model_ratio / rates)
-        solution = nc.solve_batch(nc.LayerPeeled(sizes, 1.0, np.full(POINTS, energy)))
+        models = nc.LayerPeeled(sizes, 1.0, np.full(POINTS, energy))
+        solution = certified(nc.solve_batch(models))
         threshold = float(nc.theory.collapse_ratio(majority, minority, energy**0.5))
         columns = {"majority": majority, "feature_energy": energy, "rate": rates}
         columns |= {"cosine": np.asarray(solution.within_cosines)[:, 1]}

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BASE = {"checks", "immutable", "classes"}
+BASE = {"checks", "immutable", "classes", "batches"}
 ROOMS = {
     "checks": set(),
     "immutable": set(),
+    "batches": set(),
     "classes": {"checks", "immutable"},
     "files": set(),
     "source": set(),

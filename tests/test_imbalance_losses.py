@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nc_jax as nc
-from nc_jax.losses import at_classes, loss_shapes
+from nc_jax.batches import batch_shapes
+from nc_jax.losses import at_classes
 
 K = 5
 OFFSETS, SCALES = np.asarray([0.3, -1.0, 0.0, 2.0, 0.5]), np.asarray([1.0, 0.5, 2.0, 1.5, 0.7])
@@ -126,5 +127,5 @@ def test_constructors_from_class_sizes():
         weights.values * np.asarray([60.0, 30.0, 5.0, 5.0]), np.full(4, 25.0)
     )
     batch = nc.logit_adjustment(sizes, np.asarray([0.0, 1.0, 2.0]))
-    assert loss_shapes(batch) == [(3,)]
+    assert batch_shapes(batch) == [(3,)]
     chex.assert_shape(batch.offsets.values, (3, 4))

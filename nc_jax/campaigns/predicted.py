@@ -10,6 +10,7 @@ from nc_jax.metrics.minority import mean_cosine
 from nc_jax.networks import NETWORKS
 from nc_jax.prediction import model_of, penalties_of
 from nc_jax.solvers import phase, solve_batch
+from nc_jax.solvers.solution import certified
 from nc_jax.surrogates import LayerPeeled
 from nc_jax.theory import collapse_ratio
 
@@ -48,7 +49,7 @@ def predict_minority(ends: pd.DataFrame) -> pd.DataFrame:
         rows, minority = part.index, int(classes) - int(majority)
         sizes = two_groups(int(majority), minority, part["effective_ratio"].to_numpy(float))
         weight, feature = (part[f"{name}_energy"].to_numpy() for name in ("weight", "feature"))
-        solution = solve_batch(LayerPeeled(sizes, weight, feature))
+        solution = certified(solve_batch(LayerPeeled(sizes, weight, feature)))
         threshold = collapse_ratio(int(majority), minority, part["budget"].to_numpy())
         phases = np.asarray(phase(solution))
         cosine = np.where(phases == "vanished", 1, np.asarray(solution.within_cosines)[:, 1])

@@ -4,6 +4,7 @@ Each function turns a model and a strength into the model of the training with t
 use class sizes through the published rules, so only one number remains to be chosen.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -31,15 +32,7 @@ Curable = LayerPeeled | UnconstrainedFeatures
 def with_changes(model: Curable, loss: Loss | None = None, sizes: Any = None) -> Curable:
     """The same model with another loss or other class sizes."""
     loss, sizes = model.loss if loss is None else loss, model.sizes if sizes is None else sizes
-    if isinstance(model, LayerPeeled):
-        energies = model.weight_energy, model.feature_energy
-        return LayerPeeled(
-            sizes, *energies, loss, model.dimension, model.samples, model.feature_power
-        )
-    penalties = model.lambda_w, model.lambda_h, model.lambda_b
-    return UnconstrainedFeatures(
-        sizes, *penalties, loss, model.dimension, model.samples, model.nonnegative
-    )
+    return dataclasses.replace(model, loss=loss, sizes=sizes)
 
 
 def _oversampled(model: Curable, strength: Any) -> Curable:
@@ -56,10 +49,7 @@ def _oversampled(model: Curable, strength: Any) -> Curable:
         return cured
     counts = jnp.asarray(sizes.counts, relative.dtype)
     growth = jnp.sum(counts * repeated.group_sizes) / jnp.sum(counts * sizes.group_sizes)
-    return UnconstrainedFeatures(
-        cured.sizes, cured.lambda_w, cured.lambda_h / growth, cured.lambda_b, cured.loss,
-        cured.dimension, cured.samples, cured.nonnegative,
-    )  # fmt: skip
+    return dataclasses.replace(cured, lambda_h=cured.lambda_h / growth)
 
 
 # By name: the cure, and the largest strength that is reasonable.

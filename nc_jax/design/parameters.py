@@ -15,6 +15,7 @@ from nc_jax.design.cures import Curable, cured, require_full_dimension, with_cha
 from nc_jax.design.targets import Price, price_of, require_target
 from nc_jax.losses import ClassWeights, VectorScaling
 from nc_jax.solvers import Solution, solve
+from nc_jax.solvers.solution import certified
 
 
 class Fit(NamedTuple):
@@ -79,7 +80,8 @@ def closest(model: Curable, family: str, target: str = "simplex-etf", iterations
     @jax.jit
     @jax.value_and_grad
     def off(values: Array) -> Array:
-        return distance(solve(require_full_dimension(with_changes(model, make(model, values)))))
+        made = require_full_dimension(with_changes(model, make(model, values)))
+        return distance(certified(solve(made)))
 
     sizes = model.sizes.group_sizes
     start = jnp.log(jnp.max(sizes)) - jnp.log(sizes) if family == "weights" else 0 * sizes
@@ -93,7 +95,7 @@ def closest(model: Curable, family: str, target: str = "simplex-etf", iterations
     )
     loss = make(model, jnp.asarray(found.x, sizes.dtype))
     made = with_changes(model, loss)
-    before, after = solve(model), solve(made)
+    before, after = certified(solve(model)), certified(solve(made))
     numbers = loss.weights if family == "weights" else loss.offsets or loss.scales
     ends = float(distance(before)), float(distance(after))
     return Fit(numbers, made, after, *ends, price_of(before, after))

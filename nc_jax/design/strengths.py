@@ -14,6 +14,7 @@ from nc_jax.design.separation import separation
 from nc_jax.design.targets import TARGETS, Price, price_of, require_target
 from nc_jax.design.thresholds import Threshold, find_threshold
 from nc_jax.solvers import Solution, solve
+from nc_jax.solvers.solution import certified
 
 # The designed strength exceeds the threshold by this factor; at it, classes barely separate.
 SURPLUS = 1.01
@@ -74,7 +75,7 @@ def along(model: Curable, cure: str, strengths: Any) -> Along:
 @partial(jax.jit, static_argnames="cure")
 def _solved(model: Curable, strengths: Array, cure: str) -> tuple[Solution, Array, Any]:
     def one(strength: Array) -> tuple[Solution, Array, Any]:
-        solution = solve(cured(model, cure, strength))
+        solution = certified(solve(cured(model, cure, strength)))
         off = {name: distance(solution) for name, distance in TARGETS.items()}
         return solution, separation(solution), off
 
@@ -125,7 +126,7 @@ def least_strength(
     require_count("points", points, 2)
     cured(model, cure, 0.0)
     strengths = np.linspace(0, _strongest(cure, strongest), points)
-    before = solve(model)
+    before = certified(solve(model))
     plain = Design(cure, 0.0, None, model, before, price_of(before, before))
     if separation(before) > 0:
         return plain

@@ -14,6 +14,7 @@ import numpy as np
 
 from nc_jax.geometry import ClassSizes, merge_sizes
 from nc_jax.solvers import solve
+from nc_jax.solvers.solution import certified
 from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
 
 # The smallest limit on the difference of counts in one group, and the largest number of groups:
@@ -128,7 +129,7 @@ def _grouped(counts: np.ndarray) -> tuple[ClassSizes, float]:
 
 
 def _of_groups(model: LayerPeeled | UnconstrainedFeatures, alike: float) -> HeadPredicted:
-    solution = solve(model)
+    solution = certified(solve(model))
     return HeadPredicted(
         np.asarray(model.sizes.group_sizes, float),
         model.sizes.counts,

@@ -22,6 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from nc_jax.geometry import ClassSizes, class_sizes
 from nc_jax.solvers import Solution, solve_batch
 from nc_jax.solvers.certificates import certify
+from nc_jax.solvers.solution import certified
 from nc_jax.surrogates import LayerPeeled
 from nc_jax.surrogates.grouped import GroupLogits
 
@@ -216,7 +217,7 @@ class _Profile:
     def _solved(self, exponents: np.ndarray) -> Solution:
         sizes = ClassSizes(np.exp(exponents[:, None] * self._relative), self._membership)
         weight_energy, feature_energy = (np.full(POINTS, budget) for budget in self._budgets)
-        return solve_batch(LayerPeeled(sizes, weight_energy, feature_energy))
+        return certified(solve_batch(LayerPeeled(sizes, weight_energy, feature_energy)))
 
     def _points(self, exponents: np.ndarray, batch: Solution) -> np.ndarray:
         """Ratios and cosines [P, 2] of the two smallest classes; NaN if a classifier is zero."""

@@ -2,10 +2,9 @@
 
 from nc_jax.losses.base import (
     Loss,
+    acts_on,
     at_classes,
     class_numbers_of,
-    loss_shapes,
-    own_axes,
     require_classes,
     require_loss,
 )
@@ -40,12 +39,11 @@ __all__ = [
     "SoftmaxBased",
     "SupervisedContrastive",
     "VectorScaling",
+    "acts_on",
     "at_classes",
     "class_numbers_of",
     "class_temperatures",
     "logit_adjustment",
-    "loss_shapes",
-    "own_axes",
     "require_classes",
     "require_loss",
     "size_margins",

@@ -19,9 +19,16 @@ from nc_jax.classes import ClassNumbers
 class Loss(Protocol):
     """The interface of every loss. Its values are nonnegative, which certificates rely on.
 
-    A convex loss may also offer ``at_slope(slopes, label, multiplicity=None)``: logits
-    [..., K] at which the loss has the given slope in each single logit, or the closest slope
-    possible. It makes duality gaps tighter (:mod:`nc_jax.solvers.duals`).
+    A loss may also declare, as plain attributes or methods:
+
+    - ``acts_on``: 'logits' and a label (the default), 'targets' for logits and a row of
+      probabilities, 'features' for inner products of features without a classifier;
+    - ``at_slope(slopes, label, multiplicity=None)``, if it is convex: logits [..., K] at
+      which the loss has the given slope in each single logit, or the closest slope
+      possible. It makes duality gaps tighter (:mod:`nc_jax.solvers.duals`);
+    - ``family`` and ``numbers(num_classes, dtype)``, if it has one of the two closed forms of
+      :mod:`nc_jax.losses.forms`. A bias (``lambda_b``) is then certified, and the
+      interior-point solver uses written-out derivatives.
     """
 
     @property
@@ -43,6 +50,11 @@ class Loss(Protocol):
         ...
 
 
+def has_slope(loss: Loss) -> bool:
+    """Whether a loss offers ``at_slope``; one that wraps another does if the other does."""
+    return hasattr(getattr(loss, "loss", loss), "at_slope") and hasattr(loss, "at_slope")
+
+
 def require_loss(loss: Any) -> Loss:
     """The loss itself; TypeError if it is not a loss."""
     if not isinstance(loss, Loss):
@@ -55,19 +67,9 @@ def require_loss(loss: Any) -> Loss:
     return loss
 
 
-# Number of trailing axes that belong to the loss itself rather than to a batch, by field name.
-OWN_AXES = {"group_values": 1, "targets": 2}
-
-
-def own_axes(path: tuple[Any, ...]) -> int:
-    """Number of trailing axes of the leaf at a pytree path that belong to the loss itself."""
-    return OWN_AXES.get(getattr(path[-1], "name", ""), 0) if path else 0
-
-
-def loss_shapes(loss: Loss) -> list[tuple[int, ...]]:
-    """Batch shapes of a loss's own numbers: a q or τ with leading axes makes a batch too."""
-    leaves = jax.tree_util.tree_leaves_with_path(loss)
-    return [leaf.shape[: leaf.ndim - own_axes(path)] for path, leaf in leaves]
+def acts_on(loss: Loss) -> str:
+    """What a loss is a function of: 'logits' (and a label), 'targets' or 'features'."""
+    return getattr(loss, "acts_on", "logits")
 
 
 def class_numbers_of(loss: Loss) -> list[ClassNumbers]:

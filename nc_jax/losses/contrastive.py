@@ -23,7 +23,8 @@ class SupervisedContrastive:
 
     temperature: Array
 
-    # A function of inner products of features, not of logits.
+    acts_on = "features"
+    # Convex in inner products of features, not in logits.
     convex = False
     shift_invariant = True
 

@@ -14,10 +14,9 @@ from nc_jax.checks import float_array, is_concrete, require_positive
 from nc_jax.classes import ClassNumbers, class_numbers
 from nc_jax.geometry import class_sizes
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses.base import Loss, own_and_others, require_loss
-from nc_jax.losses.contrastive import SupervisedContrastive
+from nc_jax.losses.base import Loss, acts_on, own_and_others, require_loss
+from nc_jax.losses.forms import LossNumbers, family_of, numbers_of_loss
 from nc_jax.losses.standard import CrossEntropy
-from nc_jax.losses.targets import SoftTargets
 
 
 def _positive(name: str, numbers: Any, or_zero: bool = False) -> ClassNumbers:
@@ -48,6 +47,7 @@ class VectorScaling:
     scales: ClassNumbers | None
 
     convex = True
+    family = "softmax"
 
     def __init__(self, offsets: Any = None, scales: Any = None):
         if offsets is None and scales is None:
@@ -83,6 +83,12 @@ class VectorScaling:
             logits = logits - self.offsets.values.astype(logits.dtype)
         return logits if scales is None else logits / scales
 
+    def numbers(self, num_classes: Any, dtype: Any) -> LossNumbers:
+        """See :mod:`nc_jax.losses.forms`."""
+        scales = None if self.scales is None else self.scales.values.astype(dtype)
+        offsets = None if self.offsets is None else self.offsets.values.astype(dtype)
+        return LossNumbers(scales=scales, offsets=offsets)
+
 
 @immutable()
 class LabelMargins:
@@ -98,6 +104,7 @@ class LabelMargins:
 
     convex = True
     shift_invariant = True
+    family = "softmax"
 
     def __init__(self, margins: Any):
         set_fields(self, margins=_positive("margins", margins, or_zero=True))
@@ -114,6 +121,10 @@ class LabelMargins:
         logits = CrossEntropy().at_slope(slopes, label, multiplicity)
         return logits + jnp.where(own, self.margins.values.astype(logits.dtype), 0)
 
+    def numbers(self, num_classes: Any, dtype: Any) -> LossNumbers:
+        """See :mod:`nc_jax.losses.forms`."""
+        return LossNumbers(margins=self.margins.values.astype(dtype))
+
 
 @immutable()
 class LabelSmoothing:
@@ -129,6 +140,7 @@ class LabelSmoothing:
 
     convex = True
     shift_invariant = True
+    family = "softmax"
 
     def __init__(self, epsilon: Any = 0.1):
         epsilon = float_array("epsilon", epsilon)
@@ -151,6 +163,10 @@ class LabelSmoothing:
         total = 1 + jnp.sum(jnp.broadcast_to(others, slopes.shape), axis=-1, keepdims=True)
         shifted = slopes + epsilon / total - jnp.where(own, epsilon, 0)
         return CrossEntropy().at_slope(shifted, label, multiplicity)
+
+    def numbers(self, num_classes: Any, dtype: Any) -> LossNumbers:
+        """See :mod:`nc_jax.losses.forms`."""
+        return LossNumbers(smoothing=self.epsilon.astype(dtype))
 
 
 def _within_unit(number: Array) -> bool:
@@ -203,7 +219,7 @@ class ClassWeights:
 
     def __init__(self, weights: Any, loss: Loss | None = None):
         loss = require_loss(CrossEntropy() if loss is None else loss)
-        if isinstance(loss, SupervisedContrastive | SoftTargets):
+        if acts_on(loss) != "logits":
             raise ValueError(
                 f"class weights need a loss of logits and label, got {type(loss).__name__}"
             )
@@ -230,6 +246,16 @@ class ClassWeights:
         slopes = slopes / _of_label(self.weights, own, slopes.dtype)[..., None]
         loss: Any = self.loss
         return loss.at_slope(slopes, label, multiplicity)
+
+    @property
+    def family(self) -> str | None:
+        """Same as for the weighted loss."""
+        return family_of(self.loss)
+
+    def numbers(self, num_classes: Any, dtype: Any) -> LossNumbers:
+        """Those of the weighted loss with its weights; available only if it has them."""
+        weights = self.weights.values.astype(dtype)
+        return numbers_of_loss(self.loss, num_classes, dtype)._replace(weights=weights)
 
 
 def logit_adjustment(sizes: Any, tau: Any = 1.0) -> VectorScaling:

@@ -7,6 +7,7 @@ from jax import Array, lax
 
 from nc_jax.immutable import immutable
 from nc_jax.losses.base import own_and_others
+from nc_jax.losses.forms import LossNumbers
 
 
 @immutable()
@@ -19,6 +20,7 @@ class CrossEntropy:
 
     convex = True
     shift_invariant = True
+    family = "softmax"
 
     def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
         """See :class:`Loss`."""
@@ -34,6 +36,10 @@ class CrossEntropy:
         _, own, _ = own_and_others(slopes, label, multiplicity)
         return jnp.log(jnp.maximum(slopes + own.astype(slopes.dtype), jnp.finfo(slopes.dtype).tiny))
 
+    def numbers(self, num_classes: Any, dtype: Any) -> LossNumbers:
+        """See :mod:`nc_jax.losses.forms`."""
+        return LossNumbers()
+
 
 @immutable()
 class MeanSquaredError:
@@ -44,6 +50,7 @@ class MeanSquaredError:
 
     convex = True
     shift_invariant = False
+    family = "squared"
 
     def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
         """See :class:`Loss`."""
@@ -56,6 +63,10 @@ class MeanSquaredError:
         _, own, _ = own_and_others(slopes, label, multiplicity)
         return slopes + own.astype(slopes.dtype)
 
+    def numbers(self, num_classes: Any, dtype: Any) -> LossNumbers:
+        """See :mod:`nc_jax.losses.forms`."""
+        return LossNumbers()
+
 
 @immutable()
 class CentredSquaredError:
@@ -67,6 +78,7 @@ class CentredSquaredError:
 
     convex = True
     shift_invariant = False
+    family = "squared"
 
     def __call__(self, logits: Array, label: Any, multiplicity: Any = None) -> Array:
         """See :class:`Loss`."""
@@ -79,3 +91,7 @@ class CentredSquaredError:
         """See :class:`Loss`."""
         _, own, others = own_and_others(slopes, label, multiplicity)
         return slopes + own.astype(slopes.dtype) - 1 / (1 + jnp.sum(others, axis=-1, keepdims=True))
+
+    def numbers(self, num_classes: Any, dtype: Any) -> LossNumbers:
+        """See :mod:`nc_jax.losses.forms`."""
+        return LossNumbers(centring=jnp.asarray(1 / num_classes, dtype))

@@ -11,7 +11,7 @@ from nc_jax.checks import float_array, is_concrete
 from nc_jax.immutable import immutable, set_fields
 
 
-@immutable()
+@immutable(axes={"targets": 2})
 class SoftTargets:
     """Cross-entropy −Σ_k y_jk log softmax(z)_k of J kinds of samples, each with its own target.
 
@@ -25,6 +25,7 @@ class SoftTargets:
 
     targets: Array
 
+    acts_on = "targets"
     convex = True
     shift_invariant = True
 

@@ -20,6 +20,8 @@ from nc_jax.losses import Loss
 from nc_jax.metrics.minority import mean_cosine
 from nc_jax.prediction.rest import COLLAPSED
 from nc_jax.solvers import FactoredMultiStart, solve_batch
+from nc_jax.solvers.factored import unravelled
+from nc_jax.solvers.parametrisations import parametrised
 from nc_jax.solvers.quasi_newton import Settings, minimise_lanes
 from nc_jax.surrogates import DeepUnconstrainedFeatures
 from nc_jax.surrogates.layers import logits_of
@@ -95,7 +97,7 @@ def _start(models: Any, branch: str) -> Any:
         return _parameters_of(models, solved.layers)
     lanes = models.batch_shape[0]
     lone = jax.tree.map(lambda leaf: leaf[0], models)
-    start = lone.start(key)
+    start = parametrised(lone).start(key)
     features, *weights = start["matrices"]
     small = np.asarray(lone.sizes.membership) == 1
     features = jnp.where(small[:, None], 1e-3 * features, features)
@@ -106,32 +108,20 @@ def _start(models: Any, branch: str) -> Any:
 
 
 def _parameters_of(models: Any, layers: Any) -> Any:
-    """Parameters [L, d] of the layers of all models; each is proportional to its layer."""
-
-    def one(model: Any, own: Any) -> Any:
-        ones = {
-            "matrices": jax.tree.map(jnp.ones_like, (own.features, *own.weights)),
-            "biases": own.biases,
-        }
-        scales = model.layers(ones)
-        features = own.features / scales.features
-        features = jnp.sqrt(features) if model.nonnegative else features
-        weights = [w / s for w, s in zip(own.weights, scales.weights, strict=True)]
-        return ravel_pytree({"matrices": (features, *weights), "biases": own.biases})[0]
-
-    return jax.vmap(one)(models, layers)
+    """Parameters [L, d] of the layers of all models."""
+    return jax.vmap(lambda model, own: ravel_pytree(parametrised(model).parameters(own))[0])(
+        models, layers
+    )
 
 
 @jax.jit
 def _settle(models: Any, points: Any) -> tuple[Any, dict[str, Any]]:
     """The minima reached from points [L, d], and their properties."""
     single = jax.tree.map(lambda leaf: leaf[0], models)
-    template = jax.eval_shape(lambda: single.start(jax.random.key(0)))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), template)
-    _, unravel = ravel_pytree(zeros)
+    unravel = unravelled(single)
 
     def objective(data: Any, point: Any) -> Any:
-        return data[0].cost(data[0].layers(unravel(point)))
+        return data[0].cost(parametrised(data[0]).layers(unravel(point)))
 
     def start(data: Any, key: Any) -> Any:
         noise = jax.random.normal(key, data[1].shape, data[1].dtype)
@@ -141,7 +131,7 @@ def _settle(models: Any, points: Any) -> tuple[Any, dict[str, Any]]:
     minima = minimise_lanes(objective, start, (models, points), keys, SETTINGS)
 
     def look(model: Any, point: Any) -> tuple[Any, Any]:
-        layers = model.layers(unravel(point))
+        layers = parametrised(model).layers(unravel(point))
         small = np.flatnonzero(np.asarray(model.sizes.membership) == 1)
         own = layers.weights[-1][small]
         lengths = jnp.linalg.norm(layers.weights[-1], axis=-1)

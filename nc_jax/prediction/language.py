@@ -47,6 +47,7 @@ from nc_jax.metrics.tokens import (
 )
 from nc_jax.prediction.normalised import solve_normalised
 from nc_jax.solvers import FactoredMultiStart, Solution, solve
+from nc_jax.solvers.solution import certified
 from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
 from nc_jax.surrogates.grouped import GroupLogits, data_loss
 from nc_jax.training.contexts import ContextRows
@@ -148,7 +149,7 @@ def predict_tokens(
             model = UnconstrainedFeatures(sizes, weight_decay, weight_decay / samples)
         else:
             model = LayerPeeled(sizes, measured["weight_energy"], measured["feature_energy"])
-        return _of_groups(solve(model), task)
+        return _of_groups(certified(solve(model)), task)
     if source == "norm":
         found = solve_normalised(task.contexts, task.width, weight_decay, task.iterations)
         numbers = {"loss": found.loss, "objective": found.objective, "gap": math.inf}

@@ -20,14 +20,12 @@ import numpy as np
 from jax import Array
 
 from nc_jax.geometry import ClassSizes, gram
-from nc_jax.losses import PowerSoftmax, SoftTargets, SupervisedContrastive
+from nc_jax.losses import PowerSoftmax, acts_on
 from nc_jax.solvers.certificates import certify_with
-from nc_jax.surrogates.deep import DeepLayerPeeled
-from nc_jax.surrogates.deep_unconstrained import DeepUnconstrainedFeatures
+from nc_jax.surrogates.constraints import EnergyBalls, WeightDecay
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits, value_and_gradient
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 from nc_jax.surrogates.layers import FactoredProgram, TopLayers, copies_of, labels_of
-from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
 from nc_jax.theory.balanced import balanced_optimum, softmax_condition
 
 
@@ -36,10 +34,10 @@ def lower_bound(model: FactoredProgram, layers: TopLayers) -> Array:
     if model.sizes.merged:
         # These bounds hold for the merged classes, not for the original ones.
         return jnp.asarray(-jnp.inf, layers.features.dtype)
-    if isinstance(model.loss, SupervisedContrastive):
-        return _contrastive_bound(model, model.loss, layers)
-    if isinstance(model.loss, SoftTargets):
-        return _soft_target_bound(model, layers)
+    if acts_on(model.loss) == "features":
+        return _similarity_bound(model, layers)
+    if acts_on(model.loss) == "targets":
+        return _target_bound(model, layers)
     singles = ClassSizes(model.sizes.class_sizes, tuple(range(model.sizes.num_classes)))
     convex = convex_form(model, singles)
     if convex is not None:
@@ -56,19 +54,8 @@ def lower_bound(model: FactoredProgram, layers: TopLayers) -> Array:
 
 def convex_form(model: FactoredProgram, sizes: ClassSizes) -> Any:
     """The model as a convex program over groups of classes; None if it has no such form."""
-    if not model.loss.convex:
-        return None
-    loss = model.loss
-    if isinstance(model, LayerPeeled) and model.feature_power is None:
-        return LayerPeeled(sizes, model.weight_energy, model.feature_energy, loss)
-    if isinstance(model, DeepLayerPeeled) and model.num_layers == 1 and not model.biased:
-        return LayerPeeled(sizes, model.weight_energies[0], model.feature_energy, loss)
-    if isinstance(model, DeepUnconstrainedFeatures) and model.num_layers > 1:
-        return None
-    if isinstance(model, UnconstrainedFeatures | DeepUnconstrainedFeatures):
-        penalties = model.lambda_w, model.lambda_h, model.lambda_b
-        return UnconstrainedFeatures(sizes, *penalties, loss, nonnegative=model.nonnegative)
-    return None
+    form = getattr(model, "convex_form", None)
+    return form(sizes) if form is not None and model.loss.convex else None
 
 
 def _class_means(samples: tuple[int, ...], features: Array) -> Array:
@@ -103,10 +90,10 @@ def _norms(
     return norm, jnp.sqrt(jnp.max(_squared_singular_values(slope)))
 
 
-def _soft_target_bound(model: FactoredProgram, layers: TopLayers) -> Array:
+def _target_bound(model: Any, layers: TopLayers) -> Array:
     """The convex bound for J×K logits, in which no classes are equal."""
-    power = getattr(model, "feature_power", None)
-    if not isinstance(model, LayerPeeled | UnconstrainedFeatures) or power is not None:
+    power = getattr(model.constraint, "feature_power", None)
+    if not hasattr(model, "row_scale") or power is not None:
         return jnp.asarray(-jnp.inf, layers.features.dtype)
     scale = model.row_scale[..., np.asarray(model.sizes.membership)]
     means = _class_means(model.samples, layers.features) / scale[:, None]
@@ -144,9 +131,7 @@ def _squared_singular_values(matrix: Array) -> Array:
     return jnp.maximum(jnp.linalg.eigvalsh(gram(matrix)), 0)
 
 
-def _contrastive_bound(
-    model: FactoredProgram, loss: SupervisedContrastive, layers: TopLayers
-) -> Array:
+def _similarity_bound(model: Any, layers: TopLayers) -> Array:
     """Minimum of f(X) + ⟨∇f, X' − X⟩ over the feasible X' (with the penalty of X')."""
     labels = labels_of(model.samples)
     copies = copies_of(model.sizes, model.samples)
@@ -156,26 +141,24 @@ def _contrastive_bound(
     similarity = gram(layers.features)
 
     def mean(x: Array) -> Array:
-        return jnp.sum(share * loss.of_similarity(x, labels, copies))
+        return jnp.sum(share * model.loss.of_similarity(x, labels, copies))
 
     value, slope = jax.value_and_grad(mean)(similarity)
     slope = 0.5 * (slope + slope.T)
     inner = jnp.sum(slope * similarity)
-    if isinstance(model, LayerPeeled):
-        if model.feature_power is not None:
-            return jnp.asarray(-jnp.inf, value.dtype)
-        # tr(D X) ≤ E_H with D = 1/(K s_k).
-        weight = 1 / (model.num_classes * counts)
-        least = _least_eigenvalue(slope, weight)
-        return value - inner + model.feature_energy * jnp.minimum(least, 0)
-    if not isinstance(model, UnconstrainedFeatures):
-        return jnp.asarray(-jnp.inf, value.dtype)
-    # Penalty (λ_H/2) tr(N X), N = n_k/s_k: at the optimum it is at most f(0) minus the smallest
-    # possible value of f, because the loss of a sample of class k is at least log n_k.
-    least = _least_eigenvalue(slope, copies) + 0.5 * model.lambda_h
-    floor = jnp.sum(model.sizes.class_weights * jnp.log(model.sizes.class_sizes))
-    bound = 2 * (mean(jnp.zeros_like(similarity)) - floor) / model.lambda_h
-    return value - inner + bound * jnp.minimum(least, 0)
+    match model.constraint:
+        case EnergyBalls(feature_radius=radius, feature_power=None):
+            # tr(D X) ≤ r² with D = 1/s_k.
+            least = _least_eigenvalue(slope, 1 / counts)
+            return value - inner + radius**2 * jnp.minimum(least, 0)
+        case WeightDecay(features=decay, nonnegative=False):
+            # Penalty (λ_H/2) tr(N X), N = n_k/s_k: at the optimum it is at most f(0) minus the
+            # smallest value of f, because the loss of a sample of class k is at least log n_k.
+            least = _least_eigenvalue(slope, copies) + 0.5 * decay
+            floor = jnp.sum(model.sizes.class_weights * jnp.log(model.sizes.class_sizes))
+            bound = 2 * (mean(jnp.zeros_like(similarity)) - floor) / decay
+            return value - inner + bound * jnp.minimum(least, 0)
+    return jnp.asarray(-jnp.inf, value.dtype)
 
 
 def _least_eigenvalue(slope: Array, weight: Array) -> Array:

@@ -21,7 +21,7 @@ import numpy as np
 from jax import Array
 
 from nc_jax.losses.base import at_classes
-from nc_jax.losses.floors import floor_of
+from nc_jax.losses.forms import floor_of
 from nc_jax.solvers.singular import singular_values
 from nc_jax.surrogates.grouped import (
     GroupedProgram,
@@ -106,7 +106,8 @@ def _free_bias_gap(model: GroupedProgram, bias: Array, slope: Array) -> Array:
     """The same for a bias without decay, from a bound β [G] on the optimal one."""
     counts = jnp.asarray(model.sizes.counts, bias.dtype)
     shares = model.sizes.group_weights / counts
-    floor = floor_of(at_classes(model.loss, model.sizes.representatives), bias.dtype)
+    loss = at_classes(model.loss, model.sizes.representatives)
+    floor = floor_of(loss, model.sizes.num_classes, bias.dtype)
     if floor is None:
         return jnp.full((), jnp.inf, bias.dtype)
     # At zero logits the objective is λτ (the definition of τ where λ > 0), and

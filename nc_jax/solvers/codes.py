@@ -23,9 +23,9 @@ import numpy as np
 from jax import Array
 
 from nc_jax.checks import require_count
+from nc_jax.solvers.parametrisations import maybe_mirrored
 from nc_jax.solvers.quasi_newton import Minima, Settings, minimise_lanes
 from nc_jax.solvers.solution import Status
-from nc_jax.surrogates.layers import maybe_mirrored
 
 # Budgets E of the steps; the last one leaves an error of the order of log(contacts)/E.
 BUDGETS = (20.0, 80.0, 320.0)

@@ -3,7 +3,7 @@
 The residual of a solution is also zero at saddle points. The Hessian of the objective along all
 directions that keep the constraints distinguishes them: budgets that are used up stay used up,
 other budgets are free to change. The Hessian acts on the parameters that
-:meth:`.FactoredProgram.layers` turns into feasible layers, with features and weights in units of
+a :class:`.Parametrisation` turns into feasible layers, with features and weights in units of
 their balls (or of their penalties), so that curvatures of different layers can be compared.
 Rotations of feature space leave the objective unchanged, so at a minimum other than zero the
 smallest curvature is zero up to rounding; it is negative at a saddle point.
@@ -18,6 +18,7 @@ from jax.flatten_util import ravel_pytree
 
 from nc_jax.checks import require_count
 from nc_jax.solvers.factored_solution import FactoredSolution
+from nc_jax.solvers.parametrisations import parametrised
 
 
 class Curvature(NamedTuple):
@@ -74,12 +75,13 @@ def feasible_objective(model: Any, layers: Any) -> tuple[Any, Array]:
 
     The slacks of the balls are kept: a direction can leave a sphere only from its interior.
     """
-    parameters = dict(model.parameters(layers))
+    maps = parametrised(model)
+    parameters = dict(maps.parameters(layers))
     fixed = {"slacks": parameters.pop("slacks")} if "slacks" in parameters else {}
     point, unravel = ravel_pytree(parameters)
 
     def objective(flat: Array) -> Array:
-        return model.cost(model.layers(unravel(flat) | fixed))
+        return model.cost(maps.layers(unravel(flat) | fixed))
 
     return objective, point
 

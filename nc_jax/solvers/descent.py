@@ -117,9 +117,9 @@ def _problem(model: Any, key: Array, reduced: bool) -> tuple[Any, tuple[Array, A
 
     else:
         count, dtype, depth = sum(model.samples), model.sizes.group_sizes.dtype, 1
-        shapes = [w.shape for w in jax.eval_shape(lambda: model.layers(model.start(key))).weights]
-        if len(shapes) != 1:
-            raise ValueError(f"model must have one linear layer, got {len(shapes)}")
+        depth_given = len(model.shapes.weights)
+        if depth_given != 1:
+            raise ValueError(f"model must have one linear layer, got {depth_given}")
 
         def objective(point: tuple[Array, Array]) -> Array:
             weights, layers = point

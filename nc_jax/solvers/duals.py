@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nc_jax.losses import ClassWeights
+from nc_jax.losses.base import has_slope
 from nc_jax.solvers.certificates import bias_gap, certify_with, within_slopes
 from nc_jax.solvers.merging import at_slopes, merging_cost, sample_slopes
 from nc_jax.surrogates.grouped import (
@@ -54,8 +54,7 @@ class DualBound(NamedTuple):
 
 def has_dual(model: GroupedProgram) -> bool:
     """Whether the loss can provide the logits at which it has a given slope."""
-    loss = model.loss
-    return hasattr(loss.loss if isinstance(loss, ClassWeights) else loss, "at_slope")
+    return has_slope(model.loss)
 
 
 def merged_bound(model: GroupedProgram, point: GroupLogits, norm: Array) -> Array:

@@ -1,6 +1,10 @@
 """Any surrogate with any loss: direct optimisation of the layers from many random starts."""
 
 import dataclasses
+import math
+import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,21 +12,25 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from nc_jax.checks import require_count
+from nc_jax.batches import Lanes
 from nc_jax.immutable import immutable, set_fields
+from nc_jax.solvers.acceptance import Batching, require_accepted
 from nc_jax.solvers.bounds import lower_bound
 from nc_jax.solvers.convex import convex_solver, relaxation
 from nc_jax.solvers.factored_solution import FactoredSolution
-from nc_jax.solvers.quasi_newton import Minima, Settings, minimise_lanes
-from nc_jax.solvers.solution import Status, default_tolerance
+from nc_jax.solvers.parametrisations import parametrised
+from nc_jax.solvers.quasi_newton import Minima
+from nc_jax.solvers.restarts import MultiStart, best_of, checked_counts, minimise_restarts
 from nc_jax.surrogates.layers import FactoredProgram
 
 # A relaxed program without its own solver has no spurious minima; the second start is a reserve.
 RELAXED_RESTARTS = 2
+# Another core is used if there are restarts for this many times the slots.
+LANES_WORTH_A_CORE = 4
 
 
 @immutable(static=("restarts", "max_iterations", "memory", "slots"))
-class FactoredMultiStart:
+class FactoredMultiStart(MultiStart):
     """L-BFGS on weights, features and biases, restarted from random points.
 
     Constraints hold by construction (balls are projections of spheres), and penalties
@@ -30,15 +38,8 @@ class FactoredMultiStart:
     which no lane waits for another (:mod:`nc_jax.solvers.quasi_newton`).
 
     Attributes:
-        tolerance: duality gap up to which a lane counts as converged; by
-            default 1e−9 in float64 and 1e−5 in float32.
-        stationarity: without a certificate a lane counts as stationary at
-            residual ≤ stationarity·(|objective| + 1e−3); by default 1e−7 in float64
-            and 1e−2 in float32. Restarts aim at a thousandth of it.
-        restarts: number of random starts for each model.
-        max_iterations: largest number of steps of a restart.
-        memory: number of L-BFGS pairs.
-        slots: number of restarts processed at a time.
+        tolerance: see :class:`.MultiStart`, as for all others. By default a lane is stationary
+            at 1e−7 in float64 and 1e−2 in float32.
     """
 
     tolerance: Any
@@ -47,6 +48,8 @@ class FactoredMultiStart:
     max_iterations: int
     memory: int
     slots: int
+
+    default_stationarity = (1e-7, 1e-2)
 
     def __init__(
         self,
@@ -57,20 +60,29 @@ class FactoredMultiStart:
         memory: int = 6,
         slots: int = 128,
     ):
-        counts = {
-            "restarts": restarts,
-            "max_iterations": max_iterations,
-            "memory": memory,
-            "slots": slots,
-        }
-        for name, value in counts.items():
-            require_count(name, value, 1)
+        counts = checked_counts(
+            restarts=restarts, max_iterations=max_iterations, memory=memory, slots=slots
+        )
         set_fields(self, tolerance=tolerance, stationarity=stationarity, **counts)
+
+    def refusal(self, model: Any) -> Exception | None:
+        """The error for a model without layers of its own; None for all others."""
+        if hasattr(model, "cost") and hasattr(model, "shapes") and hasattr(model, "constraint"):
+            return None
+        return TypeError(
+            "FactoredMultiStart needs a model over its layers, with shapes, a constraint and a "
+            f"cost; got {type(model).__name__}"
+        )
 
     def floats_per_lane(self, model: FactoredProgram) -> int:
         """The points and results of all restarts; the memory of the slots is not included."""
-        shape = jax.eval_shape(lambda: model.start(jax.random.key(0)))
-        return 4 * self.restarts * sum(leaf.size for leaf in jax.tree.leaves(shape))
+        shapes = jax.tree.leaves(model.shapes, is_leaf=_is_shape)
+        return 4 * self.restarts * sum(math.prod(shape) for shape in shapes)
+
+    def batching(self, model: FactoredProgram, lanes: int) -> Batching:
+        """One queue per core, if there are restarts enough; a queue takes all its lanes."""
+        queues = lanes * self.restarts // (LANES_WORTH_A_CORE * self.slots)
+        return Batching(min(os.cpu_count() or 1, queues), lanes)
 
     def __call__(self, model: FactoredProgram, key: Array | None = None) -> FactoredSolution:
         """Solves one model; use :func:`nc_jax.solve_batch` for many.
@@ -78,7 +90,11 @@ class FactoredMultiStart:
         Args:
             model: any surrogate.
             key: PRNG key of the random starts; a fixed one by default.
+
+        Raises:
+            TypeError: the model has no layers of its own.
         """
+        require_accepted(self, model)
         key = jax.random.key(0) if key is None else key
         models = jax.tree.map(lambda leaf: leaf[None], model)
         solved = self.solve_lanes(models, key[None])
@@ -86,32 +102,34 @@ class FactoredMultiStart:
 
     def solve_lanes(self, models: FactoredProgram, keys: Array) -> FactoredSolution:
         """Solves L models, all leaves with leading axis [L], with one key for each."""
-        lanes = keys.shape[0]
-        single = jax.tree.map(lambda leaf: leaf[0], models)
-        template = jax.eval_shape(lambda: single.start(keys[0]))
-        _, unravel = ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), template))
+        leaves, structure = jax.tree.flatten(models)
+        lanes = Lanes(leaves, partial(jax.tree.unflatten, structure), (leaves[0].shape[0],))
+        count = lanes.shape[0]
+        single = lanes.rebuild([leaf[0] for leaf in leaves])
         dtype = single.sizes.group_sizes.dtype
+        unravel = unravelled(single)
 
         def objective(model: FactoredProgram, point: Array) -> Array:
-            return model.cost(model.layers(unravel(point)))
+            return model.cost(parametrised(model).layers(unravel(point)))
 
         def start(model: FactoredProgram, key: Array) -> Array:
-            return ravel_pytree(model.start(key))[0]
+            return ravel_pytree(parametrised(model).start(key))[0]
 
-        repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, self.restarts, axis=0), models)
-        split = jax.vmap(lambda key: jax.random.split(key, self.restarts))(keys)
-        aim = 1e-3 * self._stationarity(dtype)
-        settings = Settings(aim, 1e-3 * aim, self.max_iterations, self.memory, self.slots)
         bounds = self._relaxed_bounds(models, keys)
-        minima = minimise_lanes(objective, start, repeated, split.reshape(-1), settings)
-
-        def conclude(args: tuple[FactoredProgram, Minima, Array]) -> FactoredSolution:
-            return self._conclude(*args, unravel)
-
-        grouped = jax.tree.map(
-            lambda leaf: leaf.reshape(lanes, self.restarts, *leaf.shape[1:]), minima
+        minima = minimise_restarts(
+            lanes, objective, start, keys, self.restarts, self.settings(dtype)
         )
-        return jax.lax.map(conclude, (models, grouped, bounds), batch_size=min(lanes, 1024))
+
+        def finish(args: tuple[FactoredProgram, Minima, Array]) -> FactoredSolution:
+            model, restarts, bound = args
+            best = best_of(restarts)
+            layers = parametrised(model).layers(unravel(best.point))
+            value = model.cost(layers)
+            bound = jnp.fmax(bound, lower_bound(model, layers))
+            ending = self.conclude(restarts, best, value, bound, model.valid)
+            return FactoredSolution(model=model, layers=ending.masked(layers), **ending.fields)
+
+        return jax.lax.map(finish, (models, minima, bounds), batch_size=min(count, 1024))
 
     def _relaxed_bounds(self, models: FactoredProgram, keys: Array) -> Array:
         """Lower bounds from the convex programs without rank constraint, for L models, [L]."""
@@ -127,38 +145,12 @@ class FactoredMultiStart:
         bounds = solved.objective - solved.gap
         return jnp.where(jnp.isnan(bounds), -jnp.inf, bounds)
 
-    def _stationarity(self, dtype: Any) -> Array:
-        default = 1e-7 if dtype == jnp.float64 else 1e-2
-        return jnp.asarray(default if self.stationarity is None else self.stationarity, dtype)
 
-    def _conclude(
-        self, model: FactoredProgram, restarts: Minima, bound: Array, unravel: Any
-    ) -> FactoredSolution:
-        """The best restart of one model, with a certificate if that is possible."""
-        values = jnp.where(jnp.isfinite(restarts.value), restarts.value, jnp.inf)
-        best = jax.tree.map(lambda leaf: leaf[jnp.argmin(values)], restarts)
-        layers = model.layers(unravel(best.point))
-        objective = model.cost(layers)
-        bound = jnp.fmax(bound, lower_bound(model, layers))
-        gap = jnp.maximum(objective - bound, 0)
-        tolerance = default_tolerance(self.tolerance, objective.dtype)
-        limit = self._stationarity(objective.dtype) * (jnp.abs(objective) + 1e-3)
-        rest = jnp.where(best.residual <= limit, Status.STATIONARY, Status.NOT_CONVERGED)
-        status = jnp.where(gap <= tolerance, Status.CONVERGED, rest)
-        valid = model.valid & jnp.isfinite(objective)
-        status = jnp.where(model.valid, status, Status.INVALID).astype(jnp.int32)
+def unravelled(model: FactoredProgram) -> Callable[[Array], Any]:
+    """From a flat vector [d] to the parameters of a model."""
+    template = jax.eval_shape(lambda: parametrised(model).start(jax.random.key(0)))
+    return ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), template))[1]
 
-        def mask(x: Array) -> Array:
-            return jnp.where(valid, x, jnp.nan)
 
-        return FactoredSolution(
-            model=model,
-            layers=jax.tree.map(mask, layers),
-            objective=mask(objective),
-            gap=mask(gap),
-            residual=mask(best.residual),
-            status=status,
-            iterations=best.iterations,
-            restart_objectives=mask(restarts.value),
-            restart_evaluations=restarts.evaluations,
-        )
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(isinstance(n, int) for n in value)

@@ -6,6 +6,7 @@ from jax import Array
 
 from nc_jax.geometry import gram
 from nc_jax.immutable import derived, immutable
+from nc_jax.solvers.restarts import RestartedSolution
 from nc_jax.surrogates.layers import (
     ACTIVATIONS,
     FactoredProgram,
@@ -16,21 +17,13 @@ from nc_jax.surrogates.layers import (
 
 
 @immutable()
-class FactoredSolution:
+class FactoredSolution(RestartedSolution):
     """The best of several restarts in terms of the layers themselves.
 
     Attributes:
         model: the model that was solved.
         layers: features [..., S, p], weights and biases of the best restart.
-        objective: [...] the objective of the best restart.
-        gap: [...] upper bound on objective − optimum, if there is a certificate;
-            otherwise infinity.
-        residual: [...] ‖gradient‖·‖parameters‖: the first-order change of the
-            objective for a relative change of the parameters.
-        status: [...] integers, see :class:`nc_jax.Status`.
-        iterations: [...] integers, number of steps of the best restart.
-        restart_objectives: [..., restarts], unordered.
-        restart_evaluations: [..., restarts] integers.
+        objective: see :class:`.RestartedSolution`, as for all others.
     """
 
     model: FactoredProgram
@@ -42,16 +35,6 @@ class FactoredSolution:
     iterations: Array
     restart_objectives: Array
     restart_evaluations: Array
-
-    @derived
-    def spread(self) -> Array:
-        """Largest minus smallest objective of the restarts [...]."""
-        return jnp.max(self.restart_objectives, -1) - jnp.min(self.restart_objectives, -1)
-
-    def restarts_within(self, tolerance: float) -> Array:
-        """How many restarts [...] reached the best up to a relative tolerance."""
-        best = self.objective[..., None]
-        return jnp.sum(self.restart_objectives <= best + tolerance * jnp.abs(best), axis=-1)
 
     @property
     def labels(self) -> np.ndarray:

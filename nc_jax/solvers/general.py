@@ -10,6 +10,7 @@ but with full-rank factors a local minimum is global, and the duality gap proves
 it each time. One iteration costs a few G×G matrix products.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,11 +21,12 @@ import optax
 from jax import Array
 
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses.floors import has_minimum
+from nc_jax.losses.forms import has_minimum
+from nc_jax.solvers.acceptance import Batching, convex_refusal, require_accepted
 from nc_jax.solvers.duals import FIRST_CUT, dual_bound
 from nc_jax.solvers.finishing import finish
 from nc_jax.solvers.multilevel import Factors, coarsened, spread, spread_bias
-from nc_jax.solvers.solution import Solution, default_tolerance, require_convex
+from nc_jax.solvers.solution import Solution, default_tolerance
 from nc_jax.surrogates.grouped import (
     GroupedProgram,
     GroupLogits,
@@ -38,6 +40,8 @@ from nc_jax.surrogates.grouped import (
 BEYOND = 1e-6
 # A lane within its tolerance ends after this many certificates without much progress.
 PATIENCE = 3
+# From this many groups on lanes are solved one by one on a CPU.
+WIDE = 48
 # Relative gap up to which a smaller program is solved to obtain a start.
 COARSE = 1e-4
 
@@ -105,10 +109,20 @@ class FactoredQuasiNewton:
             order=order,
         )
 
+    def refusal(self, model: Any) -> Exception | None:
+        """The error for a model without a certificate in group numbers; None for all others."""
+        return convex_refusal(self, model)
+
     def floats_per_lane(self, model: GroupedProgram) -> int:
         """The pairs that L-BFGS stores, and some temporaries."""
         groups = model.sizes.num_groups
         return 2 * (2 * self._memory(groups) + 20) * (groups + groups**2)
+
+    def batching(self, model: GroupedProgram, lanes: int) -> Batching:
+        """On a CPU large lanes have a core each; then none waits for another with more steps."""
+        if model.sizes.num_groups < WIDE or jax.default_backend() != "cpu":
+            return Batching(1, lanes)
+        return Batching(min(os.cpu_count() or 1, lanes), None)
 
     def _memory(self, groups: int) -> int:
         return max(6, min(20, 1000 // groups)) if self.memory is None else self.memory
@@ -124,7 +138,7 @@ class FactoredQuasiNewton:
         Raises:
             ValueError: the loss is not convex in the logits.
         """
-        require_convex(model, type(self).__name__)
+        require_accepted(self, model)
         given, model = model, jax.lax.stop_gradient(model)
         tolerance = default_tolerance(self.tolerance, model.sizes.group_sizes.dtype)
         aim = tolerance if self.tolerance is not None else BEYOND * tolerance

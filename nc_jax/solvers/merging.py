@@ -19,7 +19,6 @@ from jax import Array
 
 from nc_jax.losses import at_classes
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits, group_loss
-from nc_jax.surrogates.layer_peeled import LayerPeeled
 
 
 def _copies(model: GroupedProgram, group: Array, dtype: Any) -> Array:
@@ -73,7 +72,7 @@ def merging_cost(model: GroupedProgram, point: GroupLogits, gradient: GroupLogit
     several = jnp.maximum(counts - 1, 1)
     slopes = sample_slopes(model, GroupLogits(gradient.within / several, gradient.between))
     low, high = sizes.smallest / sizes.group_sizes, sizes.largest / sizes.group_sizes
-    power = 1.0 if isinstance(model, LayerPeeled) else 0.5
+    power = 1 - model.row_power
     cap = _largest_factors(model, slopes)
 
     def factor(t: Array) -> Array:

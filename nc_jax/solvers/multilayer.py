@@ -25,14 +25,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.checks import require_count
+from nc_jax.batches import lanes_of
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses import MeanSquaredError
+from nc_jax.solvers.acceptance import require_accepted
 from nc_jax.solvers.multilayer_solution import MultilayerSolution
-from nc_jax.solvers.quasi_newton import Minima, Settings
-from nc_jax.solvers.restarts import best_of, lanes_of, minimise_restarts
-from nc_jax.solvers.solution import Status, default_tolerance
-from nc_jax.surrogates.multilayer import MultilayerUnconstrainedFeatures
+from nc_jax.solvers.quasi_newton import Minima
+from nc_jax.solvers.restarts import MultiStart, best_of, checked_counts, minimise_restarts
+from nc_jax.surrogates.multilayer import LayerInputs, MultilayerUnconstrainedFeatures
 
 # Fractions of the largest θ at which the bound is evaluated: it is concave in θ,
 # and its maximum is at the largest θ if the bound is tight.
@@ -88,19 +88,12 @@ class _Settled(NamedTuple):
 
 
 @immutable(static=("restarts", "max_iterations", "memory", "slots"))
-class EliminatedMultiStart:
+class EliminatedMultiStart(MultiStart):
     """L-BFGS on W alone with features eliminated, for squared error, from many random starts.
 
     Attributes:
-        tolerance: duality gap up to which a lane counts as converged; by
-            default 1e−9 in float64 and 1e−5 in float32.
-        stationarity: otherwise it counts as stationary at residual ≤
-            stationarity·(|objective| + 1e−3); by default 1e−9 in float64 and 1e−3
-            in float32. Restarts aim at a thousandth of it.
-        restarts: number of random starts for each model.
-        max_iterations: largest number of steps of a restart.
-        memory: number of L-BFGS pairs.
-        slots: number of restarts processed at a time; more would not fit into a core's cache.
+        tolerance: see :class:`.MultiStart`, as for all others. More slots would not fit into a
+            core's cache. By default a lane is stationary at 1e−9 in float64 and 1e−3 in float32.
     """
 
     tolerance: Any
@@ -110,7 +103,7 @@ class EliminatedMultiStart:
     memory: int
     slots: int
 
-    needs_samples = False
+    takes_batches = True
 
     def __init__(
         self,
@@ -121,15 +114,28 @@ class EliminatedMultiStart:
         memory: int = 10,
         slots: int = 16,
     ):
-        counts = {
-            "restarts": restarts,
-            "max_iterations": max_iterations,
-            "memory": memory,
-            "slots": slots,
-        }
-        for name, value in counts.items():
-            require_count(name, value, 1)
+        counts = checked_counts(
+            restarts=restarts, max_iterations=max_iterations, memory=memory, slots=slots
+        )
         set_fields(self, tolerance=tolerance, stationarity=stationarity, **counts)
+
+    def refusal(self, model: Any) -> Exception | None:
+        """The error for another model, or for a loss that is not squared error."""
+        refused = _refusal(self, model)
+        if refused is None and not isinstance(model.loss, MeanSquaredError):
+            return ValueError(
+                "EliminatedMultiStart needs MeanSquaredError, "
+                f"got {type(model.loss).__name__}; use LayerwiseMultiStart"
+            )
+        return refused
+
+    def floats_per_lane(self, model: MultilayerUnconstrainedFeatures) -> int:
+        """W of all restarts."""
+        return 4 * self.restarts * model.num_classes * model.dimension
+
+    def needed(self, model: MultilayerUnconstrainedFeatures) -> MultilayerUnconstrainedFeatures:
+        """The model without its samples, of which only the moments are used."""
+        return model.with_data(LayerInputs(model.data.moments, None, None))
 
     def __call__(
         self, model: MultilayerUnconstrainedFeatures, key: Array | None = None
@@ -137,13 +143,9 @@ class EliminatedMultiStart:
         """Solves a model, or a batch of them on the same data.
 
         Raises:
-            ValueError: the loss is not squared error.
+            TypeError, ValueError: another model, or the loss is not squared error.
         """
-        if not isinstance(model.loss, MeanSquaredError):
-            raise ValueError(
-                "EliminatedMultiStart needs MeanSquaredError, "
-                f"got {type(model.loss).__name__}; use LayerwiseMultiStart"
-            )
+        require_accepted(self, model)
         spectrum = _spectrum(model)
         shape = (model.num_classes, model.dimension)
 
@@ -195,20 +197,15 @@ def _shrinking(weights: Array, price: Array) -> Array:
 
 
 @immutable(static=("reduced", "restarts", "max_iterations", "memory", "slots"))
-class LayerwiseMultiStart:
+class LayerwiseMultiStart(MultiStart):
     """L-BFGS on W and the features of the last layer, or of all layers; any loss.
 
     Time and memory grow linearly with N.
 
     Attributes:
-        tolerance: see :class:`EliminatedMultiStart`.
-        stationarity: see :class:`EliminatedMultiStart`.
+        tolerance: see :class:`EliminatedMultiStart`, as for all others.
         reduced: whether the intermediate layers are left out, as Theorem 3 allows; otherwise
             all L layers are free.
-        restarts: number of random starts for each model.
-        max_iterations: largest number of steps of a restart.
-        memory: number of L-BFGS pairs.
-        slots: number of restarts processed at a time.
     """
 
     tolerance: Any
@@ -219,7 +216,7 @@ class LayerwiseMultiStart:
     memory: int
     slots: int
 
-    needs_samples = True
+    takes_batches = True
 
     def __init__(
         self,
@@ -231,17 +228,21 @@ class LayerwiseMultiStart:
         memory: int = 10,
         slots: int = 8,
     ):
-        counts = {
-            "restarts": restarts,
-            "max_iterations": max_iterations,
-            "memory": memory,
-            "slots": slots,
-        }
-        for name, value in counts.items():
-            require_count(name, value, 1)
+        counts = checked_counts(
+            restarts=restarts, max_iterations=max_iterations, memory=memory, slots=slots
+        )
         set_fields(
             self, tolerance=tolerance, stationarity=stationarity, reduced=bool(reduced), **counts
         )
+
+    def refusal(self, model: Any) -> Exception | None:
+        """The error for another model."""
+        return _refusal(self, model)
+
+    def floats_per_lane(self, model: MultilayerUnconstrainedFeatures) -> int:
+        """W and the layers of all restarts."""
+        rows = model.num_classes + model.num_layers * model.input_samples[0].shape[0]
+        return 4 * self.restarts * rows * model.dimension
 
     def __call__(
         self, model: MultilayerUnconstrainedFeatures, key: Array | None = None
@@ -249,8 +250,10 @@ class LayerwiseMultiStart:
         """Solves a model, or a batch of them on the same data.
 
         Raises:
+            TypeError: another model.
             ValueError: the model was made from moments and has no samples.
         """
+        require_accepted(self, model)
         inputs, labels = model.input_samples
         spectrum = _spectrum(model)
         size, dimension = model.num_classes, model.dimension
@@ -309,48 +312,35 @@ def _solve(
 ) -> MultilayerSolution:
     """All restarts of all lanes; the best of each lane with its certificate."""
     lanes = lanes_of(model)
-    dtype = model.lambda_w.dtype
-    default = 1e-9 if dtype == jnp.float64 else 1e-3
-    given = default if solver.stationarity is None else solver.stationarity
-    stationarity = jnp.asarray(given, dtype)
-    aim = 1e-3 * stationarity
-    settings = Settings(aim, 1e-3 * aim, solver.max_iterations, solver.memory, solver.slots)
     key = jax.random.key(0) if key is None else key
+    settings = solver.settings(model.lambda_w.dtype)
     minima = minimise_restarts(lanes, objective, start, key, solver.restarts, settings)
-    tolerance = default_tolerance(solver.tolerance, dtype)
 
-    def conclude(lane: tuple[list[Array], Minima]) -> MultilayerSolution:
+    def finish(lane: tuple[list[Array], Minima]) -> MultilayerSolution:
         one, restarts = lanes.rebuild(lane[0]), lane[1]
         best = best_of(restarts)
         settled = settle(one, best.point)
-        gap = jnp.maximum(settled.objective - _bound(one, settled), 0)
-        limit = stationarity * (jnp.abs(settled.objective) + 1e-3)
-        rest = jnp.where(best.residual <= limit, Status.STATIONARY, Status.NOT_CONVERGED)
-        status = jnp.where(gap <= tolerance, Status.CONVERGED, rest)
-        valid = one.valid & jnp.isfinite(settled.objective)
-        status = jnp.where(one.valid, status, Status.INVALID).astype(jnp.int32)
-
-        def mask(x: Array) -> Array:
-            return jnp.where(valid, x, jnp.nan)
-
-        return MultilayerSolution(
-            # The data are shared, so the model is inserted after the lanes.
-            model=None,  # type: ignore[arg-type]
-            classifiers=mask(settled.weights),
-            layers=None if settled.layers is None else mask(settled.layers),
-            objective=mask(settled.objective),
-            gap=mask(gap),
-            residual=mask(best.residual),
-            status=status,
-            iterations=best.iterations,
-            restart_objectives=mask(restarts.value),
-            restart_evaluations=restarts.evaluations,
-        )
+        bound = _bound(one, settled)
+        ending = solver.conclude(restarts, best, settled.objective, bound, one.valid)
+        weights, layers = ending.masked((settled.weights, settled.layers))
+        # The data are shared, so the model is inserted after the lanes.
+        unknown: Any = None
+        return MultilayerSolution(unknown, weights, layers, **ending.fields)
 
     count = minima.value.shape[0]
-    solved = jax.lax.map(conclude, (lanes.numbers, minima), batch_size=min(count, 256))
+    solved = jax.lax.map(finish, (lanes.numbers, minima), batch_size=min(count, 256))
     solved = jax.tree.map(lambda leaf: leaf.reshape(lanes.shape + leaf.shape[1:]), solved)
     return dataclasses.replace(solved, model=model)
+
+
+def _refusal(solver: Any, model: Any) -> Exception | None:
+    """The error for a model of another kind."""
+    if isinstance(model, MultilayerUnconstrainedFeatures):
+        return None
+    return TypeError(
+        f"{type(solver).__name__} needs a MultilayerUnconstrainedFeatures model, got "
+        f"{type(model).__name__}"
+    )
 
 
 def _bound(model: MultilayerUnconstrainedFeatures, settled: _Settled) -> Array:

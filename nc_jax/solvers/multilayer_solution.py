@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nc_jax.batches import lanes_of
 from nc_jax.immutable import derived, immutable
 from nc_jax.metrics.moments import ClassMoments
-from nc_jax.solvers.restarts import lanes_of
+from nc_jax.solvers.restarts import RestartedSolution
 from nc_jax.surrogates.multilayer import MultilayerUnconstrainedFeatures
 
 
 @immutable()
-class MultilayerSolution:
+class MultilayerSolution(RestartedSolution):
     """The best of several restarts on a multilayer unconstrained feature model.
 
     Batch axes lead; the data are shared by all models of a batch.
@@ -24,15 +25,8 @@ class MultilayerSolution:
         classifiers: W [..., K, d].
         layers: [..., L, N, d] if all layers were free, [..., 1, N, d] if only the
             last one was; None if the features were eliminated.
-        objective: [...] the objective of the best restart.
-        gap: [...] upper bound on objective − optimum, by duality; for a nonconvex loss
-            it is the objective itself, and it is never larger.
-        residual: [...] ‖gradient‖·‖parameters‖, the first-order change of the
-            objective for a relative change of the solver's parameters.
-        status: [...] integers, see :class:`nc_jax.Status`.
-        iterations: [...] integers, number of steps of the best restart.
-        restart_objectives: [..., restarts], unordered.
-        restart_evaluations: [..., restarts] integers.
+        objective: see :class:`.RestartedSolution`, as for all others. For a nonconvex loss the
+            gap is the objective itself, and it is never larger.
     """
 
     model: MultilayerUnconstrainedFeatures
@@ -45,16 +39,6 @@ class MultilayerSolution:
     iterations: Array
     restart_objectives: Array
     restart_evaluations: Array
-
-    @derived
-    def spread(self) -> Array:
-        """Largest minus smallest objective of the restarts [...]."""
-        return jnp.max(self.restart_objectives, -1) - jnp.min(self.restart_objectives, -1)
-
-    def restarts_within(self, tolerance: float) -> Array:
-        """How many restarts [...] reached the best up to a relative tolerance."""
-        best = self.objective[..., None]
-        return jnp.sum(self.restart_objectives <= best + tolerance * jnp.abs(best), axis=-1)
 
     def lane(self, index: Any) -> "MultilayerSolution":
         """One member of a batch, at an index of its leading axes; the data stay shared."""

@@ -1,4 +1,4 @@
-"""All restarts of all models of a batch with common data, in one queue."""
+"""Many random starts of every model of a batch, in one queue; the best one, and its status."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,47 +7,134 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.losses import own_axes
+from nc_jax.batches import Lanes
+from nc_jax.checks import require_count
+from nc_jax.immutable import derived
 from nc_jax.solvers.quasi_newton import Minima, Settings, minimise_lanes
-
-# Fields that all models of a batch share.
-SHARED = ("data", "layer_scales")
+from nc_jax.solvers.solution import Status, default_tolerance
 
 
-class Lanes(NamedTuple):
-    """A batch of models, split into its lanes.
+class MultiStart:
+    """What the solvers with random starts have in common: counts, accuracy, settings.
 
     Attributes:
-        numbers: the leaves that differ, each [L].
-        rebuild: from one lane's numbers to its model; the data are not copied.
-        shape: the batch axes, with product L.
+        tolerance: duality gap up to which a lane counts as converged; by
+            default 1e−9 in float64 and 1e−5 in float32.
+        stationarity: without a certificate a lane counts as stationary at
+            residual ≤ stationarity·(|objective| + 1e−3). Restarts aim at a thousandth of it.
+        restarts: number of random starts for each model.
+        max_iterations: largest number of steps of a restart.
+        memory: number of L-BFGS pairs.
+        slots: number of restarts processed at a time.
     """
 
-    numbers: list[Array]
-    rebuild: Callable[[list[Array]], Any]
-    shape: tuple[int, ...]
+    tolerance: Any
+    stationarity: Any
+    restarts: int
+    max_iterations: int
+    memory: int
+    slots: int
+
+    # Stationarity by default, in float64 and float32.
+    default_stationarity = (1e-9, 1e-3)
+
+    def settings(self, dtype: Any) -> Settings:
+        """How long and how precisely to minimise."""
+        aim = 1e-3 * self._stationarity(dtype)
+        return Settings(aim, 1e-3 * aim, self.max_iterations, self.memory, self.slots)
+
+    def _stationarity(self, dtype: Any) -> Array:
+        default = self.default_stationarity[0 if dtype == jnp.float64 else 1]
+        return jnp.asarray(default if self.stationarity is None else self.stationarity, dtype)
+
+    def conclude(
+        self, restarts: Minima, best: Minima, objective: Array, bound: Array, valid: Array
+    ) -> "Ending":
+        """Certificate and status of one model from all its restarts.
+
+        Args:
+            restarts: leaves [restarts, ...].
+            best: the chosen one of them.
+            objective: [] at the best point, from the definition of the model.
+            bound: [] a lower bound on the optimum; minus infinity if there is none.
+            valid: [] whether the numbers of the model are valid.
+        """
+        gap = jnp.maximum(objective - bound, 0)
+        tolerance = default_tolerance(self.tolerance, objective.dtype)
+        limit = self._stationarity(objective.dtype) * (jnp.abs(objective) + 1e-3)
+        rest = jnp.where(best.residual <= limit, Status.STATIONARY, Status.NOT_CONVERGED)
+        status = jnp.where(gap <= tolerance, Status.CONVERGED, rest)
+        good = valid & jnp.isfinite(objective)
+
+        def mask(x: Array) -> Array:
+            return jnp.where(good, x, jnp.nan)
+
+        return Ending(
+            good,
+            {
+                "objective": mask(objective),
+                "gap": mask(gap),
+                "residual": mask(best.residual),
+                "status": jnp.where(valid, status, Status.INVALID).astype(jnp.int32),
+                "iterations": best.iterations,
+                "restart_objectives": mask(restarts.value),
+                "restart_evaluations": restarts.evaluations,
+            },
+        )
 
 
-def lanes_of(model: Any) -> Lanes:
-    """Lanes of a model, in the order of its flattened batch axes."""
-    leaves, structure = jax.tree_util.tree_flatten_with_path(model)
-    own = [path[0].name not in SHARED for path, _ in leaves]
-    shape = model.batch_shape
+class Ending(NamedTuple):
+    """How the restarts of one model ended.
 
-    def flat(path: tuple[Any, ...], leaf: Array) -> Array:
-        trailing = leaf.shape[leaf.ndim - own_axes(path) :]
-        return jnp.broadcast_to(leaf, shape + trailing).reshape((-1, *trailing))
+    Attributes:
+        good: [] whether there is a result; all numbers are NaN otherwise.
+        fields: those of :class:`RestartedSolution`, by name.
+    """
 
-    numbers = [flat(*leaf) for leaf, differs in zip(leaves, own, strict=True) if differs]
+    good: Array
+    fields: dict[str, Array]
 
-    def rebuild(lane: list[Array]) -> Any:
-        given = iter(lane)
-        values = [
-            next(given) if differs else leaf for (_, leaf), differs in zip(leaves, own, strict=True)
-        ]
-        return jax.tree_util.tree_unflatten(structure, values)
+    def masked(self, values: Any) -> Any:
+        """A pytree of arrays, NaN if there is no result."""
+        return jax.tree.map(lambda x: jnp.where(self.good, x, jnp.nan), values)
 
-    return Lanes(numbers, rebuild, shape)
+
+class RestartedSolution:
+    """What the solutions from random starts have in common.
+
+    Attributes:
+        objective: [...] the objective of the best restart.
+        gap: [...] upper bound on objective − optimum; infinity without a certificate.
+        residual: [...] ‖gradient‖·‖parameters‖, the first-order change of the
+            objective for a relative change of the solver's parameters.
+        status: [...] integers, see :class:`nc_jax.Status`.
+        iterations: [...] integers, number of steps of the best restart.
+        restart_objectives: [..., restarts], unordered.
+        restart_evaluations: [..., restarts] integers.
+    """
+
+    objective: Array
+    gap: Array
+    residual: Array
+    status: Array
+    iterations: Array
+    restart_objectives: Array
+    restart_evaluations: Array
+
+    @derived
+    def spread(self) -> Array:
+        """Largest minus smallest objective of the restarts [...]."""
+        return jnp.max(self.restart_objectives, -1) - jnp.min(self.restart_objectives, -1)
+
+    def restarts_within(self, tolerance: float) -> Array:
+        """How many restarts [...] reached the best up to a relative tolerance."""
+        best = self.objective[..., None]
+        return jnp.sum(self.restart_objectives <= best + tolerance * jnp.abs(best), axis=-1)
+
+
+def checked_counts(**counts: Any) -> dict[str, int]:
+    """The counts of a solver by name; ValueError or TypeError unless all are at least 1."""
+    return {name: require_count(name, value, 1) for name, value in counts.items()}
 
 
 def minimise_restarts(

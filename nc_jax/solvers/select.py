@@ -2,11 +2,10 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -14,38 +13,21 @@ import numpy as np
 from jax import Array
 from threadpoolctl import threadpool_limits
 
+from nc_jax.batches import lanes_of
 from nc_jax.checks import is_concrete, require_count
-from nc_jax.losses import MeanSquaredError, own_axes
+from nc_jax.solvers.acceptance import Batching, Solver, refusal_of, require_accepted
 from nc_jax.solvers.convex import convex_solver, relaxation
 from nc_jax.solvers.factored import FactoredMultiStart
 from nc_jax.solvers.factored_solution import FactoredSolution
-from nc_jax.solvers.general import FactoredQuasiNewton
 from nc_jax.solvers.multilayer import EliminatedMultiStart, LayerwiseMultiStart
 from nc_jax.solvers.multilayer_solution import MultilayerSolution
-from nc_jax.solvers.reduced import ReducedInteriorPoint
 from nc_jax.solvers.solution import Solution
-from nc_jax.surrogates.deep import DeepLayerPeeled
-from nc_jax.surrogates.deep_unconstrained import DeepUnconstrainedFeatures
-from nc_jax.surrogates.layer_peeled import LayerPeeled
-from nc_jax.surrogates.multilayer import LayerInputs, MultilayerUnconstrainedFeatures
-from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
+from nc_jax.surrogates.grouped import GroupedProgram
+from nc_jax.surrogates.layers import FactoredProgram
+from nc_jax.surrogates.multilayer import MultilayerUnconstrainedFeatures
 
-TopLayersModel = LayerPeeled | UnconstrainedFeatures | DeepLayerPeeled | DeepUnconstrainedFeatures
-Surrogate = TopLayersModel | MultilayerUnconstrainedFeatures
-MultilayerSolver = EliminatedMultiStart | LayerwiseMultiStart
-
-
-class Solver(Protocol):
-    """An immutable object that holds settings and solves one model."""
-
-    def __call__(self, model: Any, key: Array | None = None) -> Any:
-        """Solves one model; pure, jit- and vmap-able."""
-        ...
-
-    def floats_per_lane(self, model: Any) -> int:
-        """Rough number of floats that a lane of a batch occupies while it is solved."""
-        ...
-
+Model = TypeVar("Model")
+Found = TypeVar("Found")
 
 # Restarts if there are too few dimensions for the convex form, which means many local minima.
 SHORT_RESTARTS = 16
@@ -55,74 +37,98 @@ SHORT_RESTARTS = 16
 WORKING_FLOATS = 2**27
 MAX_LANES = 2**16
 
-# Another core is used if there are lanes for this many times the slots.
-LANES_WORTH_A_CORE = 4
 
-# The interior-point solver works through its lanes in small chunks on one core.
-LANES_WORTH_A_THREAD = 512
-
-# From this many groups on a CPU solves the lanes of the quasi-Newton solver one by one.
-WIDE = 48
-
-# Fields of the models with an axis of their own; all others are single numbers.
-VECTORS = ("sizes", "weight_energies")
-
-
-def choose_solver(model: Surrogate) -> Solver | MultilayerSolver:
-    """The solver that :func:`solve` uses: a static choice, by structure and loss.
+def choose_solver(model: Any) -> Solver[Any, Any]:
+    """The solver that :func:`solve` uses: a static choice, by what model and loss declare.
 
     Programs convex in the logits are solved over group numbers, with
     a certificate; multilayer models by elimination of the features
     if that is possible; all others, including those with fewer dimensions than the convex
     form needs, by :class:`FactoredMultiStart`.
+
+    Raises:
+        TypeError: not a model, or one that needs a solver of its own.
     """
     _check(model, None)
-    if isinstance(model, MultilayerUnconstrainedFeatures):
-        squared = isinstance(model.loss, MeanSquaredError)
-        return EliminatedMultiStart() if squared else LayerwiseMultiStart()
-    return _choose(model)
+    certifying = convex_solver(model)
+    if certifying is not None:
+        return certifying
+    multilayer: tuple[Any, ...] = (EliminatedMultiStart(), LayerwiseMultiStart())
+    for solver in (*multilayer, FactoredMultiStart()):
+        if refusal_of(solver, model) is None:
+            short = isinstance(solver, FactoredMultiStart) and relaxation(model) is not None
+            return FactoredMultiStart(restarts=SHORT_RESTARTS) if short else solver
+    raise TypeError(
+        f"model must offer the members of GroupedProgram or FactoredProgram, or solver= must be "
+        f"given; got {type(model).__name__}"
+    )
 
 
-def _choose(model: TopLayersModel) -> Solver:
-    solver = convex_solver(model)
-    if solver is not None:
-        return solver
-    if relaxation(model) is None:
-        return FactoredMultiStart()
-    return FactoredMultiStart(restarts=SHORT_RESTARTS)
-
-
+@overload
+def solve(model: Model, solver: Solver[Model, Found], key: Array | None = None) -> Found: ...
+@overload
 def solve(
-    model: Surrogate, solver: Solver | MultilayerSolver | None = None, key: Array | None = None
-) -> Any:
+    model: MultilayerUnconstrainedFeatures, solver: None = None, key: Array | None = None
+) -> MultilayerSolution: ...
+@overload
+def solve(
+    model: GroupedProgram | FactoredProgram, solver: None = None, key: Array | None = None
+) -> Solution | FactoredSolution: ...
+
+
+def solve(model: Any, solver: Any = None, key: Array | None = None) -> Any:
     """Solves a surrogate, with a certificate if the program is convex in the logits.
 
     Pure, jit- and vmap-able. A batched model is passed on to :func:`solve_batch`.
 
     Args:
-        model: the surrogate to solve.
-        solver: by default the best one for the model (:func:`choose_solver`).
+        model: the surrogate to solve: one of :mod:`nc_jax.surrogates`, or any object that
+            offers what :class:`.Surrogate` asks for.
+        solver: by default the best one for the model (:func:`choose_solver`); any object that
+            offers what :class:`.Solver` asks for.
         key: PRNG key for solvers with random starts; others ignore it.
 
     Returns:
-        A :class:`Solution` with its duality gap, or, from the factored solver, a
-        :class:`FactoredSolution` with its residual and restarts. Check ``status``
-        (or :func:`nc_jax.phase`) before using the numbers.
+        What the solver returns: a :class:`Solution` with its duality gap, or, from the
+        factored solver, a :class:`FactoredSolution` with its residual and restarts. Check
+        ``status`` (or :func:`nc_jax.phase`) before using the numbers.
 
     Raises:
         TypeError, ValueError: not a model, or a model that the solver does not accept.
     """
     _check(model, solver)
-    if model.batch_shape or isinstance(model, MultilayerUnconstrainedFeatures):
+    solver = solver or choose_solver(model)
+    if model.batch_shape or getattr(solver, "takes_batches", False):
         return solve_batch(model, solver, key)
-    return _solve_one(model, solver or _choose(model), key)
+    require_accepted(solver, model)
+    return _solve_one(model, solver, key)
+
+
+@overload
+def solve_batch(
+    model: Model,
+    solver: Solver[Model, Found],
+    key: Array | None = None,
+    batch_size: int | None = None,
+) -> Found: ...
+@overload
+def solve_batch(
+    model: MultilayerUnconstrainedFeatures,
+    solver: None = None,
+    key: Array | None = None,
+    batch_size: int | None = None,
+) -> MultilayerSolution: ...
+@overload
+def solve_batch(
+    model: GroupedProgram | FactoredProgram,
+    solver: None = None,
+    key: Array | None = None,
+    batch_size: int | None = None,
+) -> Solution | FactoredSolution: ...
 
 
 def solve_batch(
-    model: Surrogate,
-    solver: Solver | MultilayerSolver | None = None,
-    key: Array | None = None,
-    batch_size: int | None = None,
+    model: Any, solver: Any = None, key: Array | None = None, batch_size: int | None = None
 ) -> Any:
     """Solves every lane of a batched model; a bad lane does not affect the others.
 
@@ -135,54 +141,50 @@ def solve_batch(
 
     Returns:
         A solution whose leaves have the batch axes in front; ``status`` for each lane.
+
+    Raises:
+        TypeError, ValueError: not a model, a model that the solver does not accept, or a batch
+            without lanes.
     """
     _check(model, solver)
-    if isinstance(model, MultilayerUnconstrainedFeatures):
-        return _solve_multilayer(model, solver or choose_solver(model), key)
-    shape = model.batch_shape
-    solver = solver or _choose(model)
-    if isinstance(solver, MultilayerSolver):
-        raise TypeError(f"solver must be one for a {type(model).__name__} model, got {solver!r}")
     if batch_size is not None:
         require_count("batch_size", batch_size, 1)
-    lanes = math.prod(shape)
-    if lanes == 0:
+    solver = solver or choose_solver(model)
+    require_accepted(solver, model)
+    shape = model.batch_shape
+    if math.prod(shape) == 0:
         raise ValueError(f"model must have at least one lane, got batch shape {shape}")
     keys = None if key is None else _lane_keys(key, shape)
-
-    def flatten(path: tuple, leaf: Array) -> Array:
-        axes = own_axes(path) if path[0].name == "loss" else int(path[0].name in VECTORS)
-        own = leaf.shape[leaf.ndim - axes :]
-        return jnp.broadcast_to(leaf, shape + own).reshape((lanes, *own))
-
-    lane_models = jax.tree_util.tree_map_with_path(flatten, model)
-    if isinstance(solver, FactoredMultiStart):
-        keys = jax.random.split(jax.random.key(0), lanes) if keys is None else keys
-        solved = _solve_queues(lane_models, solver, keys)
-    elif batch_size is None and isinstance(solver, ReducedInteriorPoint):
-        grouped: Any = model
-        # Two programs that call LAPACK for a batch may wait for each other in XLA's threads.
-        alone = lanes < LANES_WORTH_A_THREAD or solver.calls_lapack(grouped)
-        cores = 1 if alone else min(os.cpu_count() or 1, lanes // LANES_WORTH_A_THREAD)
-        size = min(MAX_LANES, max(1, WORKING_FLOATS // solver.floats_per_lane(grouped)))
-        solved = _in_parts(
-            lambda own, key: _solve_lanes(own, solver, key, min(size, -(-lanes // cores))),
-            lane_models,
-            keys,
-            cores,
-        )
-    elif batch_size is None and _one_by_one(model, solver):
-        # Solved one by one, lanes that need more steps do not hold up the others.
-        cores = min(os.cpu_count() or 1, lanes)
-        solved = _in_parts(
-            lambda own, key: _solve_lanes(own, solver, key, None), lane_models, keys, cores
-        )
+    if getattr(solver, "takes_batches", False):
+        typed = key is not None and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim
+        return _solve_together(model, solver, keys if typed else key)
+    lanes = lanes_of(model)
+    models = lanes.rebuild(lanes.numbers)
+    count = math.prod(shape)
+    if hasattr(solver, "solve_lanes"):
+        keys = jax.random.split(jax.random.key(0), count) if keys is None else keys
+        parts = _batching(solver, model, count).parts
+        solved = _in_parts(lambda own, key: _solve_queue(own, solver, key), models, keys, parts)
+    elif batch_size is not None:
+        solved = _solve_lanes(models, solver, keys, min(batch_size, count))
     else:
-        single: Any = model
-        if batch_size is None:
-            batch_size = min(MAX_LANES, max(1, WORKING_FLOATS // solver.floats_per_lane(single)))
-        solved = _solve_lanes(lane_models, solver, keys, min(batch_size, lanes))
+        parts, size = _batching(solver, model, count)
+        size = None if size is None else max(1, min(size, count, _most_lanes(solver, model)))
+        solved = _in_parts(
+            lambda own, key: _solve_lanes(own, solver, key, size), models, keys, parts
+        )
     return jax.tree.map(lambda leaf: leaf.reshape(shape + leaf.shape[1:]), solved)
+
+
+def _batching(solver: Any, model: Any, lanes: int) -> Batching:
+    """How the solver wants its batch to be divided; side by side by default."""
+    declared = getattr(solver, "batching", None)
+    return Batching(1, lanes) if declared is None else declared(model, lanes)
+
+
+def _most_lanes(solver: Any, model: Any) -> int:
+    """Number of lanes that fit into the memory allowed."""
+    return min(MAX_LANES, max(1, WORKING_FLOATS // max(1, solver.floats_per_lane(model))))
 
 
 def _lane_keys(key: Array, shape: tuple[int, ...]) -> Array:
@@ -195,31 +197,21 @@ def _lane_keys(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 @jax.jit
-def _solve_one(model: Surrogate, solver: Any, key: Array | None) -> Any:
+def _solve_one(model: Any, solver: Any, key: Array | None) -> Any:
     return solver(model, key=key)
 
 
 @jax.jit
-def _solve_queue(
-    models: TopLayersModel, solver: FactoredMultiStart, keys: Array
-) -> FactoredSolution:
+def _solve_queue(models: Any, solver: Any, keys: Array) -> Any:
     return solver.solve_lanes(models, keys)
 
 
-def _solve_queues(
-    models: TopLayersModel, solver: FactoredMultiStart, keys: Array
-) -> FactoredSolution:
-    """One queue per core: on a CPU, XLA runs programs of this size on a single core."""
-    lanes = keys.shape[0]
-    cores = os.cpu_count() or 1
-    queues = min(cores, lanes * solver.restarts // (LANES_WORTH_A_CORE * solver.slots))
-    return _in_parts(lambda own, key: _solve_queue(own, solver, key), models, keys, queues)
+@partial(jax.jit, static_argnames="batch_size")
+def _solve_lanes(models: Any, solver: Any, keys: Array | None, batch_size: int | None) -> Any:
+    def lane(model_and_key: tuple[Any, Array | None]) -> Any:
+        return solver(model_and_key[0], key=model_and_key[1])
 
-
-def _one_by_one(model: TopLayersModel, solver: Solver) -> bool:
-    """Whether each lane is large enough to use a core alone; GPUs solve lanes together."""
-    wide = isinstance(solver, FactoredQuasiNewton) and model.sizes.num_groups >= WIDE
-    return wide and jax.default_backend() == "cpu"
+    return jax.lax.map(lane, (models, keys), batch_size=batch_size)
 
 
 def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int) -> Any:
@@ -245,44 +237,26 @@ def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int)
     return jax.tree.map(lambda *own: jnp.concatenate(own)[:lanes], *solved)
 
 
-def _solve_multilayer(
-    model: MultilayerUnconstrainedFeatures, solver: Any, key: Array | None
-) -> MultilayerSolution:
-    """If the features are eliminated, the samples are not passed to the compiled program."""
-    if not isinstance(solver, EliminatedMultiStart | LayerwiseMultiStart):
-        raise TypeError(
-            "a MultilayerUnconstrainedFeatures model needs EliminatedMultiStart or "
-            f"LayerwiseMultiStart, got {type(solver).__name__}"
-        )
-    if math.prod(model.batch_shape) == 0:
-        raise ValueError(f"model must have at least one lane, got batch shape {model.batch_shape}")
-    if key is not None and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim:
-        key = _lane_keys(key, model.batch_shape)
-    given = model
-    if not solver.needs_samples:
-        lean = LayerInputs(model.data.moments, None, None)
-        given = model.with_data(lean)
-    solution = _solve_one(given, solver, key)
+def _solve_together(model: Any, solver: Any, key: Array | None) -> Any:
+    """A batch with common data in one call; what the solver does not read is not passed on."""
+    needed = getattr(solver, "needed", None)
+    solution = _solve_one(model if needed is None else needed(model), solver, key)
     return dataclasses.replace(solution, model=model)
-
-
-@partial(jax.jit, static_argnames="batch_size")
-def _solve_lanes(
-    models: TopLayersModel, solver: Solver, keys: Array | None, batch_size: int | None
-) -> Solution:
-    def lane(model_and_key: tuple[TopLayersModel, Array | None]) -> Solution:
-        return solver(model_and_key[0], key=model_and_key[1])
-
-    return jax.lax.map(lane, (models, keys), batch_size=batch_size)
 
 
 def _check(model: Any, solver: Any) -> None:
     """Raises TypeError unless the arguments are a model and a solver (or None)."""
-    if not isinstance(model, Surrogate):
+    kind = type(model)
+    declared = hasattr(kind, "batch_shape") and hasattr(kind, "valid") and hasattr(model, "loss")
+    if not declared or isinstance(model, type):
         raise TypeError(
-            "model must be a LayerPeeled, UnconstrainedFeatures, DeepLayerPeeled, "
-            "DeepUnconstrainedFeatures or MultilayerUnconstrainedFeatures model, "
-            f"got {type(model).__name__}"
+            "model must be a surrogate such as LayerPeeled or UnconstrainedFeatures (with loss, "
+            f"batch_shape and valid), got {kind.__name__}"
         )
-    if solver is not None and not callable(solver):
-        raise TypeError(f"solver must be a solver such as ReducedInteriorPoint(), got {solver!r}")
+    if solver is not None and (
+        isinstance(solver, type) or not callable(solver) or not hasattr(solver, "floats_per_lane")
+    ):
+        raise TypeError(
+            "solver must be a solver such as ReducedInteriorPoint(), an instance with "
+            f"floats_per_lane, got {solver!r}"
+        )

@@ -10,10 +10,7 @@ from jax import Array
 
 from nc_jax.geometry import cosines, zero_sum_basis
 from nc_jax.immutable import derived, immutable
-from nc_jax.losses import SoftTargets
-from nc_jax.losses.floors import floor_of
 from nc_jax.solvers.certificates import Certificate
-from nc_jax.solvers.duals import has_dual
 from nc_jax.surrogates.grouped import (
     GroupedProgram,
     GroupLogits,
@@ -291,13 +288,19 @@ def label(
     )
 
 
-def require_one(solution: Any) -> None:
-    """Raises TypeError unless it is a :class:`Solution`, and ValueError if it is a batch."""
+def certified(solution: Any) -> Solution:
+    """The solution itself; TypeError unless it is a :class:`Solution` over group numbers."""
     if not isinstance(solution, Solution):
         raise TypeError(
             f"solution must be a certified Solution, got {type(solution).__name__}: is the model "
             "convex in the logits, with dimension ≥ full_dimension?"
         )
+    return solution
+
+
+def require_one(solution: Any) -> None:
+    """Raises TypeError unless it is a :class:`Solution`, and ValueError if it is a batch."""
+    solution = certified(solution)
     if solution.objective.ndim:
         shape = solution.objective.shape
         raise ValueError(f"solution must be of a single model, got a batch {shape}; use vmap")
@@ -308,39 +311,3 @@ def default_tolerance(tolerance: Any, dtype: Any) -> Array:
     if tolerance is None:
         tolerance = 1e-9 if dtype == jnp.float64 else 1e-5
     return jnp.asarray(tolerance, dtype)
-
-
-def require_convex(model: GroupedProgram, solver: str) -> None:
-    """Raises ValueError unless the certificate applies to the model."""
-    if not hasattr(model, "row_scale"):
-        raise ValueError(
-            f"{solver} needs a model that is convex in the logits; use FactoredMultiStart for a "
-            f"{type(model).__name__}"
-        )
-    if model.dimension < model.full_dimension:
-        raise ValueError(
-            f"{solver} needs dimension ≥ {model.full_dimension}, because with fewer dimensions the "
-            f"program is not convex in the logits; got {model.dimension}. Use FactoredMultiStart"
-        )
-    if getattr(model, "feature_power", None) is not None:
-        raise ValueError(f"{solver} does not support feature_power; use FactoredMultiStart")
-    if getattr(model, "nonnegative", False):
-        raise ValueError(f"{solver} does not support nonnegative; use FactoredMultiStart")
-    if isinstance(model.loss, SoftTargets):
-        raise ValueError(f"{solver} does not support SoftTargets; use FactoredMultiStart")
-    if not model.loss.convex:
-        raise ValueError(
-            f"{solver} needs a loss that is convex in the logits; loss={type(model.loss).__name__} "
-            "is not (its convex attribute is False). Use FactoredMultiStart"
-        )
-    biased = model.bias_penalty is not None
-    if model.sizes.merged and (biased or not has_dual(model)):
-        raise ValueError(
-            f"{solver} certifies merged sizes (merge_sizes) only without a bias and for losses "
-            f"with at_slope; got lambda_b={model.bias_penalty}, loss={type(model.loss).__name__}"
-        )
-    if biased and floor_of(model.loss, model.sizes.group_sizes.dtype) is None:
-        raise ValueError(
-            f"{solver} certifies a bias (lambda_b) only for the convex losses of nc_jax, got "
-            f"loss={type(model.loss).__name__}"
-        )

@@ -31,8 +31,9 @@ from jax import Array
 
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses import CrossEntropy
+from nc_jax.solvers.acceptance import convex_refusal, require_accepted
 from nc_jax.solvers.certificates import Certificate
-from nc_jax.solvers.solution import Solution, default_tolerance, label, require_convex
+from nc_jax.solvers.solution import Solution, default_tolerance, label
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 
@@ -191,11 +192,24 @@ class TwoGroupRoot:
     def __init__(self, tolerance: Any = None, steps: int = 7):
         set_fields(self, tolerance=tolerance, steps=steps)
 
+    def refusal(self, model: Any) -> Exception | None:
+        """The error for another model, number of groups, or loss; None otherwise."""
+        if not isinstance(model, LayerPeeled):
+            return ValueError(f"TwoGroupRoot needs a LayerPeeled model, got {type(model).__name__}")
+        if model.sizes.num_groups != 2 or not isinstance(model.loss, CrossEntropy):
+            return ValueError(
+                "TwoGroupRoot needs two groups and CrossEntropy, got "
+                f"{model.sizes.num_groups} groups and {type(model.loss).__name__}"
+            )
+        if model.sizes.merged:
+            return ValueError("TwoGroupRoot needs unmerged sizes; use ReducedInteriorPoint")
+        return convex_refusal(self, model)
+
     def floats_per_lane(self, model: GroupedProgram) -> int:
         """A few dozen scalars."""
         return 64
 
-    def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
+    def __call__(self, model: LayerPeeled, key: Array | None = None) -> Solution:
         """Solves one model; use vmap or :func:`nc_jax.solve_batch` for many.
 
         Args:
@@ -205,17 +219,8 @@ class TwoGroupRoot:
         Raises:
             ValueError: another model, another number of groups, or another loss.
         """
+        require_accepted(self, model)
         sizes = model.sizes
-        if not isinstance(model, LayerPeeled):
-            raise ValueError(f"TwoGroupRoot needs a LayerPeeled model, got {type(model).__name__}")
-        if sizes.num_groups != 2 or not isinstance(model.loss, CrossEntropy):
-            raise ValueError(
-                "TwoGroupRoot needs two groups and CrossEntropy, got "
-                f"{sizes.num_groups} groups and {type(model.loss).__name__}"
-            )
-        if sizes.merged:
-            raise ValueError("TwoGroupRoot needs unmerged sizes; use ReducedInteriorPoint")
-        require_convex(model, type(self).__name__)
         dtype = sizes.group_sizes.dtype
         tolerance = default_tolerance(self.tolerance, dtype)
         first, second = (jnp.asarray(count, dtype) for count in sizes.counts)

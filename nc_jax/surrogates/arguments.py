@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from jax import Array
+
 from nc_jax.geometry import ClassSizes, class_sizes
 from nc_jax.losses import (
     ClassWeights,
     CrossEntropy,
     Loss,
-    SoftTargets,
-    SupervisedContrastive,
+    acts_on,
     class_numbers_of,
     require_classes,
     require_loss,
@@ -28,10 +29,10 @@ def sizes_and_loss(
         loss = ClassWeights(class_weights, loss)
     sizes = class_sizes(sizes)
     require_classes(loss, sizes.num_classes)
-    if isinstance(loss, SoftTargets) and loss.targets.shape[-2] != sizes.num_classes:
+    if acts_on(loss) == "targets" and targets_of(loss).shape[-2] != sizes.num_classes:
         raise ValueError(
             f"loss must have a row of targets for each of the {sizes.num_classes} sizes, got "
-            f"{loss.targets.shape[-2]}"
+            f"{targets_of(loss).shape[-2]}"
         )
     numbers = class_numbers_of(loss)
     if numbers:
@@ -39,9 +40,14 @@ def sizes_and_loss(
     return sizes, loss
 
 
+def targets_of(loss: Any) -> Array:
+    """The targets [..., J, K] of a loss that acts on them."""
+    return loss.targets
+
+
 def num_outputs(loss: Loss, num_classes: int) -> int:
     """Number of logits: the columns of soft targets, otherwise the number of classes."""
-    return loss.targets.shape[-1] if isinstance(loss, SoftTargets) else num_classes
+    return targets_of(loss).shape[-1] if acts_on(loss) == "targets" else num_classes
 
 
 def full_dimension(loss: Loss, num_classes: int) -> int:
@@ -57,5 +63,5 @@ def full_dimension(loss: Loss, num_classes: int) -> int:
 
 def require_labels(loss: Loss) -> None:
     """TypeError unless the loss is a function of logits and label."""
-    if isinstance(loss, SupervisedContrastive | SoftTargets):
+    if acts_on(loss) != "logits":
         raise TypeError(f"loss must be a loss of logits and label, got {type(loss).__name__}")

@@ -19,7 +19,7 @@ from nc_jax.surrogates.layer_peeled import LayerPeeled
 from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
 
 
-@immutable()
+@immutable(axes={"counts": 1, "group_sizes": 1})
 class CountedSizes:
     """G groups of equally large classes; takes the place of :class:`nc_jax.ClassSizes`.
 

@@ -12,24 +12,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nc_jax.batches import batch_shape, batch_shapes
 from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
 from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import Loss, loss_shapes
+from nc_jax.losses import Loss
 from nc_jax.surrogates.arguments import require_labels, sizes_and_loss
+from nc_jax.surrogates.constraints import EnergyBalls
+from nc_jax.surrogates.layer_peeled import LayerPeeled
 from nc_jax.surrogates.layers import (
     ACTIVATIONS,
+    LayerShapes,
     TopLayers,
-    from_ball,
-    into_ball,
-    labels_of,
     mean_loss,
-    random_matrices,
     sample_counts,
 )
 
 
-@immutable(static=("widths", "activation", "biased", "joint", "samples"))
+@immutable(
+    static=("widths", "activation", "biased", "joint", "samples"), axes={"weight_energies": 1}
+)
 class DeepLayerPeeled:
     """An m-Layer-Peeled Model, or a batch of them.
 
@@ -107,7 +109,7 @@ class DeepLayerPeeled:
         feature_energy = float_array("feature_energy", feature_energy, dtype)
         require_positive("feature_energy", feature_energy, lanes=feature_energy.ndim > 0)
         batches = {name: energies[..., 0], "feature_energy": feature_energy}
-        require_broadcast(sizes, batches, loss_shapes(loss))
+        require_broadcast(sizes, batches, batch_shapes(loss))
         set_fields(
             self,
             sizes=sizes.astype(dtype),
@@ -134,12 +136,7 @@ class DeepLayerPeeled:
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The leading axes; () for a single model."""
-        return jnp.broadcast_shapes(
-            self.sizes.group_sizes.shape[:-1],
-            self.weight_energies.shape[:-1],
-            self.feature_energy.shape,
-            *loss_shapes(self.loss),
-        )
+        return batch_shape(self)
 
     @property
     def valid(self) -> Array:
@@ -148,53 +145,26 @@ class DeepLayerPeeled:
         energies = jnp.all(is_positive(self.weight_energies), axis=-1)
         return sizes & energies & is_positive(self.feature_energy)
 
-    def start(self, key: Array) -> dict[str, Any]:
-        """Random factors in the interior of their balls; zero biases."""
-        dtype = self.sizes.group_sizes.dtype
-        outputs = (*self.widths[1:], self.num_classes)
-        shapes = [(len(labels_of(self.samples)), self.widths[0])]
-        shapes += list(zip(outputs, self.widths, strict=True))
-        matrices = random_matrices(key, shapes, dtype)
-        slacks = jnp.stack([jnp.linalg.norm(matrix) for matrix in matrices])
-        biases = tuple(jnp.zeros(width, dtype) for width in outputs) if self.biased else ()
-        return {"matrices": matrices, "slacks": slacks, "biases": biases}
+    def convex_form(self, sizes: ClassSizes) -> LayerPeeled | None:
+        """The Layer-Peeled Model, if there is one layer without a bias."""
+        if self.num_layers > 1 or self.biased:
+            return None
+        return LayerPeeled(sizes, self.weight_energies[0], self.feature_energy, self.loss)
 
-    def layers(self, parameters: Any) -> TopLayers:
-        """Features and weights inside their balls."""
-        features, *weights = parameters["matrices"]
-        slacks = parameters["slacks"]
-        counts = jnp.asarray(np.asarray(self.samples)[labels_of(self.samples)], features.dtype)
-        radius = jnp.sqrt(self.num_classes * self.feature_energy)
-        features = into_ball(features, slacks[0], radius) * jnp.sqrt(counts)[:, None]
-        radii = jnp.sqrt(self.num_classes * self.weight_energies)
-        if self.joint:
-            flat = jnp.concatenate([weight.reshape(-1) for weight in weights])
-            inside = into_ball(flat, jnp.linalg.norm(slacks[1:]), radii[0])
-            ends = np.cumsum([weight.size for weight in weights])[:-1]
-            parts = jnp.split(inside, ends)
-            weights = [part.reshape(w.shape) for part, w in zip(parts, weights, strict=True)]
-        else:
-            weights = [into_ball(w, slacks[1 + i], radii[i]) for i, w in enumerate(weights)]
-        return TopLayers(features, tuple(weights), parameters["biases"])
+    @property
+    def shapes(self) -> LayerShapes:
+        """Features [S, p], and weights and biases of the m layers."""
+        return deep_shapes(self.samples, self.widths, self.num_classes, self.biased)
 
-    def parameters(self, layers: TopLayers) -> dict[str, Any]:
-        """Factors on the unit spheres that give these layers: an inverse of :meth:`layers`."""
-        counts = np.asarray(self.samples)[labels_of(self.samples)]
-        scaled = layers.features / jnp.asarray(np.sqrt(counts), layers.features.dtype)[:, None]
-        features, slack = from_ball(scaled, jnp.sqrt(self.num_classes * self.feature_energy))
-        radii = jnp.sqrt(self.num_classes * self.weight_energies)
-        weights, slacks = layers.weights, [slack]
-        if self.joint:
-            weights = tuple(weight / radii[0] for weight in weights)
-            inside = sum(jnp.sum(weight**2) for weight in weights)
-            left = jnp.sqrt(jnp.maximum(1 - inside, 0) / len(weights))
-            slacks += [left] * len(weights)
-        else:
-            pairs = [from_ball(w, radii[i]) for i, w in enumerate(weights)]
-            weights = tuple(value for value, _ in pairs)
-            slacks += [left for _, left in pairs]
-        matrices = (features, *weights)
-        return {"matrices": matrices, "slacks": jnp.stack(slacks), "biases": layers.biases}
+    @property
+    def constraint(self) -> EnergyBalls:
+        """All budgets of a single model, as radii."""
+        return EnergyBalls(
+            jnp.sqrt(self.num_classes * self.feature_energy),
+            jnp.sqrt(self.num_classes * self.weight_energies),
+            self.joint,
+            jnp.ones_like(self.feature_energy),
+        )
 
     def cost(self, layers: TopLayers) -> Array:
         """(1/N) Σ L over all samples; the constraints hold by construction."""
@@ -210,3 +180,12 @@ def layer_widths(widths: Any, layers: int, num_classes: int) -> tuple[int, ...]:
     if len(widths) != layers:
         raise ValueError(f"widths must be a number or {layers} numbers, got {widths}")
     return tuple(require_count("widths", width, 1) for width in widths)
+
+
+def deep_shapes(
+    samples: tuple[int, ...], widths: tuple[int, ...], num_classes: int, biased: bool
+) -> LayerShapes:
+    """Features [S, p], weights W_l [d_l, d_{l−1}] with d_m = K, and biases [d_l], if any."""
+    outputs = (*widths[1:], num_classes)
+    weights = tuple(zip(outputs, widths, strict=True))
+    return LayerShapes((sum(samples), widths[0]), weights, outputs if biased else ())

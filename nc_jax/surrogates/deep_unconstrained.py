@@ -17,20 +17,23 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
+from nc_jax.batches import batch_shape, batch_shapes
 from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
 from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import Loss, loss_shapes
+from nc_jax.losses import Loss
 from nc_jax.surrogates.arguments import require_labels, sizes_and_loss
-from nc_jax.surrogates.deep import layer_widths
+from nc_jax.surrogates.constraints import WeightDecay
+from nc_jax.surrogates.deep import deep_shapes, layer_widths
 from nc_jax.surrogates.layers import (
     ACTIVATIONS,
+    LayerShapes,
     TopLayers,
     copies_of,
     mean_loss,
-    random_matrices,
     sample_counts,
 )
+from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
 
 
 @immutable(static=("widths", "activation", "samples", "nonnegative"))
@@ -104,7 +107,7 @@ class DeepUnconstrainedFeatures:
             numbers[name] = float_array(name, value, dtype)
             zero, lanes = name == "lambda_b", numbers[name].ndim > 0
             require_positive(name, numbers[name], lanes=lanes, or_zero=zero)
-        require_broadcast(sizes, numbers, loss_shapes(loss))
+        require_broadcast(sizes, numbers, batch_shapes(loss))
         numbers.setdefault("lambda_b", None)
         set_fields(
             self,
@@ -130,14 +133,7 @@ class DeepUnconstrainedFeatures:
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The leading axes; () for a single model."""
-        bias = () if self.lambda_b is None else self.lambda_b.shape
-        return jnp.broadcast_shapes(
-            self.sizes.group_sizes.shape[:-1],
-            self.lambda_w.shape,
-            self.lambda_h.shape,
-            bias,
-            *loss_shapes(self.loss),
-        )
+        return batch_shape(self)
 
     @property
     def valid(self) -> Array:
@@ -148,39 +144,24 @@ class DeepUnconstrainedFeatures:
             return good
         return good & jnp.isfinite(self.lambda_b) & (self.lambda_b >= 0)
 
-    def start(self, key: Array) -> dict[str, Any]:
-        """Random factors of order one, features in units of their √(n_k/s_k); zero biases."""
-        dtype = self.sizes.group_sizes.dtype
-        outputs = (*self.widths[1:], self.num_classes)
-        shapes = [(sum(self.samples), self.widths[0])]
-        shapes += list(zip(outputs, self.widths, strict=True))
-        matrices = random_matrices(key, shapes, dtype)
-        biases = () if self.lambda_b is None else tuple(jnp.zeros(d, dtype) for d in outputs)
-        return {"matrices": matrices, "biases": biases}
+    def convex_form(self, sizes: ClassSizes) -> UnconstrainedFeatures | None:
+        """The unconstrained feature model, if there is one layer."""
+        if self.num_layers > 1:
+            return None
+        penalties = self.lambda_w, self.lambda_h, self.lambda_b
+        return UnconstrainedFeatures(sizes, *penalties, self.loss, nonnegative=self.nonnegative)
 
-    def layers(self, parameters: Any) -> TopLayers:
-        """Features and weights, scaled so that both have the same penalty per parameter."""
-        features, *weights = parameters["matrices"]
-        features = features**2 if self.nonnegative else features
-        of_features, of_weights = self._units()
-        scaled = tuple(of_weights * weight for weight in weights)
-        return TopLayers(of_features * features, scaled, parameters["biases"])
+    @property
+    def shapes(self) -> LayerShapes:
+        """Features [S, p], and weights and biases of the m layers."""
+        biased = self.lambda_b is not None
+        return deep_shapes(self.samples, self.widths, self.num_classes, biased)
 
-    def parameters(self, layers: TopLayers) -> dict[str, Any]:
-        """The factors that give these layers: an inverse of :meth:`layers`."""
-        of_features, of_weights = self._units()
-        features = layers.features / of_features
-        features = jnp.sqrt(features) if self.nonnegative else features
-        matrices = (features, *(weight / of_weights for weight in layers.weights))
-        return {"matrices": matrices, "biases": layers.biases}
-
-    def _units(self) -> tuple[Array, Array]:
-        """Scale factors of features [S, 1] and weights [] relative to their parameters."""
+    @property
+    def constraint(self) -> WeightDecay:
+        """The penalties of a single model."""
         copies = copies_of(self.sizes, self.samples)
-        # Random starts must be large, because zero attracts the descent for m ≥ 2.
-        size = jnp.max(copies) ** (0.5 / (self.num_layers + 1))
-        ratio = (self.lambda_w / self.lambda_h) ** (0.5 / (self.num_layers + 1))
-        return size * ratio**self.num_layers / jnp.sqrt(copies)[:, None], 2 * size / ratio
+        return WeightDecay(self.lambda_w, self.lambda_h, copies, self.nonnegative)
 
     def cost(self, layers: TopLayers) -> Array:
         """Mean loss and weight decay, from the definition."""

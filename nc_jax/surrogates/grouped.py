@@ -25,14 +25,19 @@ import numpy as np
 from jax import Array
 
 from nc_jax.geometry import ClassSizes
-from nc_jax.losses import CentredSquaredError, Loss, MeanSquaredError, at_classes
+from nc_jax.losses import Loss, at_classes
+from nc_jax.losses.forms import family_of
 
 # Largest number of classes for which logits and classifiers are written out one by one.
 MAX_EXPANDED = 16384
 
 
 class GroupedProgram(Protocol):
-    """What a surrogate must provide to be solved over group numbers; batch axes lead."""
+    """What a surrogate must provide to be solved over group numbers; batch axes lead.
+
+    It may also offer ``obstacle``: the name of a setting with which it is no convex program
+    of this form, or None.
+    """
 
     @property
     def sizes(self) -> ClassSizes:
@@ -62,6 +67,11 @@ class GroupedProgram(Protocol):
     @property
     def row_scale(self) -> Array:
         """D^{−½} [..., G]: the factor from rows of X to rows of Z."""
+        ...
+
+    @property
+    def row_power(self) -> float:
+        """a, static, in D^{−½} ∝ n^{−a}: 0 for a Layer-Peeled Model."""
         ...
 
     @property
@@ -183,7 +193,7 @@ def start_bias(model: GroupedProgram) -> Array | None:
         return None
     counts = jnp.asarray(model.sizes.counts, model.sizes.group_sizes.dtype)
     shares = model.sizes.group_weights / counts
-    if isinstance(model.loss, MeanSquaredError | CentredSquaredError):
+    if family_of(model.loss) == "squared":
         return shares / (1 + model.bias_penalty)
     relative = jnp.log(shares) - jnp.sum(counts * jnp.log(shares)) / model.num_classes
     return relative / (1 + model.num_classes * model.bias_penalty)

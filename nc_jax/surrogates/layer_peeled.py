@@ -18,11 +18,10 @@ constrained, and the optimum of the convex program is a lower bound.
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
+from nc_jax.batches import batch_shape, batch_shapes
 from nc_jax.checks import (
     common_dtype,
     float_array,
@@ -32,16 +31,13 @@ from nc_jax.checks import (
 )
 from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import Loss, SupervisedContrastive, loss_shapes
+from nc_jax.losses import Loss, acts_on
 from nc_jax.surrogates.arguments import full_dimension, num_outputs, sizes_and_loss
+from nc_jax.surrogates.constraints import EnergyBalls
 from nc_jax.surrogates.layers import (
+    LayerShapes,
     TopLayers,
-    from_ball,
-    into_ball,
-    labels_of,
-    maybe_mirrored,
     mean_loss,
-    random_matrices,
     sample_counts,
 )
 
@@ -72,6 +68,7 @@ class LayerPeeled:
     feature_power: Array | None
 
     activation = "identity"
+    row_power = 0.0
 
     def __init__(
         self,
@@ -112,7 +109,7 @@ class LayerPeeled:
             energies["feature_power"] = float_array("feature_power", feature_power, dtype)
             above = energies["feature_power"] - 1
             require_positive("feature_power - 1", above, lanes=above.ndim > 0)
-        require_broadcast(sizes, energies, loss_shapes(loss))
+        require_broadcast(sizes, energies, batch_shapes(loss))
         energies.setdefault("feature_power", None)
         num_classes = sizes.num_classes
         dimension = num_classes if dimension is None else dimension
@@ -147,6 +144,11 @@ class LayerPeeled:
         return math.sqrt(self.num_classes * self.num_outputs) * self.budget
 
     @property
+    def obstacle(self) -> str | None:
+        """The setting for which the model has no convex form, if it is used."""
+        return None if self.feature_power is None else "feature_power"
+
+    @property
     def row_scale(self) -> Array:
         """[..., G] ones: the features of all classes have the same weight."""
         return jnp.ones_like(self.sizes.group_sizes)
@@ -176,75 +178,39 @@ class LayerPeeled:
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The leading axes; () for a single model."""
-        power = () if self.feature_power is None else self.feature_power.shape
-        return jnp.broadcast_shapes(
-            self.sizes.group_sizes.shape[:-1],
-            self.weight_energy.shape,
-            self.feature_energy.shape,
-            power,
-            *loss_shapes(self.loss),
-        )
+        return batch_shape(self)
 
     def objective(self, logits: Array) -> Array:
         """Σ_k (n_k/N) L(Z_k, k) of a single model, for logits [K, K]."""
         losses = self.loss(logits, jnp.arange(self.num_classes))
         return jnp.sum(self.sizes.class_weights * losses)
 
-    def start(self, key: Array) -> dict[str, Any]:
-        """Random factors in the interior of both balls, so that no loss is saturated.
+    def convex_form(self, sizes: ClassSizes) -> "LayerPeeled | None":
+        """The model over groups of classes, in as many dimensions as it needs."""
+        if self.feature_power is not None:
+            return None
+        return LayerPeeled(sizes, self.weight_energy, self.feature_energy, self.loss)
 
-        If there are too few dimensions for the convex form, half of the starts are antipodal.
-        """
-        shapes = [(len(labels_of(self.samples)), self.dimension)]
-        if not isinstance(self.loss, SupervisedContrastive):
-            shapes.append((self.num_outputs, self.dimension))
-        matrices = random_matrices(key, shapes, self.sizes.group_sizes.dtype)
-        if self.dimension < self.full_dimension and set(self.samples) == {1}:
-            matrices = maybe_mirrored(jax.random.fold_in(key, 1), matrices)
-        # The initial slack makes the logits of order one.
-        own = [jnp.linalg.norm(matrix) for matrix in matrices]
-        largest = self.budget
-        if isinstance(self.loss, SupervisedContrastive):
-            largest = self.feature_energy / self.loss.temperature
-        outside = jnp.sqrt(jnp.maximum(largest, 1))
-        slacks = jnp.stack(own) * outside
-        return {"matrices": matrices, "slacks": slacks}
+    @property
+    def shapes(self) -> LayerShapes:
+        """Features [S, p] and, unless the loss acts on features, classifiers [K, p]."""
+        weights = (self.num_outputs, self.dimension)
+        features = (sum(self.samples), self.dimension)
+        return LayerShapes(features, () if acts_on(self.loss) == "features" else (weights,))
 
-    def layers(self, parameters: Any) -> TopLayers:
-        """Features and classifiers inside their balls."""
-        features, *weights = parameters["matrices"]
-        slacks = parameters["slacks"]
-        labels = labels_of(self.samples)
-        share = jnp.asarray(1 / np.asarray(self.samples)[labels], features.dtype)
-        if self.feature_power is None:
-            # Every class has the same share of the energy, whatever its number of samples.
-            scaled = into_ball(
-                features, slacks[0], jnp.sqrt(self.num_classes * self.feature_energy)
-            )
-            features = scaled / jnp.sqrt(share)[:, None]
-        else:
-            powers = jnp.sum(share[:, None] * jnp.abs(features) ** self.feature_power)
-            total = (powers + jnp.abs(slacks[0]) ** self.feature_power) / self.num_classes
-            features = features * (self.feature_energy / total) ** (1 / self.feature_power)
-        radius = jnp.sqrt(self.num_outputs * self.weight_energy)
-        return TopLayers(features, tuple(into_ball(w, slacks[1], radius) for w in weights))
-
-    def parameters(self, layers: TopLayers) -> dict[str, Any]:
-        """Factors on the unit sphere (of the features' norm) that give these layers."""
-        labels = labels_of(self.samples)
-        share = jnp.asarray(1 / np.asarray(self.samples)[labels], layers.features.dtype)
-        if self.feature_power is None:
-            radius = jnp.sqrt(self.num_classes * self.feature_energy)
-            value, slack = from_ball(jnp.sqrt(share)[:, None] * layers.features, radius)
-        else:
-            radius = (self.num_classes * self.feature_energy) ** (1 / self.feature_power)
-            value = layers.features / radius
-            powers = jnp.sum(share[:, None] * jnp.abs(value) ** self.feature_power)
-            slack = jnp.maximum(1 - powers, 0) ** (1 / self.feature_power)
-        radius = jnp.sqrt(self.num_outputs * self.weight_energy)
-        pairs = [(value, slack), *(from_ball(weight, radius) for weight in layers.weights)]
-        matrices, slacks = zip(*pairs, strict=True)
-        return {"matrices": matrices, "slacks": jnp.stack(slacks)}
+    @property
+    def constraint(self) -> EnergyBalls:
+        """Both budgets of a single model, as radii."""
+        power, size = self.feature_power, self.num_classes * self.feature_energy
+        loss: Any = self.loss
+        features = acts_on(loss) == "features"
+        return EnergyBalls(
+            jnp.sqrt(size) if power is None else size ** (1 / power),
+            jnp.sqrt(self.num_outputs * self.weight_energy)[None],
+            joint=True,
+            reach=self.feature_energy / loss.temperature if features else self.budget,
+            feature_power=power,
+        )
 
     def cost(self, layers: TopLayers) -> Array:
         """(1/N) Σ L over all samples; the constraints hold by construction."""

@@ -14,7 +14,7 @@ from jax import Array
 
 from nc_jax.checks import require_count
 from nc_jax.geometry import ClassSizes
-from nc_jax.losses import Loss, SupervisedContrastive
+from nc_jax.losses import Loss, acts_on
 
 ACTIVATIONS = {"relu": jax.nn.relu, "identity": lambda x: x}
 
@@ -33,8 +33,22 @@ class TopLayers(NamedTuple):
     biases: tuple[Array, ...] = ()
 
 
+class LayerShapes(NamedTuple):
+    """The shapes of a model's :class:`TopLayers`, which are static."""
+
+    features: tuple[int, int]
+    weights: tuple[tuple[int, int], ...]
+    biases: tuple[int, ...] = ()
+
+
 class FactoredProgram(Protocol):
-    """What a surrogate must provide to be solved over its layers."""
+    """What a surrogate must provide to be solved over its layers; batch axes lead.
+
+    It may also offer ``convex_form(sizes)``: the same model, without a restriction of its
+    dimensions, as a :class:`.GroupedProgram` over groups of classes, if its loss is convex in
+    the logits; None if it has no such form. Its optimum is a lower bound, which certifies
+    the solutions of the model itself.
+    """
 
     @property
     def sizes(self) -> ClassSizes:
@@ -66,16 +80,14 @@ class FactoredProgram(Protocol):
         """[...] whether all numbers of a lane are valid."""
         ...
 
-    def start(self, key: Array) -> Any:
-        """Random parameters of :meth:`layers`, a pytree of arrays."""
+    @property
+    def shapes(self) -> LayerShapes:
+        """The shapes of features, weights and biases, static."""
         ...
 
-    def layers(self, parameters: Any) -> TopLayers:
-        """Layers that satisfy every constraint for any parameters."""
-        ...
-
-    def parameters(self, layers: TopLayers) -> Any:
-        """Parameters of given feasible layers: an inverse of :meth:`layers`."""
+    @property
+    def constraint(self) -> Any:
+        """What the layers of a single model must satisfy, see :mod:`.constraints`."""
         ...
 
     def cost(self, layers: TopLayers) -> Array:
@@ -122,46 +134,10 @@ def logits_of(layers: TopLayers, activation: str) -> Array:
 def mean_loss(model: FactoredProgram, layers: TopLayers) -> Array:
     """(1/N) Σ_k Σ_i L over all samples that the free features represent."""
     labels = labels_of(model.samples)
-    if isinstance(model.loss, SupervisedContrastive):
+    if acts_on(model.loss) == "features":
         copies = copies_of(model.sizes, model.samples)
         losses = model.loss(layers.features, labels, copies)
     else:
         losses = model.loss(logits_of(layers, model.activation), labels)
     counts = jnp.asarray(np.asarray(model.samples)[labels], losses.dtype)
     return jnp.sum(model.sizes.class_weights[labels] / counts * losses)
-
-
-def into_ball(value: Array, slack: Array, radius: Array) -> Array:
-    """A point of the ball ‖x‖ ≤ radius: the projection of a sphere with one more dimension."""
-    return value * (radius / jnp.sqrt(jnp.sum(value**2) + slack**2))
-
-
-def from_ball(inside: Array, radius: Array) -> tuple[Array, Array]:
-    """Value and slack of a point of the ball, on the unit sphere: an inverse of into_ball."""
-    value = inside / radius
-    return value, jnp.sqrt(jnp.maximum(1 - jnp.sum(value**2), 0))
-
-
-def maybe_mirrored(key: Array, matrices: tuple[Array, ...]) -> tuple[Array, ...]:
-    """With probability one half, replaces the second half of the rows by minus the first.
-
-    With many classes and few dimensions, plain random starts mostly end in local minima,
-    while the best known codes are often antipodal (24-cell, 600-cell, E8 roots). With an
-    odd number of rows the last one is kept.
-    """
-
-    def mirrored(matrix: Array) -> Array:
-        half = len(matrix) // 2
-        return jnp.concatenate([matrix[:half], -matrix[:half], matrix[2 * half :]])
-
-    chosen = jax.random.bernoulli(key)
-    return tuple(jnp.where(chosen, mirrored(matrix), matrix) for matrix in matrices)
-
-
-def random_matrices(key: Array, shapes: list[tuple[int, int]], dtype: Any) -> tuple[Array, ...]:
-    """Standard normal matrices, each divided by the square root of its width."""
-    keys = jax.random.split(key, len(shapes))
-    return tuple(
-        jax.random.normal(k, shape, dtype) / shape[1] ** 0.5
-        for k, shape in zip(keys, shapes, strict=True)
-    )

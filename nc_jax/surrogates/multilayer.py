@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nc_jax.batches import batch_shape, batch_shapes
 from nc_jax.checks import (
     common_dtype,
     float_array,
@@ -32,7 +33,7 @@ from nc_jax.checks import (
     require_positive,
 )
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.losses import Loss, MeanSquaredError, loss_shapes, require_classes, require_loss
+from nc_jax.losses import Loss, MeanSquaredError, require_classes, require_loss
 from nc_jax.metrics.moments import ClassMoments, checked, class_moments
 from nc_jax.surrogates.arguments import require_labels
 
@@ -52,7 +53,7 @@ class LayerInputs:
     labels: Any
 
 
-@immutable(static=("num_layers",))
+@immutable(static=("num_layers",), shared=("data", "layer_scales"))
 class MultilayerUnconstrainedFeatures:
     """A multilayer unconstrained feature model, or a batch of them on the same data.
 
@@ -168,9 +169,9 @@ class MultilayerUnconstrainedFeatures:
             require_positive(name, numbers[name], lanes=numbers[name].ndim > 0)
         shapes = {name: value.shape for name, value in numbers.items()}
         try:
-            jnp.broadcast_shapes(*shapes.values(), *loss_shapes(loss))
+            jnp.broadcast_shapes(*shapes.values(), *batch_shapes(loss))
         except ValueError:
-            shapes["loss"] = loss_shapes(loss)
+            shapes["loss"] = batch_shapes(loss)
             raise ValueError(f"leading (batch) axes must broadcast, got {shapes}") from None
         scales = np.ones(num_layers) if layer_scales is None else layer_scales
         scales = float_array("layer_scales", scales, dtype)
@@ -207,9 +208,7 @@ class MultilayerUnconstrainedFeatures:
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The leading axes; () for a single model."""
-        return jnp.broadcast_shapes(
-            self.lambda_w.shape, self.lambda_h.shape, *loss_shapes(self.loss)
-        )
+        return batch_shape(self)
 
     @property
     def valid(self) -> Array:

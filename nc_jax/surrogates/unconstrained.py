@@ -29,24 +29,23 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nc_jax.batches import batch_shape, batch_shapes
 from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
 from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses import (
     Loss,
-    SoftTargets,
-    SupervisedContrastive,
+    acts_on,
     class_numbers_of,
-    loss_shapes,
 )
 from nc_jax.surrogates.arguments import full_dimension, num_outputs, sizes_and_loss
+from nc_jax.surrogates.constraints import WeightDecay
 from nc_jax.surrogates.grouped import group_loss
 from nc_jax.surrogates.layers import (
+    LayerShapes,
     TopLayers,
     copies_of,
-    maybe_mirrored,
     mean_loss,
-    random_matrices,
     sample_counts,
 )
 
@@ -79,6 +78,7 @@ class UnconstrainedFeatures:
     nonnegative: bool
 
     activation = "identity"
+    row_power = 0.5
 
     def __init__(
         self,
@@ -122,8 +122,8 @@ class UnconstrainedFeatures:
             require_positive(
                 "lambda_b", numbers["lambda_b"], lanes=numbers["lambda_b"].ndim > 0, or_zero=True
             )
-        require_broadcast(sizes, numbers, loss_shapes(loss))
-        if nonnegative and isinstance(loss, SupervisedContrastive):
+        require_broadcast(sizes, numbers, batch_shapes(loss))
+        if nonnegative and acts_on(loss) == "features":
             raise ValueError("nonnegative must be False for a loss of features")
         # Twice as many dimensions, so that classes can leave a direction they share.
         usual = sizes.num_classes * (2 if nonnegative else 1)
@@ -153,14 +153,12 @@ class UnconstrainedFeatures:
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The leading axes; () for a single model."""
-        bias = () if self.lambda_b is None else self.lambda_b.shape
-        return jnp.broadcast_shapes(
-            self.sizes.group_sizes.shape[:-1],
-            self.lambda_w.shape,
-            self.lambda_h.shape,
-            bias,
-            *loss_shapes(self.loss),
-        )
+        return batch_shape(self)
+
+    @property
+    def obstacle(self) -> str | None:
+        """The setting for which no solver over group numbers exists, if it is used."""
+        return "nonnegative" if self.nonnegative else None
 
     @property
     def row_scale(self) -> Array:
@@ -180,7 +178,7 @@ class UnconstrainedFeatures:
     @property
     def _loss_at_zero(self) -> Array:
         """[...] Σ_k π_k L(0, k)."""
-        if isinstance(self.loss, SoftTargets):
+        if acts_on(self.loss) == "targets":
             return jnp.log(jnp.asarray(self.num_outputs, self.lambda_w.dtype))
         if not class_numbers_of(self.loss):
             # At zero logits all classes have the same loss.
@@ -230,46 +228,26 @@ class UnconstrainedFeatures:
         losses = self.loss(logits, jnp.arange(self.num_classes))
         return jnp.sum(sizes.class_weights * losses) + cost
 
-    def start(self, key: Array) -> dict[str, Any]:
-        """Random classifiers and features, in units of √(n_k/s_k) for the features; zero bias.
+    def convex_form(self, sizes: ClassSizes) -> "UnconstrainedFeatures":
+        """The model over groups of classes, in as many dimensions as it needs."""
+        penalties = self.lambda_w, self.lambda_h, self.lambda_b
+        return UnconstrainedFeatures(sizes, *penalties, self.loss, nonnegative=self.nonnegative)
 
-        If there are too few dimensions for the convex form, half of the starts are antipodal.
-        """
-        shapes = [(sum(self.samples), self.dimension)]
-        if not isinstance(self.loss, SupervisedContrastive):
-            shapes.append((self.num_outputs, self.dimension))
-        dtype = self.sizes.group_sizes.dtype
-        matrices = random_matrices(key, shapes, dtype)
-        short = self.dimension < self.full_dimension and set(self.samples) == {1}
-        # Nonnegative features are squares, in which a sign is lost.
-        if short and not self.nonnegative:
-            matrices = maybe_mirrored(jax.random.fold_in(key, 1), matrices)
-        bias = () if self.lambda_b is None else (jnp.zeros(self.num_outputs, dtype),)
-        return {"matrices": matrices, "biases": bias}
+    @property
+    def shapes(self) -> LayerShapes:
+        """Features [S, p] and, unless the loss acts on features, classifiers [K, p]; the bias."""
+        weights = (self.num_outputs, self.dimension)
+        return LayerShapes(
+            (sum(self.samples), self.dimension),
+            () if acts_on(self.loss) == "features" else (weights,),
+            () if self.lambda_b is None else (self.num_outputs,),
+        )
 
-    def layers(self, parameters: Any) -> TopLayers:
-        """Features and weights, scaled so that both have the same penalty per parameter."""
-        features, *weights = parameters["matrices"]
-        features = features**2 if self.nonnegative else features
-        of_features, of_weights = self._units()
-        scaled = tuple(of_weights * weight for weight in weights)
-        return TopLayers(of_features * features, scaled, parameters["biases"])
-
-    def parameters(self, layers: TopLayers) -> dict[str, Any]:
-        """The factors that give these layers: an inverse of :meth:`layers`."""
-        of_features, of_weights = self._units()
-        features = layers.features / of_features
-        features = jnp.sqrt(features) if self.nonnegative else features
-        matrices = (features, *(weight / of_weights for weight in layers.weights))
-        return {"matrices": matrices, "biases": layers.biases}
-
-    def _units(self) -> tuple[Array, Array]:
-        """Scale factors of features [S, 1] and weights [] relative to their parameters."""
+    @property
+    def constraint(self) -> WeightDecay:
+        """Both penalties of a single model."""
         copies = copies_of(self.sizes, self.samples)
-        # Random parameters of order one should give logits of order one.
-        size = jnp.sqrt(jnp.sqrt(jnp.max(copies)))
-        ratio = jnp.sqrt(jnp.sqrt(self.lambda_w / self.lambda_h))
-        return size * ratio / jnp.sqrt(copies)[:, None], size / ratio
+        return WeightDecay(self.lambda_w, self.lambda_h, copies, self.nonnegative)
 
     def cost(self, layers: TopLayers) -> Array:
         """Mean loss and weight decay, from the definition."""

@@ -9,6 +9,7 @@ import pytest
 
 import nc_jax as nc
 from nc_jax.solvers.curvature import feasible_objective
+from nc_jax.solvers.parametrisations import parametrised
 from tests.solvers.test_factored import FEW
 
 SIZES = nc.two_groups(2, 2, 5.0)
@@ -26,7 +27,7 @@ MODELS = {
 
 def random_point(model):
     """A feasible point that need not be stationary, as if it were a solution."""
-    layers = model.layers(model.start(jax.random.key(3)))
+    layers = parametrised(model).layers(parametrised(model).start(jax.random.key(3)))
     zero = jnp.zeros(())
     return nc.FactoredSolution(model, layers, zero, zero, zero, zero, zero, zero[None], zero[None])
 
@@ -37,7 +38,7 @@ def test_parameters_invert_the_layers_and_lanczos_finds_the_dense_extremes(name)
     model, layers = solution.model, solution.layers
     for given, back in zip(
         jax.tree.leaves(layers),
-        jax.tree.leaves(model.layers(model.parameters(layers))),
+        jax.tree.leaves(parametrised(model).layers(parametrised(model).parameters(layers))),
         strict=True,
     ):
         np.testing.assert_allclose(back, given, rtol=1e-10, atol=1e-12)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nc_jax as nc
+from nc_jax.solvers.parametrisations import parametrised
 from nc_jax.solvers.quasi_newton import Settings, minimise_lanes
 
 SOLVER = nc.FactoredMultiStart(restarts=4)
@@ -167,7 +168,7 @@ def test_deep_linear_balanced_is_an_etf():
 def test_rotating_the_feature_space_changes_no_cost(seed):
     rng = np.random.default_rng(seed)
     model = nc.UnconstrainedFeatures([3.0, 2.0, 1.0], 0.1, 0.2, 0.3, samples=2, dimension=5)
-    layers = model.layers(model.start(jax.random.key(seed)))
+    layers = parametrised(model).layers(parametrised(model).start(jax.random.key(seed)))
     rotation = jnp.asarray(np.linalg.qr(rng.normal(size=(5, 5)))[0])
     turned = layers._replace(
         features=layers.features @ rotation, weights=(layers.weights[0] @ rotation,)

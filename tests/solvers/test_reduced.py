@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nc_jax as nc
-from nc_jax.losses.forms import is_softmax
+from nc_jax.losses.forms import family_of
 from nc_jax.solvers.alignment import Basis, aligned
 from nc_jax.solvers.lanes import diagonal, diagonal_matrix, keeper, product, rotated
 from nc_jax.solvers.reduced.newton import NewtonMatrix, _full, factored, newton_matrix
@@ -66,7 +66,7 @@ def test_closed_forms_of_the_rows_agree_with_differentiation(loss):
     rng = np.random.default_rng(1)
     own, others = rng.normal(size=(3, 4)), rng.normal(size=(3, 3, 4))
     slots = Slots(jnp.asarray(4 * own), jnp.asarray(4 * others))
-    assert is_softmax(models.loss) is not None
+    assert family_of(models.loss) is not None
     closed = row_losses(models)(numbers, slots)
     if numbers.loss.weights is not None:
         # The loss itself applies its class weights.

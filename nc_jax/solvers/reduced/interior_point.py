@@ -7,6 +7,7 @@ when most lanes of the chunks have converged, the others are collected and go on
 """
 
 import math
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from jax import Array
 from jax.custom_batching import custom_vmap
 
 from nc_jax.immutable import immutable, set_fields
+from nc_jax.solvers.acceptance import Batching, convex_refusal, require_accepted
 from nc_jax.solvers.finishing import finish
 from nc_jax.solvers.lanes import keeper, total
 from nc_jax.solvers.reduced.measures import Measures
@@ -23,12 +25,14 @@ from nc_jax.solvers.reduced.rows import numbers_of, row_losses, several_of
 from nc_jax.solvers.reduced.state import Iterate, Program, program_of, spread, start_of
 from nc_jax.solvers.reduced.step import advance
 from nc_jax.solvers.singular import SMALL
-from nc_jax.solvers.solution import Solution, default_tolerance, require_convex
+from nc_jax.solvers.solution import Solution, default_tolerance
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 
 # Numbers of a chunk's Newton matrices, which then fit into a core's cache. An accelerator takes
 # as many lanes at once as its memory holds, and LAPACK's threads share larger chunks.
 CHUNK_FLOATS, CHUNK_FLOATS_OF_LAPACK, CHUNK_FLOATS_OF_ACCELERATORS = 2**15, 2**18, 2**26
+# The lanes of a batch are divided between the cores of a CPU if each has at least so many.
+LANES_WORTH_A_THREAD = 512
 # A chunk is left when this share of its lanes is still active, if there are several chunks.
 STRAGGLERS = 0.25
 # A lane has converged when its gap is below this many units of rounding per block, relative to
@@ -57,6 +61,10 @@ class ReducedInteriorPoint:
     def __init__(self, tolerance: Any = None, steps: int = 60):
         set_fields(self, tolerance=tolerance, steps=steps)
 
+    def refusal(self, model: Any) -> Exception | None:
+        """The error for a model without a certificate in group numbers; None for all others."""
+        return convex_refusal(self, model)
+
     def floats_per_lane(self, model: GroupedProgram) -> int:
         """Iterates and the parts of the rows; the Newton matrices exist for a chunk at a time."""
         groups = model.sizes.num_groups
@@ -65,6 +73,14 @@ class ReducedInteriorPoint:
     def calls_lapack(self, model: GroupedProgram) -> bool:
         """Whether the program of a batch has calls of LAPACK: for more than three groups."""
         return model.sizes.num_groups > SMALL or _unknowns(model) > MAX_UNROLLED
+
+    def batching(self, model: GroupedProgram, lanes: int) -> Batching:
+        """A part for each core, unless programs that call LAPACK would wait for each other."""
+        # Two programs that call LAPACK for a batch may wait for each other in XLA's threads.
+        if self.calls_lapack(model) or lanes < LANES_WORTH_A_THREAD:
+            return Batching(1, lanes)
+        cores = min(os.cpu_count() or 1, lanes // LANES_WORTH_A_THREAD)
+        return Batching(cores, -(-lanes // cores))
 
     def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
         """Solves one model; use vmap or :func:`nc_jax.solve_batch` for many.
@@ -76,7 +92,7 @@ class ReducedInteriorPoint:
         Raises:
             ValueError: the loss is not convex in the logits.
         """
-        require_convex(model, type(self).__name__)
+        require_accepted(self, model)
         tolerance = default_tolerance(self.tolerance, model.sizes.group_sizes.dtype)
         point, steps = _solved(jax.lax.stop_gradient(model), self.steps)
         return finish(model, point, tolerance, steps)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nc_jax.losses.forms import LossNumbers, is_softmax, loss_numbers
+from nc_jax.losses.forms import LossNumbers, family_of, numbers_of_loss
 from nc_jax.solvers.lanes import diagonal, is_diagonal, largest, total, transpose
 from nc_jax.surrogates.grouped import GroupedProgram, group_loss, start_bias
 
@@ -74,9 +74,9 @@ def numbers_of(models: GroupedProgram) -> Numbers:
     def single(model: GroupedProgram) -> Numbers:
         sizes = model.sizes
         shares, loss = sizes.group_weights, LossNumbers()
-        if is_softmax(model.loss) is not None:
+        if family_of(model.loss) is not None:
             classes = jnp.asarray(sizes.representatives)
-            loss = loss_numbers(model.loss, classes, sizes.num_classes, shares.dtype)
+            loss = numbers_of_loss(model.loss, sizes.num_classes, shares.dtype, classes)
         if loss.weights is not None:
             shares = shares * loss.weights
         return Numbers(
@@ -95,10 +95,10 @@ def numbers_of(models: GroupedProgram) -> Numbers:
 def row_losses(models: GroupedProgram) -> RowLosses:
     """The function that evaluates the rows: closed forms if the loss has one."""
     counts = group_counts(models)
-    softmax = is_softmax(models.loss)
-    if softmax is None:
+    family = family_of(models.loss)
+    if family is None:
         return lambda numbers, slots: _differentiated(models, numbers, slots)
-    closed = _softmax_rows if softmax else _squared_rows
+    closed = _softmax_rows if family == "softmax" else _squared_rows
     return lambda numbers, slots: closed(_others(counts), numbers, slots)
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nc_jax.losses.floors import bias_is_free
+from nc_jax.losses.forms import bias_is_free
 from nc_jax.solvers.alignment import Basis, aligned
 from nc_jax.solvers.lanes import (
     at_groups,

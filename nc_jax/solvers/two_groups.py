@@ -23,10 +23,12 @@ decided by its own closed condition. The method is derived for this project
 from the program of Fang et al. 2021, Eq. 7.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from nc_jax.immutable import immutable, set_fields
@@ -36,6 +38,10 @@ from nc_jax.solvers.certificates import Certificate
 from nc_jax.solvers.solution import Solution, default_tolerance, label
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 from nc_jax.surrogates.layer_peeled import LayerPeeled
+
+# Newton steps if neither group has more than so many times the classes of the other, and where
+# their numbers are traced.
+STEPS, EQUAL_ENOUGH, MOST_STEPS = 7, 20, 14
 
 
 class _Numbers(NamedTuple):
@@ -137,6 +143,18 @@ def _solve(setting: _Setting, steps: int) -> _Numbers:
     return _numbers(newton(t, collapsed), setting, collapsed)
 
 
+def _steps(counts: np.ndarray | Array) -> int:
+    """Newton steps that reach the accuracy of rounding, found on random programs.
+
+    From the balanced end the first step goes too far if a few large classes face many small ones.
+    """
+    if not isinstance(counts, np.ndarray):
+        return MOST_STEPS
+    unequal = float(np.max(counts) / np.min(counts))
+    more = 1 + math.ceil(2 * math.log10(unequal / 10)) if unequal > EQUAL_ENOUGH else 0
+    return STEPS + more
+
+
 def _vanished(setting: _Setting) -> Array:
     """Whether b = c = 0 is optimal: the coupling block of the gradient is small enough."""
     major, minor, total, radius, log_ratio = setting
@@ -183,13 +201,14 @@ class TwoGroupRoot:
     Attributes:
         tolerance: duality gap up to which a lane counts as converged; by default
             1e−9 in float64 and 1e−5 in float32.
-        steps: number of Newton steps on each branch, the same for every lane.
+        steps: number of Newton steps on each branch, the same for every lane; by default 7, and
+            up to twice as many if one group has far more classes than the other.
     """
 
     tolerance: Any
-    steps: int
+    steps: int | None
 
-    def __init__(self, tolerance: Any = None, steps: int = 7):
+    def __init__(self, tolerance: Any = None, steps: int | None = None):
         set_fields(self, tolerance=tolerance, steps=steps)
 
     def refusal(self, model: Any) -> Exception | None:
@@ -230,7 +249,8 @@ class TwoGroupRoot:
         minor = jnp.where(swap, first, second)
         setting = _Setting(major, minor, first + second, model.nuclear_radius, jnp.abs(log_ratio))
 
-        x = _solve(setting, self.steps)
+        steps = _steps(sizes.counts) if self.steps is None else self.steps
+        x = _solve(setting, steps)
         gone = _vanished(setting)
         alone = setting.radius / jnp.maximum(major - 1, 1)
         zero = jnp.zeros_like(alone)
@@ -241,7 +261,7 @@ class TwoGroupRoot:
         # Below this distance rounding decides the sign of δ.
         blur = 1e3 * jnp.finfo(dtype).eps * (1 + model.budget)
         sure = ~((minor > 1) & (x.delta > 0) & (x.delta < blur))
-        return label(model, point, certificate, tolerance, jnp.asarray(2 * self.steps), sure)
+        return label(model, point, certificate, tolerance, jnp.asarray(2 * steps), sure)
 
 
 def _group_logits(x: _Numbers, major: Array, minor: Array, swap: Array) -> GroupLogits:

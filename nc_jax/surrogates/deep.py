@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nc_jax.batches import batch_shape, batch_shapes
+from nc_jax.batches import batch_shapes
 from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
 from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses import Loss
 from nc_jax.surrogates.arguments import require_labels, sizes_and_loss
 from nc_jax.surrogates.constraints import EnergyBalls
+from nc_jax.surrogates.kinds import ClassModel
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 from nc_jax.surrogates.layers import (
     ACTIVATIONS,
@@ -32,7 +33,7 @@ from nc_jax.surrogates.layers import (
 @immutable(
     static=("widths", "activation", "biased", "joint", "samples"), axes={"weight_energies": 1}
 )
-class DeepLayerPeeled:
+class DeepLayerPeeled(ClassModel):
     """An m-Layer-Peeled Model, or a batch of them.
 
     Attributes:
@@ -124,19 +125,9 @@ class DeepLayerPeeled:
         )
 
     @property
-    def num_classes(self) -> int:
-        """K."""
-        return self.sizes.num_classes
-
-    @property
     def num_layers(self) -> int:
         """The number of layers m."""
         return len(self.widths)
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """The leading axes; () for a single model."""
-        return batch_shape(self)
 
     @property
     def valid(self) -> Array:

@@ -14,30 +14,26 @@ optimum of linear layers under the squared error.
 
 from typing import Any
 
-import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.batches import batch_shape, batch_shapes
-from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
+from nc_jax.batches import batch_shapes
+from nc_jax.checks import common_dtype, float_array, require_count, require_positive
 from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses import Loss
 from nc_jax.surrogates.arguments import require_labels, sizes_and_loss
-from nc_jax.surrogates.constraints import WeightDecay
 from nc_jax.surrogates.deep import deep_shapes, layer_widths
+from nc_jax.surrogates.kinds import Decayed
 from nc_jax.surrogates.layers import (
     ACTIVATIONS,
     LayerShapes,
-    TopLayers,
-    copies_of,
-    mean_loss,
     sample_counts,
 )
 from nc_jax.surrogates.unconstrained import UnconstrainedFeatures
 
 
 @immutable(static=("widths", "activation", "samples", "nonnegative"))
-class DeepUnconstrainedFeatures:
+class DeepUnconstrainedFeatures(Decayed):
     """A deep unconstrained feature model, or a batch of them.
 
     Attributes:
@@ -121,28 +117,9 @@ class DeepUnconstrainedFeatures:
         )
 
     @property
-    def num_classes(self) -> int:
-        """K."""
-        return self.sizes.num_classes
-
-    @property
     def num_layers(self) -> int:
         """The number of layers m."""
         return len(self.widths)
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """The leading axes; () for a single model."""
-        return batch_shape(self)
-
-    @property
-    def valid(self) -> Array:
-        """[...] whether the sizes and penalties of a lane are valid."""
-        good = jnp.all(is_positive(self.sizes.group_sizes), axis=-1)
-        good = good & is_positive(self.lambda_w) & is_positive(self.lambda_h)
-        if self.lambda_b is None:
-            return good
-        return good & jnp.isfinite(self.lambda_b) & (self.lambda_b >= 0)
 
     def convex_form(self, sizes: ClassSizes) -> UnconstrainedFeatures | None:
         """The unconstrained feature model, if there is one layer."""
@@ -156,20 +133,3 @@ class DeepUnconstrainedFeatures:
         """Features [S, p], and weights and biases of the m layers."""
         biased = self.lambda_b is not None
         return deep_shapes(self.samples, self.widths, self.num_classes, biased)
-
-    @property
-    def constraint(self) -> WeightDecay:
-        """The penalties of a single model."""
-        copies = copies_of(self.sizes, self.samples)
-        return WeightDecay(self.lambda_w, self.lambda_h, copies, self.nonnegative)
-
-    def cost(self, layers: TopLayers) -> Array:
-        """Mean loss and weight decay, from the definition."""
-        copies = copies_of(self.sizes, self.samples)
-        decay = self.lambda_h * jnp.sum(copies * jnp.sum(layers.features**2, axis=-1))
-        for weight in layers.weights:
-            decay = decay + self.lambda_w * jnp.sum(weight**2)
-        if self.lambda_b is not None:
-            for bias in layers.biases:
-                decay = decay + self.lambda_b * jnp.sum(bias**2)
-        return mean_loss(self, layers) + 0.5 * decay

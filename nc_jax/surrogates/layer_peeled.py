@@ -21,7 +21,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.batches import batch_shape, batch_shapes
+from nc_jax.batches import batch_shapes
 from nc_jax.checks import (
     common_dtype,
     float_array,
@@ -32,8 +32,9 @@ from nc_jax.checks import (
 from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses import Loss, acts_on
-from nc_jax.surrogates.arguments import full_dimension, num_outputs, sizes_and_loss
+from nc_jax.surrogates.arguments import sizes_and_loss
 from nc_jax.surrogates.constraints import EnergyBalls
+from nc_jax.surrogates.kinds import SingleLayer
 from nc_jax.surrogates.layers import (
     LayerShapes,
     TopLayers,
@@ -43,7 +44,7 @@ from nc_jax.surrogates.layers import (
 
 
 @immutable(static=("dimension", "samples"))
-class LayerPeeled:
+class LayerPeeled(SingleLayer):
     """A Layer-Peeled Model, or a batch of them.
 
     Attributes:
@@ -67,7 +68,6 @@ class LayerPeeled:
     samples: tuple[int, ...]
     feature_power: Array | None
 
-    activation = "identity"
     row_power = 0.0
 
     def __init__(
@@ -119,21 +119,6 @@ class LayerPeeled:
         set_fields(self, sizes=sizes, loss=loss, dimension=dimension, samples=samples, **energies)
 
     @property
-    def num_classes(self) -> int:
-        """K."""
-        return self.sizes.num_classes
-
-    @property
-    def num_outputs(self) -> int:
-        """Number of logits: K, or the number of columns of soft targets."""
-        return num_outputs(self.loss, self.num_classes)
-
-    @property
-    def full_dimension(self) -> int:
-        """The smallest p at which the program is convex in the logits, if the loss is."""
-        return full_dimension(self.loss, self.num_classes)
-
-    @property
     def budget(self) -> Array:
         """E = √(E_W E_H), [...]."""
         return jnp.sqrt(self.weight_energy) * jnp.sqrt(self.feature_energy)
@@ -174,11 +159,6 @@ class LayerPeeled:
         sizes = jnp.all(is_positive(self.sizes.group_sizes), axis=-1)
         valid = sizes & is_positive(self.weight_energy) & is_positive(self.feature_energy)
         return valid if self.feature_power is None else valid & is_positive(self.feature_power - 1)
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """The leading axes; () for a single model."""
-        return batch_shape(self)
 
     def objective(self, logits: Array) -> Array:
         """Σ_k (n_k/N) L(Z_k, k) of a single model, for logits [K, K]."""

@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.batches import batch_shape, batch_shapes
-from nc_jax.checks import common_dtype, float_array, is_positive, require_count, require_positive
+from nc_jax.batches import batch_shapes
+from nc_jax.checks import common_dtype, float_array, require_count, require_positive
 from nc_jax.geometry import ClassSizes, require_broadcast
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses import (
@@ -38,20 +38,17 @@ from nc_jax.losses import (
     acts_on,
     class_numbers_of,
 )
-from nc_jax.surrogates.arguments import full_dimension, num_outputs, sizes_and_loss
-from nc_jax.surrogates.constraints import WeightDecay
+from nc_jax.surrogates.arguments import sizes_and_loss
 from nc_jax.surrogates.grouped import group_loss
+from nc_jax.surrogates.kinds import Decayed, SingleLayer
 from nc_jax.surrogates.layers import (
     LayerShapes,
-    TopLayers,
-    copies_of,
-    mean_loss,
     sample_counts,
 )
 
 
 @immutable(static=("dimension", "samples", "nonnegative"))
-class UnconstrainedFeatures:
+class UnconstrainedFeatures(Decayed, SingleLayer):
     """An unconstrained feature model, or a batch of them.
 
     Attributes:
@@ -77,7 +74,6 @@ class UnconstrainedFeatures:
     samples: tuple[int, ...]
     nonnegative: bool
 
-    activation = "identity"
     row_power = 0.5
 
     def __init__(
@@ -136,26 +132,6 @@ class UnconstrainedFeatures:
         set_fields(self, sizes=sizes, loss=loss, dimension=dimension, **numbers)
 
     @property
-    def num_classes(self) -> int:
-        """K."""
-        return self.sizes.num_classes
-
-    @property
-    def num_outputs(self) -> int:
-        """Number of logits: K, or the number of columns of soft targets."""
-        return num_outputs(self.loss, self.num_classes)
-
-    @property
-    def full_dimension(self) -> int:
-        """The smallest p at which the program is convex in the logits, if the loss is."""
-        return full_dimension(self.loss, self.num_classes)
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        """The leading axes; () for a single model."""
-        return batch_shape(self)
-
-    @property
     def obstacle(self) -> str | None:
         """The setting for which no solver over group numbers exists, if it is used."""
         return "nonnegative" if self.nonnegative else None
@@ -199,15 +175,6 @@ class UnconstrainedFeatures:
         """√(λ_H/λ_W) [...], which turns (ZᵀDZ)^½ into the classifiers' Gram."""
         return jnp.sqrt(self.lambda_h / self.lambda_w)
 
-    @property
-    def valid(self) -> Array:
-        """[...] whether the sizes and penalties of a lane are valid."""
-        good = jnp.all(is_positive(self.sizes.group_sizes), axis=-1)
-        good = good & is_positive(self.lambda_w) & is_positive(self.lambda_h)
-        if self.lambda_b is None:
-            return good
-        return good & jnp.isfinite(self.lambda_b) & (self.lambda_b >= 0)
-
     def objective(self, logits: Array, bias: Array | None = None) -> Array:
         """The convex form of a single model, at logits W H [K, K] and a bias [K].
 
@@ -242,20 +209,3 @@ class UnconstrainedFeatures:
             () if acts_on(self.loss) == "features" else (weights,),
             () if self.lambda_b is None else (self.num_outputs,),
         )
-
-    @property
-    def constraint(self) -> WeightDecay:
-        """Both penalties of a single model."""
-        copies = copies_of(self.sizes, self.samples)
-        return WeightDecay(self.lambda_w, self.lambda_h, copies, self.nonnegative)
-
-    def cost(self, layers: TopLayers) -> Array:
-        """Mean loss and weight decay, from the definition."""
-        copies = copies_of(self.sizes, self.samples)
-        features = jnp.sum(copies * jnp.sum(layers.features**2, axis=-1))
-        decay = self.lambda_h * features
-        for weight in layers.weights:
-            decay = decay + self.lambda_w * jnp.sum(weight**2)
-        if self.lambda_b is not None:
-            decay = decay + self.lambda_b * jnp.sum(layers.biases[0] ** 2)
-        return mean_loss(self, layers) + 0.5 * decay

@@ -78,6 +78,17 @@ def test_exact_at_every_ratio_and_budget(counts, seed):
         assert general.gap <= 1e-11 * general.objective
 
 
+@pytest.mark.parametrize("counts", [(1, 50), (3, 999), (999, 3)])
+def test_a_few_classes_against_many_converge_everywhere(counts):
+    rng = np.random.default_rng(sum(counts))
+    ratios, energies = np.exp(rng.uniform([[0], [-3]], [[9.2], [3]], (2, 3000)))
+    solution = nc.solve(nc.LayerPeeled(nc.two_groups(*counts, ratios), energies, energies))
+    assert np.all(solution.status == nc.Status.CONVERGED)
+    assert np.all(solution.gap <= 1e-10 * solution.objective)
+    with_too_few = nc.solve(solution.model, nc.TwoGroupRoot(steps=4))
+    assert np.any(with_too_few.status == nc.Status.NOT_CONVERGED) or counts == (999, 3)
+
+
 def test_groups_may_come_in_either_order():
     one, two = solve(3, 7, 50.0, 5.0), solve(7, 3, 1 / 50.0, 5.0)
     np.testing.assert_allclose(one.within, two.within[::-1], rtol=1e-12)

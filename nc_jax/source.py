@@ -24,6 +24,11 @@ def code_digest(*makers: Any) -> str:
     It covers the files in which the makers are defined and all modules of this package that
     these files import, directly or through others, except for :mod:`nc_jax.report`.
 
+    It does not cover the versions of JAX, jaxlib, Flax and the other packages. Another version
+    of them changes how numbers are rounded, not what is computed, as another device does, and a
+    digest that covered them would discard weeks of training at every update. They are
+    recorded instead: in ``provenance.json``, those of the last start, and in every part of a sweep.
+
     Args:
         makers: the functions that compute the rows; of any other object, its class.
 

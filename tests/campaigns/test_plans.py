@@ -15,7 +15,7 @@ from nc_jax.campaigns import (
     step_training,
     train_plans,
 )
-from nc_jax.training import ImageData, load_images
+from nc_jax.datasets import ImageData, load_images
 
 PLACE = ("digits", "mlp")
 LABELS = np.tile(np.arange(10), 12)

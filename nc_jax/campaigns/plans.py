@@ -122,6 +122,9 @@ def _campaign(options: TrainingOptions, splits: Splits, plan: Plan, measure: Mea
 
     settings = {"data": plan.data, "network": plan.network, "width": options.width}
     settings |= {"test_size": options.test_size, "pixels": [digest_of(split) for split in own]}
+    # Those of a data set outside the package are not part of the code that rows depend on.
+    settings |= {"mean": [*known.mean], "deviation": [*known.deviation]}
+    settings |= {"num_classes": known.num_classes}
     folder = Path(options.out) / RUNS
     return Campaign(
         settings, make, folder, test, _epochs_measured(options), options.checkpoint, measure

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from nc_jax.datasets.images import SPLITS, ImageData, normalisation_of, require_images
+from nc_jax.datasets.images import (
+    SPLITS,
+    ImageData,
+    normalisation_of,
+    require_arrays,
+    require_images,
+)
 
 SUFFIX = ".npz"
 
@@ -37,17 +43,20 @@ class GivenImages:
             TypeError, ValueError: images or labels of another form, or test images of another
                 size; the message names the split.
         """
-        self.num_classes = int(np.max(train[1], initial=0)) + 1
-        images = np.asarray(train[0])
-        self.mean, self.deviation = normalisation_of(images) if images.ndim == 4 else ((), ())
-        self._splits: dict[str, ImageData] = {"train": train, "test": test}
+        self._splits: dict[str, ImageData] = {}
+        for name, split in zip(SPLITS, (train, test), strict=True):
+            require_arrays(name, split)
+            self._splits[name] = ImageData(*map(np.asarray, split))
+        train, test = self._splits.values()
+        self.num_classes = int(train.labels.max()) + 1
+        self.mean, self.deviation = normalisation_of(train.images)
+        shape, other = (list(split.images.shape[1:]) for split in (train, test))
+        if shape != other:
+            raise ValueError(
+                f"test: images must have the shape {shape} of the training images, got {other}"
+            )
         for name, split in self._splits.items():
             require_images(name, split, self)
-        if train[0].shape[1:] != test[0].shape[1:]:
-            raise ValueError(
-                f"test: images must have the shape {list(train[0].shape[1:])} of the training "
-                f"images, got {list(test[0].shape[1:])}"
-            )
 
     def load(self, split: str, data_dir: Any = None) -> ImageData:
         """The images of one split, 'train' or 'test'."""

@@ -63,6 +63,36 @@ class DataSet(Protocol):
         ...
 
 
+def require_arrays(name: str, data: Any) -> None:
+    """Checks the form of images and labels, whatever data set they belong to.
+
+    Args:
+        name: what they are, for the error.
+        data: :class:`ImageData`.
+
+    Raises:
+        TypeError: not a pair of images and labels.
+        ValueError: no images, or other shapes or dtypes than :class:`ImageData` has.
+    """
+    if not (isinstance(data, tuple) and len(data) == 2):
+        raise TypeError(f"{name} must be ImageData(images, labels), got {type(data).__name__}")
+    images, labels = (np.asarray(array) for array in data)
+    _require_pixels(f"{name}: images", images)
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}: labels must be {len(images)} integers, got {labels.dtype} "
+            f"{list(labels.shape)}"
+        )
+
+
+def _require_pixels(name: str, images: np.ndarray) -> None:
+    if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
+        raise ValueError(
+            f"{name} must be unsigned bytes [N, height, width, channels], "
+            f"got {images.dtype} {list(images.shape)}"
+        )
+
+
 def require_images(name: str, data: ImageData, known: DataSet) -> ImageData:
     """The images of a data set, unchanged.
 
@@ -72,33 +102,20 @@ def require_images(name: str, data: ImageData, known: DataSet) -> ImageData:
         known: the data set.
 
     Raises:
-        TypeError: not a pair of images and labels.
-        ValueError: no images, other shapes or dtypes than :class:`ImageData` has, a label
-            that is not 0…K−1, or another number of channels than in ``mean`` and ``deviation``.
+        TypeError, ValueError: see :func:`require_arrays`; a label that is not 0…K−1, or another
+            number of channels than in ``mean`` and ``deviation``.
     """
-    if not (isinstance(data, tuple) and len(data) == 2):
-        raise TypeError(f"{name} must be ImageData(images, labels), got {type(data).__name__}")
-    images, labels = (np.asarray(array) for array in data)
-    if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
+    require_arrays(name, data)
+    least, most = int(np.min(data.labels)), int(np.max(data.labels))
+    if least < 0 or most >= known.num_classes:
         raise ValueError(
-            f"{name}: images must be unsigned bytes [N, height, width, channels], "
-            f"got {images.dtype} {list(images.shape)}"
+            f"{name}: labels must be from 0 to {known.num_classes - 1}, got {least} to {most}"
         )
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+    channels = data.images.shape[-1]
+    if {len(known.mean), len(known.deviation)} != {channels}:
         raise ValueError(
-            f"{name}: labels must be {len(images)} integers, got {labels.dtype} "
-            f"{list(labels.shape)}"
-        )
-    if labels.min() < 0 or labels.max() >= known.num_classes:
-        raise ValueError(
-            f"{name}: labels must be from 0 to {known.num_classes - 1}, "
-            f"got {labels.min()} to {labels.max()}"
-        )
-    channels = {images.shape[-1], len(known.mean), len(known.deviation)}
-    if len(channels) > 1:
-        raise ValueError(
-            f"{name}: mean and deviation must have one number for each of "
-            f"{images.shape[-1]} channels, got {len(known.mean)} and {len(known.deviation)}"
+            f"{name}: mean and deviation must have one number for each of {channels} channels, "
+            f"got {len(known.mean)} and {len(known.deviation)}"
         )
     return data
 
@@ -110,8 +127,12 @@ def normalisation_of(images: Any) -> tuple[tuple[float, ...], tuple[float, ...]]
 
     Args:
         images: [N, height, width, channels] unsigned bytes.
+
+    Raises:
+        ValueError: images of another form.
     """
     images, values = np.asarray(images), np.arange(256) / 255
+    _require_pixels("images", images)
     mean, deviation = [], []
     for channel in range(images.shape[-1]):
         counts = np.zeros(256, np.int64)

@@ -159,9 +159,9 @@ class Store:
             return plan.with_code(code), []
         raise ValueError(
             f"{self.address} holds rows of another version of the code; they were not changed. "
-            "Choose another store, compute all rows again with replace=True (--replace), or "
-            "continue with any_code=True (--any-code), after which the table holds rows of both "
-            "versions"
+            "Choose another store, compute all rows again with replace=True (--replace True), or "
+            "continue with any_code=True (--any-code True), after which the table holds rows of "
+            "both versions"
         )
 
     def _has_parts(self, plan: Plan) -> bool:

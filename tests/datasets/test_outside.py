@@ -63,7 +63,7 @@ def test_a_campaign_trains_it_by_its_name(tmp_path, monkeypatch, archive):
     row = trained(options, splits).iloc[-1]
     assert row["num_classes"] == 3 and row["minority_size"] == 20 and row["status"] == "trained"
     assert row["test_accuracy_all"] > 0.9
-    # As an archive it has other normalising numbers, and is thus trained anew.
+    # As an archive it has the numbers of its own pixels, and is another data set.
     options = dataclasses.replace(options, data=(str(archive),))
     own = trained(options, load_splits(options)).iloc[-1]
     assert own["test_accuracy_all"] > 0.9 and own["loss"] != row["loss"]

@@ -13,6 +13,7 @@ import polars
 import pytest
 
 from nc_jax.sweeps import Block, Plan, Product, Store, Values, code_of, measured_chunk, run_sweep
+from nc_jax.sweeps.machines import do_chunk
 from tests.sweeps import toy
 from tests.test_source import loaded
 
@@ -211,6 +212,17 @@ def test_a_manifest_without_its_parts_stands_in_nobodys_way(versions):
     later = second()
     assert rows_with(store, later).chunks == 2 and store.plan().code == code_of(later)
     assert rows_with(store, later).found == 2
+
+
+def test_a_worker_with_other_code_computes_nothing(tmp_path):
+    store, maker = Store(tmp_path), "tests.sweeps.toy:build_plain"
+    plan = store.prepare(toy.plan())
+    about = {"plan": plan.spec(), "build": {}, "seed": 0, "x64": False}
+    for code, points in ((code_of(toy.build), 7), ("0" * 16, 0)):
+        text = json.dumps(about | {"code": code})
+        done, error = do_chunk(maker, text, str(tmp_path), 0, 0)
+        assert done == points and ("another version of the code" in error) == (points == 0)
+    assert [note["chunk"] for note in store.failures()] == [0]
 
 
 def test_a_raising_chunk_is_recorded_and_the_others_go_on(undisturbed, tmp_path):

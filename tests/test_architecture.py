@@ -29,8 +29,16 @@ ROOMS = {
     "sweeps": {"files", "source"},
     "networks": set(),
     "datasets": {"checks", "files"},
-    "experiments": BASE
-    | {"sweeps", "datasets", "solvers", "surrogates", "metrics", "losses", "geometry"},
+    "experiments": {
+        "sweeps",
+        "datasets",
+        "solvers",
+        "surrogates",
+        "metrics",
+        "losses",
+        "geometry",
+        "immutable",
+    },
     "command": set(),
     "specs": {"experiments", "sweeps"},
     "campaigns": {
@@ -75,7 +83,7 @@ ROOMS = {
         "losses",
         "geometry",
     },
-    "training": BASE | {"datasets", "networks", "losses", "metrics", "geometry"},
+    "training": {"datasets", "networks", "losses", "metrics"},
 }
 # The rooms that draw, and the only modules of the report that another room may import: they check
 # options, show progress and store tables.
@@ -215,10 +223,11 @@ def test_importing_the_package_changes_no_jax_setting():
     assert run_python(code).strip() == "True"
 
 
-def test_importing_the_package_needs_no_extra():
+@pytest.mark.parametrize("module", ["nc_jax", "nc_jax.datasets"])
+def test_importing_the_package_needs_no_extra(module):
     heavy = ["flax", "pandas", "pyarrow", "matplotlib", "cvxpy", "rich", "tyro", "chex", "torch"]
-    heavy += ["starlette", "uvicorn"]
-    code = f"import sys, nc_jax; print(sorted(set({heavy}) & set(sys.modules)))"
+    heavy += ["starlette", "uvicorn", "sklearn", "pooch"]
+    code = f"import sys, {module}; print(sorted(set({heavy}) & set(sys.modules)))"
     # optax itself imports chex in some versions; nothing else is excused.
     assert set(ast.literal_eval(run_python(code))) <= {"chex"}
 

@@ -1,7 +1,9 @@
-"""The code that stored rows depend on: rows of other code are never reused.
+"""The code that stored rows depend on: rows of other code are not reused by themselves.
 
-A study keeps finished rows for its next start. It finds them by a digest of all options that
-they depend on, together with :func:`code_digest`.
+Finished rows are kept for the next start, and found by a digest of all options that they depend
+on, together with :func:`code_digest`. If the code has changed since, a study computes its rows
+again, with a warning; a user's sweep, whose rows may be worth days, stops and says how to go on
+(:meth:`nc_jax.sweeps.Store.prepare`). The old rows stay where they are in both cases.
 """
 
 import ast

@@ -33,7 +33,7 @@ from flax import nnx
 from benchmarks.torch_networks import torch_resnet
 from nc_jax import report
 from nc_jax.bridges import CollapseLogger, TorchWatch
-from nc_jax.training import load_images
+from nc_jax.datasets import load_images
 
 CLASSES = 10
 DENSE, FLAX = "PyTorch, dense, 32×32×3 images", "Flax, dense, 32×32×3 images"

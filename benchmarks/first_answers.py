@@ -67,7 +67,7 @@ def note(name, seconds, **_):
 monitoring.register_event_duration_secs_listener(note)
 
 def multilayer(loss):
-    from nc_jax.training import gaussian_classes
+    from nc_jax.datasets import gaussian_classes
     return nc.MultilayerUnconstrainedFeatures(
         *gaussian_classes(3, 40, 10, 0.5, 0), 1e-2, 1.0, loss=loss
     )

@@ -25,8 +25,8 @@ import pandas as pd
 
 import nc_jax as nc
 from nc_jax import report
+from nc_jax.datasets import gaussian_classes
 from nc_jax.metrics import accumulate_moments
-from nc_jax.training import gaussian_classes
 
 
 @dataclasses.dataclass(frozen=True)

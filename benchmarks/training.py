@@ -30,10 +30,9 @@ import numpy as np
 import pandas as pd
 
 from nc_jax import report
+from nc_jax.datasets import DATA_SETS, ImageData
 from nc_jax.sweeps import use_every_core
-from nc_jax.training import DATA_SETS, ImageData, Recipe
-from nc_jax.training.images import on_device
-from nc_jax.training.loop import Run, Trainer
+from nc_jax.training import Recipe, Run, Trainer, on_device
 from nc_jax.training.steps import sgd_step
 
 CHANNELS = {"vgg11": 1, "resnet18": 3}

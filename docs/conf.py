@@ -52,7 +52,6 @@ nitpick_ignore = [
         "nc_jax.report.progress.Item",
         "nc_jax.report.progress.Result",
         "nc_jax.sweeps.store.Scan",
-        "nc_jax.training.loop.Progress",
     )
 ]
 # Types of other packages: checking them would need their inventories from the network.

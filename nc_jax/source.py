@@ -1,7 +1,9 @@
-"""The code that stored rows depend on: rows of other code are never reused.
+"""The code that stored rows depend on: rows of other code are not reused by themselves.
 
-A study keeps finished rows for its next start. It finds them by a digest of all options that
-they depend on, together with :func:`code_digest`.
+Finished rows are kept for the next start, and found by a digest of all options that they depend
+on, together with :func:`code_digest`. If the code has changed since, a study computes its rows
+again, with a warning; a user's sweep, whose rows may be worth days, stops and says how to go on
+(:meth:`nc_jax.sweeps.Store.prepare`). The old rows stay where they are in both cases.
 """
 
 import ast
@@ -23,6 +25,11 @@ def code_digest(*makers: Any) -> str:
 
     It covers the files in which the makers are defined and all modules of this package that
     these files import, directly or through others, except for :mod:`nc_jax.report`.
+
+    It does not cover the versions of JAX, jaxlib, Flax and the other packages. Another version
+    of them changes how numbers are rounded, not what is computed, as another device does, and a
+    digest that covered them would discard weeks of training at every update. They are
+    recorded instead: in ``provenance.json``, those of the last start, and in every part of a sweep.
 
     Args:
         makers: the functions that compute the rows; of any other object, its class.

@@ -89,9 +89,8 @@ PRESETS = {"quick": Config()}
 
 def example(path: Path) -> None:
     """Features of a small network on imbalanced digits."""
-    from nc_jax.training import DATA_SETS, Recipe, choose_subset, load_images, step_sizes
-    from nc_jax.training.images import on_device
-    from nc_jax.training.loop import Run, Trainer, train
+    from nc_jax.datasets import DATA_SETS, choose_subset, load_images, step_sizes
+    from nc_jax.training import Recipe, Run, Trainer, on_device, train
 
     digits = load_images("digits")
     sizes = step_sizes(10, EXAMPLE["majority"], EXAMPLE["size"], EXAMPLE["ratio"])

@@ -48,8 +48,7 @@ from nc_jax.campaigns import (
 )
 from nc_jax.diagnosis import fit_price, layer_path
 from nc_jax.sweeps import use_every_core
-from nc_jax.training.images import Images
-from nc_jax.training.loop import Progress, Trainer
+from nc_jax.training import Images, Progress, Trainer
 
 RUN = ["data", "network", "weight_decay", "seed"]
 MEASURES = {"pfc1": "PFC1", "pfc2": "PFC2", "pfc3": "1 − PFC3"}

@@ -29,8 +29,8 @@ from matplotlib.figure import Figure
 
 import nc_jax as nc
 from nc_jax import report
+from nc_jax.datasets import balanced_features, load_images
 from nc_jax.metrics import decreases, feedforward_metrics, geodesic
-from nc_jax.training import balanced_features, load_images
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,13 +36,12 @@ import pandas as pd
 
 from nc_jax import report
 from nc_jax.campaigns import as_row, kept, train_text
+from nc_jax.datasets import Text, context_rows, load_text
 from nc_jax.metrics.tokens import frequency_bins
 from nc_jax.networks import Transformer
 from nc_jax.prediction.language import TOKEN_SURROGATES, TokenTask, predict_tokens
 from nc_jax.prediction.rows import RUN_KEYS, compare_rows, summarise_rows, verdict_on_rows
 from nc_jax.report.language import draw_courses, draw_rows
-from nc_jax.training.contexts import context_rows
-from nc_jax.training.text import Text, load_text
 from nc_jax.training.text_loop import BROKEN, TRAINED, TextTrainer
 from nc_jax.training.text_measures import Looked
 from nc_jax.training.text_recipe import DECAYED, OPTIMISERS, TextRecipe

@@ -28,9 +28,9 @@ from matplotlib.figure import Figure
 
 import nc_jax as nc
 from nc_jax import report
+from nc_jax.datasets import balanced_features, gaussian_classes, load_images
 from nc_jax.metrics import FeedforwardMetrics, feedforward_metrics
 from nc_jax.sweeps import Batched, Block, Build, Values, forget, tabulate, use_every_core
-from nc_jax.training import balanced_features, gaussian_classes, load_images
 
 
 @dataclasses.dataclass(frozen=True)

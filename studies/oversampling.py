@@ -45,9 +45,9 @@ from nc_jax.campaigns import (
     step_training,
     train_plans,
 )
+from nc_jax.datasets import find_data_set, oversampled
 from nc_jax.solvers.solution import certified
 from nc_jax.sweeps import use_every_core
-from nc_jax.training import DATA_SETS, oversampled
 
 # K of the curves of the model, and their budgets E_H at E_W = 1.
 CLASSES = 10
@@ -190,7 +190,7 @@ def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan
             plain = step_training(config, (data, network), labels, size, chosen)
             weighed = cure == "class weights"
             shown = oversampled(plain.subset, labels, plain.minority, 1 if weighed else rate)
-            classes = np.arange(DATA_SETS[data].num_classes)
+            classes = np.arange(find_data_set(data).num_classes)
             weights = np.where(classes < majority, 1.0, rate) if weighed else None
             run = dataclasses.replace(plain.run, indices=shown, class_weights=weights)
             about = {**plain.about, "rate": rate, "cure": cure}

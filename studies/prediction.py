@@ -47,6 +47,7 @@ from nc_jax.campaigns import (
     step_training,
     train_plans,
 )
+from nc_jax.datasets import ImageData, find_data_set
 from nc_jax.prediction import (
     LEAGUE,
     MATRICES,
@@ -60,7 +61,6 @@ from nc_jax.prediction import (
 from nc_jax.report.prediction import draw_league, draw_loop, draw_map, draw_overlay
 from nc_jax.sweeps import use_every_core
 from nc_jax.theory import deep_linear_lines, deep_linear_ratio
-from nc_jax.training import DATA_SETS, ImageData
 
 KEYS = ["data", "network", "majority", "weight_decay", "seed", "branch", "ratio"]
 # Numbers of layers of the deep models whose lines are drawn.
@@ -170,7 +170,7 @@ def _training(config: Config, data: ImageData, place: Any, size: int, chosen: An
     random = config.labels == "random"
     training = step_training(config, place, data.labels, size, chosen, random)
     recipe = dataclasses.replace(training.run.recipe, decayed=config.decayed)
-    known = DATA_SETS[place[0]]
+    known = find_data_set(place[0])
     pixels = data.images[training.subset].astype(np.float32) / 255
     pixels = (pixels - np.asarray(known.mean)) / np.asarray(known.deviation)
     energy = float(np.mean(np.sum(pixels**2, axis=(1, 2, 3))))
@@ -263,7 +263,7 @@ def states_of(ends: pd.DataFrame) -> pd.DataFrame:
 
 def _cases(config: Config) -> list[tuple[int, int, int]]:
     """Every M, K_A and K for which lines are needed."""
-    classes = sorted({DATA_SETS[data].num_classes for data in config.data})
+    classes = sorted({find_data_set(data).num_classes for data in config.data})
     return list(itertools.product(LAYERS, config.majority, classes))
 
 

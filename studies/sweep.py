@@ -81,7 +81,9 @@ class Options:
     gpus: float = 0.0
     """GPUs that each Ray task reserves."""
     replace: bool = False
-    """If the file has changed, discard the earlier sweep in the store."""
+    """If the file or the code has changed, discard the earlier sweep in the store."""
+    any_code: bool = False
+    """If the code has changed, continue the sweep: its table then holds rows of both versions."""
     to: Path | None = None
     """File to write; export: .csv, .parquet, .md (default table.csv); plot: .png (the store);
     aggregate: .csv, .parquet, .md (default aggregate.csv)."""
@@ -161,7 +163,7 @@ def run(spec: Spec, store: Store, options: Options) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
     share = share_of(options.shard)
-    plan = store.prepare(spec.plan, measure(spec), options.replace)
+    plan = store.prepare(spec.plan, measure(spec), options.replace, options.any_code)
     mine = sum(
         plan.size(*key) for order, key in enumerate(plan.chunks()) if order % share[1] == share[0]
     )
@@ -182,6 +184,7 @@ def on_ray(spec: Spec, plan: Plan, store: Store, options: Options) -> Callable[.
         "plan": plan.spec(),
         "build": plan.settings,
         "seed": spec.seed,
+        "code": spec.plan.code,
         "x64": spec.experiment.dtype == "float64",
     }
     address = str(Path(store.root).resolve()) if store.local else store.address

@@ -52,8 +52,7 @@ from nc_jax.campaigns import (
 from nc_jax.losses import Loss
 from nc_jax.networks import NETWORKS
 from nc_jax.sweeps import use_every_core
-from nc_jax.training.images import Images
-from nc_jax.training.loop import Progress, Trainer
+from nc_jax.training import Images, Progress, Trainer
 
 Head = Literal["bias-free", "bias", "centred"]
 # For each head the suffix of the network's name and the loss.

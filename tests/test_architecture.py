@@ -28,7 +28,17 @@ ROOMS = {
     "report": {"files", "compilation", "diagnosis", "metrics"},
     "sweeps": {"files", "source"},
     "networks": set(),
-    "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
+    "datasets": {"checks", "files"},
+    "experiments": {
+        "sweeps",
+        "datasets",
+        "solvers",
+        "surrogates",
+        "metrics",
+        "losses",
+        "geometry",
+        "immutable",
+    },
     "command": set(),
     "specs": {"experiments", "sweeps"},
     "campaigns": {
@@ -36,6 +46,7 @@ ROOMS = {
         "source",
         "prediction",
         "training",
+        "datasets",
         "report",
         "networks",
         "metrics",
@@ -61,9 +72,23 @@ ROOMS = {
     "diagnosis": BASE | {"design", "solvers", "surrogates", "losses", "metrics", "geometry"},
     "bridges": BASE | {"files", "diagnosis", "metrics", "geometry"},
     "prediction": BASE
-    | {"training", "networks", "theory", "solvers", "surrogates", "metrics", "losses", "geometry"},
-    "training": BASE | {"files", "networks", "losses", "metrics", "geometry"},
+    | {
+        "training",
+        "datasets",
+        "networks",
+        "theory",
+        "solvers",
+        "surrogates",
+        "metrics",
+        "losses",
+        "geometry",
+    },
+    "training": {"datasets", "networks", "losses", "metrics"},
 }
+# The rooms that draw, and the only modules of the report that another room may import: they check
+# options, show progress and store tables.
+DRAWING = {"report", "explorer"}
+PLAIN = {"options", "progress", "tables"}
 FOLDERS = ("nc_jax", "studies", "benchmarks", "tests")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 PACKAGE = [path for path in SOURCES if path.is_relative_to(ROOT / "nc_jax")]
@@ -88,6 +113,17 @@ def forbidden_rooms(room, source):
     return imported - ROOMS[room] - {room}
 
 
+def drawing_imports(source):
+    """Names that a source imports from matplotlib, or from the report but for its plain modules."""
+    parts = {name: name.split(".") for name in modules_imported(source)}
+    return {
+        name
+        for name, (top, *below) in parts.items()
+        if top == "matplotlib"
+        or (top == "nc_jax" and below[:1] == ["report"] and not set(below[1:2]) & PLAIN)
+    }
+
+
 def room_of(path):
     return path.relative_to(ROOT / "nc_jax").parts[0].removesuffix(".py")
 
@@ -104,10 +140,22 @@ def test_imports_run_downwards_only(path):
     ), "relative imports hide the room"
 
 
+COMPUTING = [path for path in PACKAGE if room_of(path) not in DRAWING or path.stem in PLAIN]
+
+
+@pytest.mark.parametrize("path", COMPUTING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_computing_asks_the_report_for_nothing_that_draws(path):
+    assert not drawing_imports(path.read_text())
+
+
 def test_the_check_itself_sees_an_upward_import():
     source = "from nc_jax.solvers import solve\nfrom nc_jax import theory\nimport nc_jax.report"
     assert forbidden_rooms("losses", source) == {"solvers", "theory", "report"}
     assert not forbidden_rooms("solvers", "from nc_jax.losses import CrossEntropy")
+    later = "def f():\n    from nc_jax.report import save_figure\n    import matplotlib.figure"
+    assert drawing_imports(later) == {"nc_jax.report.save_figure", "matplotlib.figure"}
+    assert drawing_imports("from nc_jax import report") == {"nc_jax.report"}
+    assert not drawing_imports("from nc_jax.report.tables import read_table")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -175,10 +223,11 @@ def test_importing_the_package_changes_no_jax_setting():
     assert run_python(code).strip() == "True"
 
 
-def test_importing_the_package_needs_no_extra():
+@pytest.mark.parametrize("module", ["nc_jax", "nc_jax.datasets"])
+def test_importing_the_package_needs_no_extra(module):
     heavy = ["flax", "pandas", "pyarrow", "matplotlib", "cvxpy", "rich", "tyro", "chex", "torch"]
-    heavy += ["starlette", "uvicorn"]
-    code = f"import sys, nc_jax; print(sorted(set({heavy}) & set(sys.modules)))"
+    heavy += ["starlette", "uvicorn", "sklearn", "pooch"]
+    code = f"import sys, {module}; print(sorted(set({heavy}) & set(sys.modules)))"
     # optax itself imports chex in some versions; nothing else is excused.
     assert set(ast.literal_eval(run_python(code))) <= {"chex"}
 
@@ -190,11 +239,24 @@ def modules_of(room_is):
     return [".".join(own).removesuffix(".__init__") for own in parts]
 
 
+LOADED = """
+import importlib, sys
+for name in {names}:
+    importlib.import_module(name)
+print([name for name in sys.modules if name.split(".")[0] == "matplotlib"])
+print([name for name in sys.modules if name.startswith("nc_jax.report.")])
+"""
+
+
 def test_computing_never_imports_plotting():
-    names = modules_of(lambda room: room != "report")
-    assert {"nc_jax.campaigns", "nc_jax.diagnosis", "nc_jax.explorer.app"} <= set(names)
-    code = f"import importlib, sys; [importlib.import_module(name) for name in {names}]; "
-    assert run_python(code + "print('matplotlib' in sys.modules)").strip() == "False"
+    names = modules_of(lambda room: room not in DRAWING)
+    assert {"nc_jax.campaigns", "nc_jax.diagnosis", "nc_jax.prediction"} <= set(names)
+    plotting, parts = run_python(LOADED.format(names=names)).splitlines()
+    assert plotting == "[]"
+    assert set(ast.literal_eval(parts)) <= {f"nc_jax.report.{name}" for name in PLAIN}
+    # The page draws by itself.
+    everywhere = modules_of(lambda room: room != "report")
+    assert run_python(LOADED.format(names=everywhere)).splitlines()[0] == "[]"
 
 
 BACKEND = """

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import nc_jax as nc
-from nc_jax.training import DATA_SETS, ImageData, Recipe, gaussian_classes
-from nc_jax.training.images import on_device
-from nc_jax.training.loop import Run, Trainer
+from nc_jax.datasets import DATA_SETS, ImageData, gaussian_classes
+from nc_jax.training import Recipe, Run, Trainer, on_device
 
 pytestmark = pytest.mark.skipif(jax.default_backend() == "cpu", reason="no accelerator is at hand")
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import nc_jax as nc
+from nc_jax.datasets import balanced_features, load_images
 from nc_jax.experiments import Experiment, experiment_from
 from nc_jax.specs import parse_spec, read_spec
 from nc_jax.sweeps import Store, run_sweep
-from nc_jax.training import balanced_features, load_images
 from tests.test_architecture import ROOT
 
 AXES = {"ratio": [1.0, 10.0, 100.0], "budget": {"linspace": [1.0, 2.0, 2]}}

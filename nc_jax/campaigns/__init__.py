@@ -11,7 +11,7 @@ from nc_jax.campaigns.options import (
     pairs_of,
     recipe_of,
 )
-from nc_jax.campaigns.plans import Plan, digests_of, load_splits, train_plans
+from nc_jax.campaigns.plans import Plan, Splits, digests_of, load_splits, train_plans
 from nc_jax.campaigns.predicted import ends_of, predict_minority
 from nc_jax.campaigns.subsets import (
     balanced_training,
@@ -25,6 +25,7 @@ from nc_jax.campaigns.together import fastest_trainer
 __all__ = [
     "Campaign",
     "Plan",
+    "Splits",
     "Training",
     "TrainingOptions",
     "as_row",

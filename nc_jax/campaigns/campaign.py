@@ -19,9 +19,9 @@ import jax
 import numpy as np
 import pandas as pd
 
-from nc_jax import report
 from nc_jax.campaigns.together import fastest_trainer
-from nc_jax.files import write_atomically
+from nc_jax.files import prepare_folder, write_atomically
+from nc_jax.report.tables import read_table, write_table
 from nc_jax.source import code_digest, warn_of_other_code
 from nc_jax.training.images import Images
 from nc_jax.training.loop import Progress, Run, Trainer, train
@@ -56,7 +56,7 @@ Measure = Callable[[Trainer, Progress, Training, Images], list[dict[str, Any]]]
 def measure_collapse(
     trainer: Trainer, state: Progress, training: Training, test: Images
 ) -> list[dict[str, Any]]:
-    """One row of :func:`nc_jax.training.measures.measure`."""
+    """One row of :func:`nc_jax.training.measure`."""
     minority = np.asarray(training.minority, int)
     return [measure(trainer, state.fetch(), training.subset, test, minority)]
 
@@ -174,7 +174,7 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
     if not (folder / f"{name}.parquet").exists():
         return pd.DataFrame()
     try:
-        return report.read_table(folder, name)
+        return read_table(folder, name)
     except (OSError, ValueError) as error:
         warnings.warn(f"{error}; computed again", stacklevel=2)
         return pd.DataFrame()
@@ -192,7 +192,7 @@ def trainer_of(campaign: Campaign, runs: Sequence[Run], wanted: int) -> Trainer:
     except (OSError, ValueError, KeyError, TypeError):
         known = known if isinstance(known, dict) else {}
     trainer = fastest_trainer(campaign.make, runs)
-    report.prepare_folder(campaign.folder)
+    prepare_folder(campaign.folder)
     text = json.dumps(known | {key: trainer.together}, indent=1) + "\n"
     write_atomically(path, lambda file: file.write_text(text))
     return trainer
@@ -220,7 +220,7 @@ def train_group(
     """
     digest = hashlib.sha256(" ".join(group).encode()).hexdigest()[:16]
     folder = campaign.folder / digest
-    report.prepare_folder(folder)
+    prepare_folder(folder)
     names, trainings = list(group), list(group.values())
     rows = _read(folder, MEASURES).to_dict("records")
     # A chain that was interrupted later comes back here only for the weights.
@@ -236,7 +236,7 @@ def train_group(
         row |= {"loss": state.loss}
         measured = campaign.measure(trainer, state, training, campaign.test)
         rows.extend(row | own for own in measured)
-        report.write_table(pd.DataFrame(rows), folder, MEASURES)
+        write_table(pd.DataFrame(rows), folder, MEASURES)
 
     def look(state: Progress) -> None:
         run, finite = trainings[state.place].run, math.isfinite(state.loss)
@@ -254,7 +254,7 @@ def train_group(
         if not any(row["run"] == name and row["epoch"] == end.epoch for row in rows):
             record(end)
     table = pd.DataFrame(rows)
-    report.write_table(table, folder, TABLE)
+    write_table(table, folder, TABLE)
     (folder / f"{MEASURES}.parquet").unlink(missing_ok=True)
     table = table.sort_values("epoch", kind="stable")
     found = {str(name): own.drop(columns="run") for name, own in table.groupby("run")}

@@ -5,20 +5,20 @@ import math
 from pathlib import Path
 from typing import Literal
 
+from nc_jax.datasets import find_data_set
 from nc_jax.losses import CrossEntropy, Loss
 from nc_jax.networks import NETWORKS
-from nc_jax.report import flag, require_distinct, require_numbers, shown
+from nc_jax.report.options import flag, require_distinct, require_numbers, shown
 from nc_jax.training import Recipe
-
-Data = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "stl10"]
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
     """Options of networks, training and data."""
 
-    data: tuple[Data, ...] = ("digits",)
-    """Image data sets."""
+    data: tuple[str, ...] = ("digits",)
+    """Image data sets: digits, mnist, fashion_mnist, cifar10, cifar100 or stl10, or a .npz archive
+    of train_images, train_labels, test_images and test_labels."""
     data_dir: Path | None = None
     """Folder of the data; without it $NC_JAX_DATA, a cache and a download are tried."""
     networks: tuple[str, ...] = ("small-resnet",)
@@ -60,6 +60,8 @@ def check_options(options: TrainingOptions) -> None:
         ValueError: naming the option that is invalid.
     """
     require_distinct(options, "data", "networks", "weight_decays", "seeds")
+    for data in options.data:
+        _require_data(data)
     for name in ("networks", "weight_decays"):
         for choice in getattr(options, name):
             data = choice.rpartition(":")[0]
@@ -87,6 +89,13 @@ def check_options(options: TrainingOptions) -> None:
         )
 
 
+def _require_data(data: str) -> None:
+    try:
+        find_data_set(data)
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"--data: {error}") from error
+
+
 def _bare(choice: str) -> str:
     """A choice without the name of the data set that it is for."""
     return choice.rpartition(":")[2]
@@ -97,7 +106,7 @@ def chosen_for(data: str, choices: tuple[str, ...]) -> list[str]:
     return [_bare(choice) for choice in choices if choice.rpartition(":")[0] in ("", data)]
 
 
-def pairs_of(options: TrainingOptions) -> list[tuple[Data, str]]:
+def pairs_of(options: TrainingOptions) -> list[tuple[str, str]]:
     """Every data set with every network that is to be trained on it."""
     return [
         (data, network) for data in options.data for network in chosen_for(data, options.networks)

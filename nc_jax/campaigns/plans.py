@@ -2,19 +2,20 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from nc_jax import report
 from nc_jax.campaigns.campaign import Campaign, Measure, Training, measure_collapse, train_all
 from nc_jax.campaigns.chains import train_chains
 from nc_jax.campaigns.options import TrainingOptions
+from nc_jax.datasets import DataSet, ImageData, digest_of, find_data_set, load_images
 from nc_jax.networks import NETWORKS
-from nc_jax.training import DATA_SETS, ImageData, digest_of, load_images, resized
-from nc_jax.training.images import on_device
+from nc_jax.report.progress import points_bar
+from nc_jax.training.images import on_device, resized
 from nc_jax.training.loop import Trainer
 
 RUNS = "runs"
@@ -25,7 +26,7 @@ class Plan:
     """Trainings that share a network and an image data set.
 
     Attributes:
-        data: name of the image data set.
+        data: name of the image data set, among the splits that it is trained with.
         network: a name in :data:`nc_jax.networks.NETWORKS`.
         trainings: their recipes may differ in learning rate, weight decay and milestones.
         chains: further trainings, in which each leg continues from the previous one.
@@ -42,7 +43,21 @@ class Plan:
         return [*self.trainings, *(leg for chain in self.chains for leg in chain)]
 
 
-def load_splits(options: TrainingOptions) -> dict[str, tuple[ImageData, ImageData]]:
+class Splits(NamedTuple):
+    """The images of a data set.
+
+    Attributes:
+        train: the training images.
+        test: the held-out images.
+        known: their data set, for the number of classes and the normalisation.
+    """
+
+    train: ImageData
+    test: ImageData
+    known: DataSet
+
+
+def load_splits(options: TrainingOptions) -> dict[str, Splits]:
     """Training images, and at most ``test_size`` held-out images, by data set.
 
     Raises:
@@ -52,18 +67,19 @@ def load_splits(options: TrainingOptions) -> dict[str, tuple[ImageData, ImageDat
     for data in options.data:
         trained, held = (load_images(data, split, options.data_dir) for split in ("train", "test"))
         chosen = np.random.default_rng(0).permutation(len(held.labels))[: options.test_size]
-        splits[data] = trained, ImageData(held.images[chosen], held.labels[chosen])
+        test = ImageData(held.images[chosen], held.labels[chosen])
+        splits[data] = Splits(trained, test, find_data_set(data))
     return splits
 
 
-def digests_of(splits: dict[str, tuple[ImageData, ImageData]]) -> dict[str, str]:
+def digests_of(splits: Mapping[str, Splits]) -> dict[str, str]:
     """Digests of the data sets, for the provenance."""
-    return {data: digest_of(trained) for data, (trained, _) in splits.items()}
+    return {data: digest_of(split.train) for data, split in splits.items()}
 
 
 def train_plans(
     options: TrainingOptions,
-    splits: dict[str, tuple[ImageData, ImageData]],
+    splits: Mapping[str, Splits],
     plans: Sequence[Plan],
     measure: Measure = measure_collapse,
     columns: Iterable[str] = (),
@@ -72,7 +88,7 @@ def train_plans(
 
     Args:
         options: options of the study.
-        splits: the result of :func:`load_splits`.
+        splits: the result of :func:`load_splits`, or images of your own by their name.
         plans: what to train.
         measure: returns the rows of a run at the epochs at which it is measured.
         columns: columns that the table has even if every run broke down.
@@ -82,7 +98,7 @@ def train_plans(
     """
     images = sum(len(t.run.indices) for plan in plans for t in plan.legs) * options.epochs
     tables = []
-    with report.points_bar(images, "images", "runs broke down") as watch:
+    with points_bar(images, "images", "runs broke down") as watch:
         for plan in plans:
             campaign = _campaign(options, splits[plan.data], plan, measure)
             if plan.trainings:
@@ -93,12 +109,10 @@ def train_plans(
     return table.assign(**{name: np.nan for name in columns if name not in table})
 
 
-def _campaign(
-    options: TrainingOptions, splits: tuple[ImageData, ImageData], plan: Plan, measure: Measure
-) -> Campaign:
-    known, recipe = DATA_SETS[plan.data], plan.legs[0].run.recipe
-    side = NETWORKS[plan.network].side or splits[0].images.shape[1]
-    pixels, test = (on_device(resized(split, side), known) for split in splits)
+def _campaign(options: TrainingOptions, splits: Splits, plan: Plan, measure: Measure) -> Campaign:
+    own, known, recipe = splits[:2], splits.known, plan.legs[0].run.recipe
+    side = NETWORKS[plan.network].side or splits.train.images.shape[1]
+    pixels, test = (on_device(resized(split, side), known) for split in own)
     longest = max(len(training.run.indices) for training in plan.legs)
 
     def make(together: int) -> Trainer:
@@ -107,7 +121,10 @@ def _campaign(
         )
 
     settings = {"data": plan.data, "network": plan.network, "width": options.width}
-    settings |= {"test_size": options.test_size, "pixels": [digest_of(split) for split in splits]}
+    settings |= {"test_size": options.test_size, "pixels": [digest_of(split) for split in own]}
+    # Those of a data set outside the package are not part of the code that rows depend on.
+    settings |= {"mean": [*known.mean], "deviation": [*known.deviation]}
+    settings |= {"num_classes": known.num_classes}
     folder = Path(options.out) / RUNS
     return Campaign(
         settings, make, folder, test, _epochs_measured(options), options.checkpoint, measure

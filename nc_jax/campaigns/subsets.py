@@ -6,14 +6,14 @@ import numpy as np
 
 from nc_jax.campaigns.campaign import Training
 from nc_jax.campaigns.options import TrainingOptions, recipe_of
-from nc_jax.report import shown
-from nc_jax.training import DATA_SETS, choose_subset, step_sizes
+from nc_jax.datasets import choose_subset, find_data_set, step_sizes
+from nc_jax.report.options import shown
 from nc_jax.training.loop import Recipe, Run
 
 
 def check_majority(options: TrainingOptions, majority: tuple[int, ...], most: int = 10**9) -> None:
     """ValueError unless every K_A leaves two small classes on all data sets (K ≤ ``most``)."""
-    classes = min([most, *(DATA_SETS[data].num_classes for data in options.data)])
+    classes = min([most, *(find_data_set(data).num_classes for data in options.data)])
     if not all(1 <= k <= classes - 2 for k in majority):
         raise ValueError(f"--majority must be from 1 to {classes - 2}, got {shown(majority)}")
 
@@ -59,7 +59,7 @@ def step_training(
             first K_A, so that the appearance of the classes averages out over seeds.
     """
     (data, network), (majority, ratio, decay, seed) = place, chosen
-    classes = DATA_SETS[data].num_classes
+    classes = find_data_set(data).num_classes
     order = np.arange(classes)
     if random_labels:
         order = np.random.default_rng([seed, classes]).permutation(classes)
@@ -97,7 +97,7 @@ def balanced_training(
         ValueError: naming the invalid option.
     """
     data, network = place
-    classes = DATA_SETS[data].num_classes
+    classes = find_data_set(data).num_classes
     size = _size_of("--per-class", per_class, data, labels)
     subset = choose_subset(labels, np.full(classes, size), seed)
     about = {"data": data, "network": network, "weight_decay": recipe.weight_decay, **about}
@@ -107,7 +107,7 @@ def balanced_training(
 
 def _size_of(option: str, asked: int | None, data: str, labels: np.ndarray) -> int:
     """Number of images per class, at most the size of the smallest class."""
-    fewest = int(np.bincount(labels, minlength=DATA_SETS[data].num_classes).min())
+    fewest = int(np.bincount(labels, minlength=find_data_set(data).num_classes).min())
     size = fewest if asked is None else asked
     if not 1 <= size <= fewest:
         raise ValueError(f"{option} must be from 1 to {fewest} on {data}, got {size}")

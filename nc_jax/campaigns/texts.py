@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from nc_jax import report
+from nc_jax.report.tables import read_table, write_table
 from nc_jax.source import code_digest, warn_of_other_code
 from nc_jax.training.text_loop import BROKEN, TextTrainer
 from nc_jax.training.text_measures import Looked, MeasuredText, measure_text
@@ -37,14 +37,14 @@ def kept(folder: Path, key: Mapping[str, Any], make: Callable[[], pd.DataFrame])
     name = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{code}"
     if (folder / f"{name}.parquet").exists():
         try:
-            return report.read_table(folder, name)
+            return read_table(folder, name)
         except ValueError as error:
             warnings.warn(f"{error}; computed again", stacklevel=2)
     others = [path for path in folder.glob("*.parquet") if not path.stem.endswith(code)]
     if others:
         warn_of_other_code(folder, f"{len(others)} table(s)")
     made = make()
-    report.write_table(made, folder, name)
+    write_table(made, folder, name)
     return made
 
 
@@ -68,7 +68,7 @@ def train_text(
 
     Returns:
         One row for each moment: ``step``, ``status`` ('trained' or 'broke down'), ``loss``, the
-        numbers of :func:`nc_jax.training.text_measures.measure_text`, and as lists
+        numbers of :func:`nc_jax.training.measure_text`, and as lists
         ``bin_norms``, ``bin_cosines`` and ``bin_merged`` [B], and at the last step ``norms`` [V].
         A run that broke down ends with a row without measures.
     """

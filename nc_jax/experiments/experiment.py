@@ -14,10 +14,12 @@ import numpy as np
 from jax import Array
 
 from nc_jax import losses, solvers, surrogates
+from nc_jax.datasets import balanced_features, gaussian_classes, load_images
 from nc_jax.experiments.outputs import OUTPUTS, RESTARTS, require_outputs
 from nc_jax.geometry import ClassSizes, long_tailed, two_groups
 from nc_jax.immutable import immutable, set_fields
-from nc_jax.training import balanced_features, gaussian_classes, load_images
+from nc_jax.sweeps.engine import code_of
+from nc_jax.sweeps.plan import CODE
 
 LOSSES = {
     "cross-entropy": (losses.CrossEntropy, ()),
@@ -173,11 +175,15 @@ class Experiment:
                 raise ValueError(f"{place}: {name} must be {kind}, got {value!r}")
 
     def spec(self) -> dict[str, Any]:
-        """The whole experiment as JSON."""
+        """The whole experiment as JSON, with a digest of the code that its numbers depend on.
+
+        As the settings of a :class:`nc_jax.sweeps.Plan` it has the effect that stored rows of
+        other code are not reused.
+        """
         named = {name: getattr(self, name) for name in ("surrogate", "classes", "loss", "dtype")}
         solver = {"name": self.solver} | dict(self.settings) if self.settings else self.solver
         lists = {"outputs": list(self.outputs), "model": dict(self.fixed)}
-        return named | {"solver": solver} | lists
+        return named | {"solver": solver} | lists | {CODE: code_of(self)}
 
     def __call__(self, choices: Mapping[str, Any]) -> Callable[..., dict[str, Array]]:
         """The batched function for a block's choices: (columns, keys) → outputs."""

@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from nc_jax.datasets.contexts import ContextRows
 from nc_jax.geometry import ClassSizes, merge_sizes
 from nc_jax.losses import SoftTargets
 from nc_jax.metrics.tokens import (
@@ -50,7 +51,6 @@ from nc_jax.solvers import FactoredMultiStart, Solution, solve
 from nc_jax.solvers.solution import certified
 from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
 from nc_jax.surrogates.grouped import GroupLogits, data_loss
-from nc_jax.training.contexts import ContextRows
 
 TOKEN_SURROGATES = ("hard-budgets", "hard-decay", "soft-budgets", "soft-decay", "soft-norm")
 # Residual over the objective up to which a soft solve counts; it aims at a thousandth of it.
@@ -66,7 +66,7 @@ class TokenTask(NamedTuple):
         width: p, the dimension of the features.
         bins: [V] frequency bin of each token.
         rare: [V] booleans, the rare tokens.
-        merged: see :class:`nc_jax.training.text_measures.Looked`.
+        merged: see :class:`nc_jax.training.Looked`.
         groups: G, the largest number of groups of tokens in the hard models.
         iterations: largest number of iterations of a soft solve.
     """
@@ -129,7 +129,7 @@ def predict_tokens(
         surrogate: name of the surrogate.
         task: the information before training.
         weight_decay: λ > 0, for *decay* and *norm*, which use no other number.
-        measured: E_W and E_H from :func:`nc_jax.training.text_measures.measure_text`, for
+        measured: E_W and E_H from :func:`nc_jax.training.measure_text`, for
             the *budgets* surrogates.
 
     Raises:

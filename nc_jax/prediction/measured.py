@@ -32,7 +32,7 @@ def measure_last_layer(
         run: gives the loss and weight decay, repeated images and class weights.
 
     Returns:
-        Accuracies as in :func:`nc_jax.training.measures.measure`, and
+        Accuracies as in :func:`nc_jax.training.measure`, and
         ``least_minority_accuracy``, that of the worst small class on training samples;
         ``stationarity``, ``balance`` and ``train_loss``
         (:class:`nc_jax.prediction.Rest`); ``weight_energy``, ``feature_energy``,

@@ -28,8 +28,8 @@ import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from nc_jax.datasets.contexts import ContextRows
 from nc_jax.solvers.quasi_newton import Settings, minimise_lanes
-from nc_jax.training.contexts import ContextRows
 
 # Residuals, relative to the objective, at which a solve stops.
 RELATIVE = 3e-6

@@ -16,7 +16,7 @@ import jax
 from nc_jax.files import write_atomically
 from nc_jax.report.commands import program
 
-PACKAGES = ("nc-jax", "jax", "jaxlib", "numpy", "optax")
+PACKAGES = ("nc-jax", "jax", "jaxlib", "flax", "numpy", "optax")
 
 
 def write_provenance(

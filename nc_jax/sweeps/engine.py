@@ -22,6 +22,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from nc_jax.source import code_digest
 from nc_jax.sweeps.grid import Columns
 from nc_jax.sweeps.plan import Plan
 from nc_jax.sweeps.store import Store
@@ -235,6 +236,18 @@ def run_sweep(
         outcome.seconds = time.perf_counter() - begin
     outcome.interrupted = stop.is_set() and outcome.found + outcome.chunks < len(mine)
     return outcome
+
+
+def code_of(build: Build) -> str:
+    """A digest of the code that the rows of a sweep depend on: its function and the engine.
+
+    Args:
+        build: makes the function of a block; it is defined in a file.
+
+    Raises:
+        ValueError: it is not defined in a file.
+    """
+    return code_digest(build, run_sweep)
 
 
 def _solvers(

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from nc_jax.sweeps.engine import Outcome, chunk_solver, error_line, finished_table
+from nc_jax.sweeps.engine import Outcome, chunk_solver, code_of, error_line, finished_table
 from nc_jax.sweeps.plan import plan_from_spec
 from nc_jax.sweeps.store import Store
 
@@ -61,10 +61,13 @@ def do_chunk(maker: str, text: str, address: str, place: int, chunk: int) -> tup
         Number of stored points, and the error of the chunk's function if it raised one.
     """
     plan, store, build = _worker(maker, text, address)
+    about = json.loads(text)
     try:
+        if about.get("code") and about["code"] != code_of(build):
+            raise ValueError("this worker has another version of the code")
         block = plan.blocks[place]
         length = min(block.chunk, len(block.grid))
-        solver = chunk_solver(build, tuple(block.choices.items()), length, json.loads(text)["seed"])
+        solver = chunk_solver(build, tuple(block.choices.items()), length, about["seed"])
         columns = block.columns(chunk)
         table = finished_table(columns, solver(columns))
     except Exception as error:  # noqa: BLE001 (a user's function may raise anything)
@@ -105,7 +108,8 @@ def run_on_ray(
     Args:
         todo: (block, chunk) pairs to compute.
         maker: 'module:function', which makes the build function from its JSON.
-        text: JSON with plan, build, seed and x64.
+        text: JSON with plan, build, seed and x64, and as ``code`` the digest of the code that
+            every worker must have; empty or absent for any.
         address: address of the store, which all workers must be able to reach.
         cluster: 'local', or the address of a cluster to join.
         outcome: is filled in.

@@ -26,6 +26,8 @@ from nc_jax.sweeps.grid import (
 )
 
 Choices = Mapping[str, Any]
+# The key of a plan's settings that holds a digest of code.
+CODE = "code"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +72,27 @@ class Plan:
     """Blocks, and everything else that determines the numbers.
 
     Attributes:
-        settings: JSON; which function is mapped over the points, and how.
+        settings: JSON; which function is mapped over the points, and how. Under the key
+            ``code`` they hold its :func:`nc_jax.sweeps.code_of`, as those of an
+            :class:`nc_jax.experiments.Experiment` do; without it, stored rows are reused
+            although the function may have changed.
         blocks: in the order of the table.
     """
 
     settings: Any
     blocks: tuple[Block, ...]
+
+    @property
+    def code(self) -> str:
+        """The digest of code in the settings; empty if they have none."""
+        return self.settings.get(CODE, "") if isinstance(self.settings, Mapping) else ""
+
+    def with_code(self, code: str) -> "Plan":
+        """The same plan with another digest of code; with none if it is empty."""
+        if code == self.code or not isinstance(self.settings, Mapping):
+            return self
+        kept = {name: value for name, value in self.settings.items() if name != CODE}
+        return dataclasses.replace(self, settings=kept | ({CODE: code} if code else {}))
 
     @property
     def num_points(self) -> int:

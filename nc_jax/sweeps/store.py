@@ -37,6 +37,8 @@ except ImportError as error:
     ) from error
 
 MANIFEST = "sweep.json"
+# The key of the manifest with the digests of other code that continued the sweep.
+OTHERS = "continued_by_code"
 PART = re.compile(r"([0-9a-f]{12})-(\d{8})-([0-9a-f]{32})\.parquet")
 # Threads that check parts: they mostly wait, or compute hashes without Python's lock.
 READERS = 8
@@ -80,50 +82,91 @@ class Store:
         Raises:
             ValueError: the manifest is not readable.
         """
-        path = f"{self.root}/{MANIFEST}"
+        return self._begun()[0]
+
+    def _begun(self) -> tuple[Plan | None, list[str]]:
+        """The plan, and the digests of other code with which it was continued."""
         try:
-            text = self.files.cat_file(path)
+            text = self.files.cat_file(f"{self.root}/{MANIFEST}")
         except FileNotFoundError:
-            return None
+            return None, []
         try:
-            return plan_from_spec(json.loads(text))
-        except (ValueError, UnicodeDecodeError) as error:
+            manifest = json.loads(text)
+            return plan_from_spec(manifest), list(manifest.get(OTHERS, []))
+        except (ValueError, TypeError, UnicodeDecodeError) as error:
             raise ValueError(f"{self.address}/{MANIFEST} is not readable: {error}") from error
 
     def prepare(
-        self, plan: Plan, measure: Callable[[Block], int] | None = None, replace: bool = False
+        self,
+        plan: Plan,
+        measure: Callable[[Block], int] | None = None,
+        replace: bool = False,
+        any_code: bool = False,
     ) -> Plan:
         """Makes the store ready for a plan: new, the same, or with more axis values.
 
         Args:
             plan: the requested plan.
             measure: determines the chunk of a block that has none.
-            replace: discard an earlier plan; parts of blocks in both plans are kept.
+            replace: discard an earlier plan; parts of blocks in both plans are kept, and all
+                other parts stay in the folder without being read.
+            any_code: continue a plan that was begun by other code: the table then holds rows of
+                both. The manifest lists the digests of all code that continued it, which may
+                do so again.
 
         Returns:
-            The plan that is now in the store, with the chunks with which it was begun.
+            The plan that is now in the store, with the chunks and the digest of code with which
+            it was begun.
 
         Raises:
-            ValueError: the store holds another plan.
+            ValueError: the store holds another plan, or the same one begun by other code.
             OSError: the store cannot be written.
         """
         self.files.makedirs(f"{self.root}/parts", exist_ok=True)
-        before = None if replace else self.plan()
-        plan = plan if before is None else self._extended(before, plan)
-        if before is not None and len(plan.blocks) == len(before.blocks):
-            return before
+        before, others = (None, []) if replace else self._begun()
+        if before is not None:
+            had = others
+            plan, others = self._continued(before, had, plan, any_code)
+            same = others == had and plan.code == before.code
+            if same and len(plan.blocks) == len(before.blocks):
+                return before
         if measure is not None:
             blocks = [
                 block if block.chunk else dataclasses.replace(block, chunk=measure(block))
                 for block in plan.blocks
             ]
             plan = Plan(plan.settings, tuple(blocks))
-        text = json.dumps(plan.spec() | {"versions": versions()}, indent=1) + "\n"
+        more = {"versions": versions()} | ({OTHERS: others} if others else {})
+        text = json.dumps(plan.spec() | more, indent=1) + "\n"
         begun = self._put(
             f"{self.root}/{MANIFEST}", text.encode(), new=before is None and not replace
         )
         # If several processes start a store at the same time, one of them is first.
         return plan if begun else self.prepare(plan)
+
+    def _continued(
+        self, before: Plan, others: list[str], plan: Plan, any_code: bool
+    ) -> tuple[Plan, list[str]]:
+        """The plan with the blocks of an earlier one, and all other code that continues that."""
+        code = plan.code
+        plan = self._extended(before, plan.with_code(before.code))
+        if code in (before.code, *others):
+            return plan, others
+        if any_code:
+            return plan, [*others, code]
+        if not self._has_parts(before):
+            # A manifest alone, for instance one that was published without its parts.
+            return plan.with_code(code), []
+        raise ValueError(
+            f"{self.address} holds rows of another version of the code; they were not changed. "
+            "Choose another store, compute all rows again with replace=True (--replace True), or "
+            "continue with any_code=True (--any-code True), after which the table holds rows of "
+            "both versions"
+        )
+
+    def _has_parts(self, plan: Plan) -> bool:
+        """Whether there is a part of a plan, complete or not."""
+        return any(name.startswith(tuple(plan.fingerprints)) for name in self._names("parts"))
 
     def _extended(self, before: Plan, plan: Plan) -> Plan:
         try:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nc_jax.source import code_digest, warn_of_other_code
-from nc_jax.sweeps.engine import Build, run_sweep
-from nc_jax.sweeps.plan import Block, Plan
+from nc_jax.source import warn_of_other_code
+from nc_jax.sweeps.engine import Build, code_of, run_sweep
+from nc_jax.sweeps.plan import CODE, Block, Plan
 from nc_jax.sweeps.store import MANIFEST, Store
 
 
@@ -41,12 +41,12 @@ def tabulate(
         ValueError: the function raised, or is not defined in a file.
         OSError: the folder cannot be written.
     """
-    settings = {"settings": settings, "seed": seed, "code": code_digest(build, run_sweep)}
-    store = Store(folder)
+    settings = {"settings": settings, "seed": seed, CODE: code_of(build)}
+    store, plan = Store(folder), Plan(settings, tuple(blocks))
     before = _plan_in(store)
-    if before is not None and before.settings.get("code") != settings["code"]:
+    if before is not None and before.code != plan.code:
         warn_of_other_code(folder, "points")
-    plan = store.prepare(Plan(settings, tuple(blocks)), replace=True)
+    plan = store.prepare(plan, replace=True)
     outcome = run_sweep(plan, build, store, seed, progress=progress)
     if outcome.failed:
         raise ValueError("; ".join(dict.fromkeys(outcome.failed)))

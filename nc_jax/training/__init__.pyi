@@ -5,24 +5,34 @@ from .cures import (
     cured_run as cured_run,
     repeated_to as repeated_to,
 )
-from .data import (
-    DATA_SETS as DATA_SETS,
-    DataSet as DataSet,
-    ImageData as ImageData,
-    digest_of as digest_of,
-    load_images as load_images,
+from .images import (
+    Images as Images,
+    on_device as on_device,
     resized as resized,
 )
-from .inputs import (
-    balanced_features as balanced_features,
-    gaussian_classes as gaussian_classes,
+from .loop import (
+    Progress as Progress,
+    Run as Run,
+    Stack as Stack,
+    Trainer as Trainer,
+    train as train,
+)
+from .measures import (
+    measure as measure,
 )
 from .recipe import (
     Recipe as Recipe,
 )
-from .subsets import (
-    choose_subset as choose_subset,
-    long_tailed_sizes as long_tailed_sizes,
-    oversampled as oversampled,
-    step_sizes as step_sizes,
+from .text_loop import (
+    TextOutputs as TextOutputs,
+    TextState as TextState,
+    TextTrainer as TextTrainer,
+)
+from .text_measures import (
+    Looked as Looked,
+    MeasuredText as MeasuredText,
+    measure_text as measure_text,
+)
+from .text_recipe import (
+    TextRecipe as TextRecipe,
 )

@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nc_jax.training.data import DataSet, ImageData
+from nc_jax.datasets import DataSet, ImageData
 
 
 class Images(NamedTuple):
@@ -31,7 +32,28 @@ class Images(NamedTuple):
 
 
 def on_device(data: ImageData, known: DataSet) -> Images:
-    """Copies a split to the device."""
+    """Copies a split to the device.
+
+    Args:
+        data: the images, as :func:`nc_jax.datasets.load_images` returns them.
+        known: their data set, for the mean and deviation of the pixels.
+    """
     mean, deviation = (np.asarray(x, np.float32) for x in (known.mean, known.deviation))
     arrays = (data.images, data.labels, mean, deviation)
     return Images(*(jnp.asarray(array) for array in arrays))
+
+
+def resized(data: ImageData, size: int) -> ImageData:
+    """The same images at size × size, bilinear; images of that size are returned unchanged."""
+    images = data.images
+    if images.shape[1:3] == (size, size):
+        return data
+
+    @jax.jit
+    def scale(part: jax.Array) -> jax.Array:
+        shape = (*part.shape[:1], size, size, part.shape[-1])
+        pixels = jax.image.resize(part.astype(np.float32), shape, "linear")
+        return jax.numpy.round(pixels).astype(np.uint8)
+
+    parts = [np.asarray(scale(images[i : i + 4096])) for i in range(0, len(images), 4096)]
+    return ImageData(np.concatenate(parts), data.labels)

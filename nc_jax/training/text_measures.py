@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nc_jax.datasets import ContextRows, Text
 from nc_jax.metrics.tokens import (
     BinnedRows,
     binned_rows,
@@ -16,8 +17,6 @@ from nc_jax.metrics.tokens import (
     nearest_distances,
     participation,
 )
-from nc_jax.training.contexts import ContextRows
-from nc_jax.training.text import Text
 from nc_jax.training.text_loop import TextOutputs, TextState, TextTrainer
 
 

@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 
 from nc_jax.campaigns import Campaign, Training, fastest_trainer, kept, train_all
-from nc_jax.training import DATA_SETS, Recipe, choose_subset, load_images, step_sizes
-from nc_jax.training.images import on_device
-from nc_jax.training.loop import Run, Trainer, train
+from nc_jax.datasets import DATA_SETS, choose_subset, load_images, step_sizes
+from nc_jax.training import Recipe, Run, Trainer, on_device, train
 from tests.test_source import loaded
 
 RECIPE = Recipe(epochs=4, milestones=(3,), batch_size=16, learning_rate=0.05, weight_decay=1e-3)

@@ -7,6 +7,7 @@ import pytest
 
 from nc_jax.campaigns import (
     Plan,
+    Splits,
     TrainingOptions,
     balanced_training,
     check_majority,
@@ -15,7 +16,7 @@ from nc_jax.campaigns import (
     step_training,
     train_plans,
 )
-from nc_jax.training import ImageData, load_images
+from nc_jax.datasets import GivenImages, ImageData, find_data_set, load_images
 
 PLACE = ("digits", "mlp")
 LABELS = np.tile(np.arange(10), 12)
@@ -61,12 +62,20 @@ def test_sizes_that_make_no_sense_are_named(call, named):
 
 
 def test_other_pixels_under_the_same_name_are_trained_anew(tmp_path):
-    digits = load_images("digits")
+    digits, known = load_images("digits"), find_data_set("digits")
+    given = GivenImages(digits, digits)
     training = balanced_training(PLACE, digits.labels, 2, recipe_of(OPTIONS, 0.01), 0, {})
     options, plan = dataclasses.replace(OPTIONS, out=tmp_path), Plan(*PLACE, [training])
     losses = []
-    for images in (digits.images, 255 - digits.images, digits.images):
+    for images, own in (
+        (digits.images, known),
+        (255 - digits.images, known),
+        (digits.images, known),
+        # The same pixels, normalised by other numbers.
+        (digits.images, given),
+    ):
         split = ImageData(images, digits.labels)
-        losses.append(train_plans(options, {"digits": (split, split)}, [plan])["loss"].item())
-    assert losses[0] == losses[2] != losses[1]
-    assert len(list((tmp_path / "runs").glob("*/table.parquet"))) == 2
+        splits = {"digits": Splits(split, split, own)}
+        losses.append(train_plans(options, splits, [plan])["loss"].item())
+    assert losses[0] == losses[2] and len(set(losses)) == 3
+    assert len(list((tmp_path / "runs").glob("*/table.parquet"))) == 3

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import nc_jax as nc
+from nc_jax.datasets import gaussian_classes
 from nc_jax.diagnosis import fit_price, layer_path
-from nc_jax.training import gaussian_classes
 
 CLASSES = 3
 

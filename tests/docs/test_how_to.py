@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from nc_jax.datasets import DATA_SETS
 from nc_jax.networks.build import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,16 +16,18 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
-def networks_kept():
-    """Forgets the networks that a page adds."""
-    kept = dict(NETWORKS)
+def names_kept():
+    """Forgets the networks and data sets that a page adds."""
+    tables = NETWORKS, DATA_SETS
+    kept = [dict(table) for table in tables]
     yield
-    NETWORKS.clear()
-    NETWORKS.update(kept)
+    for table, before in zip(tables, kept, strict=True):
+        table.clear()
+        table.update(before)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-@pytest.mark.usefixtures("networks_kept")
+@pytest.mark.usefixtures("names_kept")
 def test_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))

@@ -24,6 +24,7 @@ ROOMS = (
     "nc_jax.prediction",
     "nc_jax.sweeps",
     "nc_jax.experiments",
+    "nc_jax.datasets",
     "nc_jax.training",
     "nc_jax.networks",
     "nc_jax.campaigns",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import nc_jax as nc
 from nc_jax import metrics
-from nc_jax.training import gaussian_classes
+from nc_jax.datasets import gaussian_classes
 
 seeds = st.integers(0, 10**6)
 SIZE, COUNT, WIDTH = 4, 6, 5

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 
 import nc_jax as nc
+from nc_jax.datasets.contexts import ContextRows, context_rows
 from nc_jax.metrics.tokens import binned_rows, frequency_bins, nearest_distances
 from nc_jax.prediction.language import TOKEN_SURROGATES, TokenTask, merged_sizes, predict_tokens
 from nc_jax.prediction.normalised import solve_normalised
 from nc_jax.prediction.rows import compare_rows, rank_correlation, summarise_rows, verdict_on_rows
-from nc_jax.training.contexts import ContextRows, context_rows
 
 COUNTS = np.array([400, 200, 100, 50, 20, 10, 10, 10, 2, 2.0])
 V = len(COUNTS)

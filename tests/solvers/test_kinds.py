@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import nc_jax as nc
+from nc_jax.datasets import gaussian_classes
 from nc_jax.design import TARGETS, separation
 from nc_jax.diagnosis import own_directions
 from nc_jax.metrics import minority_metrics
-from nc_jax.training import gaussian_classes
 
 ROOMS = ("nc_jax", "nc_jax.solvers", "nc_jax.metrics", "nc_jax.design", "nc_jax.diagnosis")
 # What a solution is passed as, or could be mistaken for.

@@ -8,7 +8,7 @@ import pytest
 
 import nc_jax as nc
 from nc_jax import solvers
-from nc_jax.training import gaussian_classes
+from nc_jax.datasets import gaussian_classes
 
 PLATFORMS = ("cuda", "tpu")
 DESCENT = nc.GradientDescent(steps=10, records=3)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import nc_jax as nc
+from nc_jax.datasets import gaussian_classes
 from nc_jax.metrics import accumulate_moments, class_moments, feedforward_metrics
-from nc_jax.training import gaussian_classes
 
 seeds = st.integers(0, 10**6)
 SIZE, COUNT, WIDTH = 3, 4, 5

@@ -1,9 +1,14 @@
 """The sweep study, run as a user runs it."""
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pandas as pd
 import pytest
 
-from tests.running import run_study, start_study
+from tests.running import ROOT, run_study, start_study
 
 SPEC = """
 outputs = ["gap", "phase", "minority_cosine"]
@@ -75,6 +80,32 @@ def test_a_changed_spec_is_refused(swept):
     (swept / "changed.toml").write_text(SPEC.replace("num_classes = 4", "num_classes = 5"))
     done = run_study("sweep", "run", swept / "changed.toml", "--store", swept / "store")
     assert done.returncode == 2 and "another sweep" in done.stderr
+
+
+def test_other_code_is_refused_unless_asked_for(tmp_path):
+    """The package is copied and changed, as by an update between two starts."""
+    shutil.copytree(ROOT / "nc_jax", tmp_path / "nc_jax", ignore=shutil.ignore_patterns("*.pyc"))
+    (tmp_path / "spec.toml").write_text(SPEC.replace("[1, 2]", "[1]"))
+
+    def sweep_with(*options):
+        command = [sys.executable, ROOT / "studies" / "sweep.py", "run", "spec.toml"]
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        return subprocess.run([*command, "--store", "store", *options], cwd=tmp_path,
+                              env=environment, capture_output=True, text=True)  # fmt: skip
+
+    done = sweep_with()
+    assert done.returncode == 0 and "45 points in 3 chunks" in done.stdout, done.stderr
+    parts = sorted((tmp_path / "store" / "parts").iterdir())
+    parts[0].unlink()
+    changed = tmp_path / "nc_jax" / "losses" / "standard.py"
+    changed.write_text(changed.read_text() + "# changed\n")
+    done = sweep_with()
+    assert done.returncode == 2 and "another version of the code" in done.stderr
+    assert sorted((tmp_path / "store" / "parts").iterdir()) == parts[1:]
+    done = sweep_with("--any-code", "True")
+    assert done.returncode == 0 and "20 points in 1 chunks" in done.stdout, done.stderr
+    assert "2 chunks were already stored" in done.stdout
+    assert set((tmp_path / "store" / "parts").iterdir()) > set(parts[1:])
 
 
 def test_plan_estimates(swept):

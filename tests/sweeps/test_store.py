@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import threading
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,8 +12,10 @@ import pandas as pd
 import polars
 import pytest
 
-from nc_jax.sweeps import Block, Plan, Product, Store, Values, measured_chunk, run_sweep
+from nc_jax.sweeps import Block, Plan, Product, Store, Values, code_of, measured_chunk, run_sweep
+from nc_jax.sweeps.machines import do_chunk
 from tests.sweeps import toy
+from tests.test_source import loaded
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +125,104 @@ def test_another_sweep_is_refused_unless_asked_for(copy):
     outcome = run_sweep(plan, toy.build, store)
     assert outcome.chunks == 32 and len(outcome.foreign) == 32
     assert len(table(copy)) == 220
+
+
+CODE = """
+def build(choices):
+    return lambda columns, keys: {{"z": {factor} * columns["x"]}}
+"""
+
+
+def rows_with(store, build, points=4, **options):
+    """The outcome of a sweep in which the settings name the code, as those of an experiment do."""
+    blocks = (Block({}, Values("x", np.arange(1.0, 1 + points)), 2),)
+    plan = store.prepare(Plan({"what": "line", "code": code_of(build)}, blocks), **options)
+    return run_sweep(plan, build, store)
+
+
+@pytest.fixture
+def versions(tmp_path):
+    """A store that was stopped half way, and the function in its two versions."""
+    first, second = (
+        loaded(tmp_path / "line.py", CODE.format(factor=1)).build,
+        lambda: loaded(tmp_path / "line.py", CODE.format(factor=10)).build,
+    )
+    store = Store(tmp_path / "store")
+    assert rows_with(store, first).chunks == 2
+    next((tmp_path / "store" / "parts").glob("*-00000001-*")).unlink()
+    return store, first, second
+
+
+def test_the_same_code_resumes(versions):
+    store, first, _ = versions
+    outcome = rows_with(store, first)
+    assert (outcome.found, outcome.chunks) == (1, 1)
+    assert store.to_pandas()["z"].tolist() == [1, 2, 3, 4]
+
+
+def test_rows_of_other_code_are_refused_and_unchanged(versions):
+    store, _, second = versions
+    before = {path: path.read_bytes() for path in Path(store.root).rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"rows of another version.*--replace.*--any-code"):
+        rows_with(store, second())
+    assert before == {path: path.read_bytes() for path in before}
+    # A changed sweep is the first thing to know.
+    with pytest.raises(ValueError, match="another sweep.*what was 'line', is 'curve'"):
+        store.prepare(Plan({"what": "curve", "code": "0"}, store.plan().blocks))
+
+
+def test_a_sweep_without_a_record_of_its_code_is_refused_too(tmp_path):
+    store, blocks = Store(tmp_path), toy.plan().blocks
+    plan = store.prepare(Plan({"what": "toy"}, blocks))
+    run_sweep(plan, toy.build, store)
+    named = Plan({"what": "toy", "code": code_of(toy.build)}, blocks)
+    with pytest.raises(ValueError, match="another version of the code"):
+        store.prepare(named)
+    assert run_sweep(store.prepare(named, any_code=True), toy.build, store).chunks == 0
+
+
+def test_all_is_computed_again_and_the_old_parts_are_kept(versions):
+    store, _, second = versions
+    old = {path.name for path in (Path(store.root) / "parts").iterdir()}
+    outcome = rows_with(store, second(), replace=True)
+    assert outcome.chunks == 2 and set(outcome.foreign) == old
+    assert store.to_pandas()["z"].tolist() == [10, 20, 30, 40]
+
+
+def test_a_sweep_is_continued_by_other_code_only_if_asked_for(versions):
+    store, first, second = versions
+    later = second()
+    outcome = rows_with(store, later, any_code=True)
+    assert (outcome.found, outcome.chunks) == (1, 1)
+    assert store.to_pandas()["z"].tolist() == [1, 2, 30, 40]
+    manifest = json.loads((Path(store.root) / "sweep.json").read_text())
+    assert manifest["continued_by_code"] == [code_of(later)] != [manifest["settings"]["code"]]
+    # That code is known from now on, also for more points; a third version is not.
+    assert rows_with(store, later, points=6).points == 2
+    assert rows_with(store, later, points=6).chunks == 0
+    third = loaded(Path(store.root).parent / "line.py", CODE.format(factor=100)).build
+    with pytest.raises(ValueError, match="another version"):
+        rows_with(store, third, points=6)
+
+
+def test_a_manifest_without_its_parts_stands_in_nobodys_way(versions):
+    store, _, second = versions
+    for part in (Path(store.root) / "parts").iterdir():
+        part.unlink()
+    later = second()
+    assert rows_with(store, later).chunks == 2 and store.plan().code == code_of(later)
+    assert rows_with(store, later).found == 2
+
+
+def test_a_worker_with_other_code_computes_nothing(tmp_path):
+    store, maker = Store(tmp_path), "tests.sweeps.toy:build_plain"
+    plan = store.prepare(toy.plan())
+    about = {"plan": plan.spec(), "build": {}, "seed": 0, "x64": False}
+    for code, points in ((code_of(toy.build), 7), ("0" * 16, 0)):
+        text = json.dumps(about | {"code": code})
+        done, error = do_chunk(maker, text, str(tmp_path), 0, 0)
+        assert done == points and ("another version of the code" in error) == (points == 0)
+    assert [note["chunk"] for note in store.failures()] == [0]
 
 
 def test_a_raising_chunk_is_recorded_and_the_others_go_on(undisturbed, tmp_path):

@@ -9,10 +9,9 @@ import pytest
 from flax import nnx
 
 from nc_jax.campaigns import Campaign, Training, measure_collapse, train_chains
+from nc_jax.datasets import DATA_SETS, load_images
 from nc_jax.networks import build_network
-from nc_jax.training import DATA_SETS, Recipe, load_images
-from nc_jax.training.images import on_device
-from nc_jax.training.loop import Run, Trainer, train
+from nc_jax.training import Recipe, Run, Trainer, on_device, train
 from nc_jax.training.steps import _decayed
 
 IMAGES = on_device(load_images("digits"), DATA_SETS["digits"])

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nc_jax as nc
+from nc_jax.datasets import DATA_SETS, choose_subset, load_images
 from nc_jax.training import (
-    DATA_SETS,
     RUN_CURES,
     Recipe,
-    choose_subset,
+    Run,
+    Trainer,
     cured_run,
-    load_images,
+    on_device,
     repeated_to,
+    train,
 )
-from nc_jax.training.images import on_device
-from nc_jax.training.loop import Run, Trainer, train
 
 DIGITS = load_images("digits")
 SIZES = np.array([9, 3, 1, 9, 9, 3, 3, 9, 1, 9])

@@ -7,10 +7,9 @@ import weakref
 import numpy as np
 import pytest
 
+from nc_jax.datasets import DATA_SETS, load_images
 from nc_jax.networks import Transformer
-from nc_jax.training import DATA_SETS, Recipe, load_images, programs, text_loop
-from nc_jax.training.images import on_device
-from nc_jax.training.loop import Run, Trainer, train
+from nc_jax.training import Recipe, Run, Trainer, on_device, programs, text_loop, train
 from nc_jax.training.text_loop import TextTrainer
 from nc_jax.training.text_recipe import TextRecipe
 

@@ -11,10 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from nc_jax.training import DATA_SETS, Recipe, choose_subset, load_images, step_sizes
+from nc_jax.datasets import DATA_SETS, choose_subset, load_images, step_sizes
+from nc_jax.training import Recipe, Run, Trainer, on_device, train
 from nc_jax.training.checkpoints import load_checkpoint, save_checkpoint
-from nc_jax.training.images import on_device
-from nc_jax.training.loop import Run, Trainer, train
 from nc_jax.training.programs import train_epoch
 
 RECIPE = Recipe(epochs=6, milestones=(4,), batch_size=32, learning_rate=0.05)

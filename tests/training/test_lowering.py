@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from nc_jax.networks import Transformer
-from nc_jax.training import Recipe
-from nc_jax.training.images import Images
-from nc_jax.training.loop import Run, Stack, Trainer
+from nc_jax.training import Images, Recipe, Run, Stack, Trainer
 from nc_jax.training.programs import train_epoch
 from nc_jax.training.text_loop import TextTrainer, _advanced
 from nc_jax.training.text_recipe import TextRecipe

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 import nc_jax as nc
-from nc_jax.training import DATA_SETS, Recipe, choose_subset, load_images
-from nc_jax.training.images import on_device
-from nc_jax.training.loop import Run, Trainer, train
+from nc_jax.datasets import DATA_SETS, choose_subset, load_images
+from nc_jax.training import Recipe, Run, Trainer, on_device, train
 from nc_jax.training.measures import budgets, measure
 
 RECIPE = Recipe(epochs=4, milestones=(), batch_size=32, learning_rate=0.1)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nc_jax.datasets.contexts import context_rows
+from nc_jax.datasets.text import Text
 from nc_jax.networks import Transformer
-from nc_jax.training.contexts import context_rows
-from nc_jax.training.text import Text
 from nc_jax.training.text_loop import TextTrainer, _advanced
 from nc_jax.training.text_measures import Looked, measure_text
 from nc_jax.training.text_recipe import TextRecipe

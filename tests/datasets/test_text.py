@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nc_jax.training.contexts import context_rows
-from nc_jax.training.text import UNKNOWN, load_text, source_files, tokenise
+from nc_jax.datasets.contexts import context_rows
+from nc_jax.datasets.text import UNKNOWN, load_text, source_files, tokenise
 
 
 def write(folder, **files):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nc_jax.training import choose_subset, long_tailed_sizes, oversampled, step_sizes
+from nc_jax.datasets import choose_subset, long_tailed_sizes, oversampled, step_sizes
 
 LABELS = np.random.default_rng(0).integers(0, 6, 3000)
 

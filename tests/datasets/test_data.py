@@ -1,5 +1,6 @@
 """Data sets read from files in their official formats; broken files named."""
 
+import dataclasses
 import gzip
 import hashlib
 import http.server
@@ -11,15 +12,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from nc_jax.training import (
+from nc_jax.datasets import (
     DATA_SETS,
-    ImageData,
     balanced_features,
-    data,
     files,
     gaussian_classes,
     load_images,
-    resized,
 )
 
 
@@ -232,10 +230,10 @@ def test_downloads_are_checked_and_unpacked(server, monkeypatch, tmp_path):
     names = ("cifar-100-binary/train.bin", "../../test.bin")
     content = archive_of({names[0]: raw, names[1]: raw, "../../evil": b"x"})
     (root / "cifar-100-binary.tar.gz").write_bytes(content)
-    source = data.DATA_SETS["cifar100"].source
+    known = DATA_SETS["cifar100"]
     digest = hashlib.md5(content).hexdigest()
-    served = source._replace(address=address, checksums={"cifar-100-binary.tar.gz": digest})
-    monkeypatch.setitem(DATA_SETS, "cifar100", DATA_SETS["cifar100"]._replace(source=served))
+    served = known.source._replace(address=address, checksums={"cifar-100-binary.tar.gz": digest})
+    monkeypatch.setitem(DATA_SETS, "cifar100", dataclasses.replace(known, source=served))
     assert load_images("cifar100").labels.tolist() == [90, 91, 92, 93, 94]
     found = sorted(path.name for path in (tmp_path / "cache").rglob("*") if path.is_file())
     assert found == ["test.bin", "train.bin"]
@@ -247,8 +245,9 @@ def test_downloads_are_checked_and_unpacked(server, monkeypatch, tmp_path):
 def test_a_download_that_differs_is_refused(server, monkeypatch):
     root, address = server
     (root / "cifar-100-binary.tar.gz").write_bytes(archive_of({"train.bin": b"x"}))
-    served = data.DATA_SETS["cifar100"].source._replace(address=address)
-    monkeypatch.setitem(DATA_SETS, "cifar100", DATA_SETS["cifar100"]._replace(source=served))
+    known = DATA_SETS["cifar100"]
+    served = known.source._replace(address=address)
+    monkeypatch.setitem(DATA_SETS, "cifar100", dataclasses.replace(known, source=served))
     with pytest.raises(FileNotFoundError, match="train.bin, test.bin into cifar-100-binary/"):
         load_images("cifar100")
 
@@ -257,15 +256,6 @@ def test_constants_of_the_digits_are_theirs():
     pixels = load_images("digits").images / 255
     np.testing.assert_allclose(pixels.mean(), DATA_SETS["digits"].mean[0], atol=1e-4)
     np.testing.assert_allclose(pixels.std(), DATA_SETS["digits"].deviation[0], atol=1e-4)
-
-
-def test_resizing_is_bilinear():
-    ramp = np.tile(np.arange(0, 160, 20, dtype=np.uint8), (8, 1))[None, ..., None]
-    large = resized(ImageData(ramp, np.zeros(1, np.int32)), 16).images
-    assert large.shape == (1, 16, 16, 1) and large.dtype == np.uint8
-    np.testing.assert_array_equal(large[0, 3, 1:-1, 0], np.arange(5, 145, 10))
-    same = load_images("digits")
-    assert resized(same, 8) is same
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nc_jax.checks import require_count
-from nc_jax.training.data import ImageData
+from nc_jax.datasets.images import ImageData
 
 
 def balanced_features(

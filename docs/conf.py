@@ -50,7 +50,11 @@ nitpick_ignore = [
         "nc_jax.diagnosis.members.Member",
         "nc_jax.report.commands.Config",
         "nc_jax.report.progress.Item",
+        "nc_jax.immutable.T",
         "nc_jax.report.progress.Result",
+        "nc_jax.solvers.acceptance.Model",
+        "nc_jax.solvers.select.Found",
+        "nc_jax.solvers.select.Model",
         "nc_jax.sweeps.store.Scan",
     )
 ]

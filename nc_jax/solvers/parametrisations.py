@@ -3,11 +3,8 @@
 A ball is the projection of a sphere with one more dimension, the slack; variables under weight
 decay are scaled so that features and weights have the same penalty per parameter. A model
 declares its constraint as data, and the type of the constraint chooses the parametrisation. For a
-constraint of your own register one:
-
-    @parametrisation.register
-    def _(constraint: MyConstraint, model):
-        return MyParametrisation(constraint, model)
+constraint of your own, register a function of the constraint and the model with
+``parametrisation.register``.
 """
 
 from functools import singledispatch

@@ -32,8 +32,46 @@ settings.register_profile(
 settings.load_profile("default")
 
 
+# Begun first: a file stays with one worker, which one of these, begun last, would keep busy alone.
+LONGEST = (
+    "solvers/test_kinds.py",
+    "solvers/test_solvers.py",
+    "solvers/test_unconstrained.py",
+    "solvers/test_factored.py",
+    "solvers/test_class_losses.py",
+    "solvers/test_many_groups.py",
+    "solvers/test_multilayer.py",
+    "studies/test_network_studies.py",
+    "prediction/test_surrogate.py",
+    "docs/test_how_to.py",
+    "docs/test_tutorials.py",
+    "design/test_designer.py",
+    "design/test_strengths.py",
+    "design/test_thresholds.py",
+    "solvers/test_dimensions.py",
+    "solvers/test_reduced.py",
+    "prediction/test_exact.py",
+    "studies/test_prediction.py",
+    "studies/test_many_classes.py",
+    "studies/test_language.py",
+    "studies/test_cures.py",
+    "solvers/test_lowering.py",
+    "solvers/test_select.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Sorts the files: the longest first, the others as they were."""
+    place = {f"tests/{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def drop_compiled_programs():
-    """Frees what a module compiled: thousands of programs exhaust a process's memory maps."""
+    """Frees what a module compiled.
+
+    Thousands of programs exhaust a process's memory maps, and with a few hundred of them in
+    memory each further one takes twice as long to compile.
+    """
     yield
     jax.clear_caches()

@@ -27,7 +27,14 @@ LOSSES = {
     "weighted-squares": nc.ClassWeights(WEIGHTS, nc.MeanSquaredError()),
     "soft-targets": nc.SoftTargets(TARGETS),
 }
+# One program for each shape; operation by operation, each would be compiled alone.
+COMPILED = {name: jax.jit(loss) for name, loss in LOSSES.items()}
 seeds = st.integers(0, 10**6)
+
+
+@jax.jit
+def called(loss, logits, label):
+    return loss(logits, label)
 
 
 def log_softmax(z):
@@ -63,7 +70,7 @@ def test_equals_its_definition_over_any_leading_axes(name, seed, scale):
     rng = np.random.default_rng(seed)
     logits, labels = scale * rng.normal(size=(2, 3, K)), rng.integers(0, K, (2, 3))
     expected = [[direct(name, logits[i, j], labels[i, j]) for j in range(3)] for i in range(2)]
-    np.testing.assert_allclose(LOSSES[name](logits, labels), expected, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(COMPILED[name](logits, labels), expected, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "soft-targets"])
@@ -74,10 +81,8 @@ def test_multiplicity_stands_for_copies(name, seed, label):
     copies[label] = 1
     classes = np.repeat(np.arange(K), copies)
     np.testing.assert_allclose(
-        LOSSES[name](jnp.asarray(logits), label, jnp.asarray(copies, float)),
-        at_classes(LOSSES[name], classes)(
-            jnp.asarray(logits[classes]), int(np.sum(copies[:label]))
-        ),
+        COMPILED[name](logits, label, copies.astype(float)),
+        called(at_classes(LOSSES[name], classes), logits[classes], int(np.sum(copies[:label]))),
         rtol=1e-12,
     )
 
@@ -88,7 +93,7 @@ def test_finite_and_not_negative_at_large_logits(name, dtype):
     rng = np.random.default_rng(3)
     logits = rng.choice([-1e4, -1e2, 0.0, 1e2, 1e4], (64, K)).astype(dtype)
     labels = rng.integers(0, K, 64)
-    values, slopes = jax.vmap(jax.value_and_grad(LOSSES[name]))(jnp.asarray(logits), labels)
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(LOSSES[name])))(logits, labels)
     chex.assert_tree_all_finite((values, slopes))
     assert values.dtype == slopes.dtype == dtype and values.min() >= 0
 
@@ -96,15 +101,15 @@ def test_finite_and_not_negative_at_large_logits(name, dtype):
 @pytest.mark.parametrize("name", LOSSES)
 @given(seed=seeds, scale=st.floats(0.5, 8))
 def test_claims_of_convexity_and_shift_invariance_hold(name, seed, scale):
-    rng, loss = np.random.default_rng(seed), LOSSES[name]
-    ends = jnp.asarray(scale * rng.normal(size=(2, 16, K)))
+    rng, loss = np.random.default_rng(seed), COMPILED[name]
+    ends = scale * rng.normal(size=(2, 16, K))
     labels = rng.integers(0, K, 16)
-    values = loss(ends, jnp.broadcast_to(labels, (2, 16)))
-    if loss.convex:
-        middle = loss(jnp.mean(ends, axis=0), labels)
-        assert jnp.all(middle <= jnp.mean(values, axis=0) * (1 + 1e-12) + 1e-12)
-    shifted = loss(ends + 3.0, jnp.broadcast_to(labels, (2, 16)))
-    assert np.allclose(shifted, values, rtol=1e-9, atol=1e-10) == loss.shift_invariant
+    values = np.asarray(loss(ends, np.broadcast_to(labels, (2, 16))))
+    if LOSSES[name].convex:
+        middle = loss(ends.mean(axis=0), labels)
+        assert np.all(middle <= values.mean(axis=0) * (1 + 1e-12) + 1e-12)
+    shifted = loss(ends + 3.0, np.broadcast_to(labels, (2, 16)))
+    assert np.allclose(shifted, values, rtol=1e-9, atol=1e-10) == LOSSES[name].shift_invariant
 
 
 def test_focal_is_not_convex():

@@ -18,6 +18,10 @@ LOSSES = {
 }
 
 
+# One program for each shape; operation by operation, each would be compiled alone.
+COMPILED = {name: jax.jit(loss) for name, loss in LOSSES.items()}
+
+
 def direct(name, z, label):
     """The definition, in NumPy float64."""
     softmax = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
@@ -38,7 +42,7 @@ def test_equals_its_definition_over_any_leading_axes(name, classes, seed, scale)
     logits = scale * rng.normal(size=(2, 3, classes))
     labels = rng.integers(0, classes, (2, 3))
     expected = [[direct(name, logits[i, j], labels[i, j]) for j in range(3)] for i in range(2)]
-    np.testing.assert_allclose(LOSSES[name](logits, labels), expected, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(COMPILED[name](logits, labels), expected, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -50,17 +54,15 @@ def test_multiplicity_stands_for_copies(name, seed, label):
     copies[label] = 1
     spread = np.repeat(logits, copies)
     position = int(np.sum(copies[:label]))
-    loss = LOSSES[name]
+    loss = COMPILED[name]
     np.testing.assert_allclose(
-        loss(jnp.asarray(logits), label, jnp.asarray(copies, float)),
-        loss(jnp.asarray(spread), position),
-        rtol=1e-12,
+        loss(logits, label, copies.astype(float)), loss(spread, position), rtol=1e-12
     )
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_an_entry_of_multiplicity_zero_is_absent(name):
-    loss = LOSSES[name]
+    loss = COMPILED[name]
     with_ghost = loss(jnp.array([0.3, 900.0, -0.2]), 0, jnp.array([1.0, 0.0, 1.0]))
     without = loss(jnp.array([0.3, -0.2]), 0)
     if name == "mean-squared-error":
@@ -73,7 +75,7 @@ def test_an_entry_of_multiplicity_zero_is_absent(name):
 @pytest.mark.parametrize("label", [0, 1])
 def test_finite_at_extreme_logits_with_finite_gradients(name, label, dtype):
     logits = jnp.array([1e4, -1e4, 0.0], dtype)
-    value, slope = jax.value_and_grad(lambda z: LOSSES[name](z, label))(logits)
+    value, slope = jax.jit(jax.value_and_grad(LOSSES[name]))(logits, label)
     chex.assert_tree_all_finite((value, slope))
     assert value.dtype == dtype and slope.dtype == dtype
 
@@ -93,27 +95,31 @@ def test_relabelling_and_shifting(name, seed):
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=5)
     order = rng.permutation(5)
-    loss = LOSSES[name]
-    value = loss(jnp.asarray(logits), 2)
-    permuted = loss(jnp.asarray(logits[order]), int(np.argmax(order == 2)))
+    loss = COMPILED[name]
+    value = loss(logits, 2)
+    permuted = loss(logits[order], int(np.argmax(order == 2)))
     np.testing.assert_allclose(permuted, value, rtol=1e-12)
-    shifted = loss(jnp.asarray(logits + 3.0), 2)
-    assert np.isclose(shifted, value, rtol=1e-10) == loss.shift_invariant
+    shifted = loss(logits + 3.0, 2)
+    assert np.isclose(shifted, value, rtol=1e-10) == LOSSES[name].shift_invariant
 
 
-@pytest.mark.parametrize("name", ["cross-entropy", "mean-squared-error"])
+HESSIANS = {
+    name: jax.jit(jax.hessian(LOSSES[name])) for name in ("cross-entropy", "mean-squared-error")
+}
+
+
+@pytest.mark.parametrize("name", HESSIANS)
 @given(seed=st.integers(0, 10**6))
 def test_convex_losses_have_positive_semidefinite_hessians(name, seed):
     assert LOSSES[name].convex
-    logits = jnp.asarray(3 * np.random.default_rng(seed).normal(size=6))
-    hessian = jax.hessian(lambda z: LOSSES[name](z, 1))(logits)
-    assert np.linalg.eigvalsh(hessian).min() > -1e-12
+    logits = 3 * np.random.default_rng(seed).normal(size=6)
+    assert np.linalg.eigvalsh(HESSIANS[name](logits, 1)).min() > -1e-12
 
 
 @pytest.mark.parametrize("name", ["cross-entropy", "mean-squared-error", "power"])
 def test_gradients_match_finite_differences(name):
     logits = jnp.array([0.4, -1.3, 2.0, 0.1])
-    chex.assert_numerical_grads(lambda z: LOSSES[name](z, 2), (logits,), order=2)
+    chex.assert_numerical_grads(jax.jit(lambda z: LOSSES[name](z, 2)), (logits,), order=2)
 
 
 def test_the_exponent_is_traced_and_checked():
@@ -123,6 +129,11 @@ def test_the_exponent_is_traced_and_checked():
         nc.PowerSoftmax(1.0)
     with pytest.raises(TypeError, match="g1"):
         nc.SoftmaxBased(3, lambda s: s)  # type: ignore[arg-type]
+
+
+@jax.jit
+def called(loss, features, labels, copies=None):
+    return loss(features, labels, copies)
 
 
 def contrastive_by_loops(features, labels, temperature):
@@ -149,7 +160,7 @@ def test_contrastive_equals_a_double_loop_over_any_leading_axes(seed, temperatur
         contrastive_by_loops(features[1], labels[::-1], temperature),
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
-    chex.assert_trees_all_close(found, jax.jit(loss)(features, np.stack([labels, labels[::-1]])))
+    chex.assert_trees_all_close(found, called(loss, features, np.stack([labels, labels[::-1]])))
 
 
 def test_contrastive_multiplicity_counts_copies():
@@ -158,8 +169,8 @@ def test_contrastive_multiplicity_counts_copies():
     copies = np.array([2, 1, 3])
     loss = nc.SupervisedContrastive(0.7)
     repeated = np.repeat(np.arange(3), copies)
-    whole = loss(jnp.asarray(features[repeated]), labels[repeated])
-    brief = loss(jnp.asarray(features), labels, jnp.asarray(copies))
+    whole = called(loss, features[repeated], labels[repeated])
+    brief = np.asarray(called(loss, features, labels, copies))
     np.testing.assert_allclose(brief[repeated], whole, rtol=1e-12)
 
 
@@ -167,6 +178,7 @@ def test_contrastive_multiplicity_counts_copies():
 def test_contrastive_is_finite_for_single_samples_and_long_features(dtype):
     features = jnp.asarray(100 * np.eye(3), dtype)
     loss = nc.SupervisedContrastive(dtype(0.05))
-    value, slope = jax.value_and_grad(lambda x: jnp.sum(loss(x, np.arange(3))))(features)
+    both = jax.value_and_grad(lambda x: jnp.sum(loss(x, np.arange(3))))
+    value, slope = jax.jit(both)(features)
     assert jnp.isfinite(value)
     assert jnp.all(jnp.isfinite(slope))

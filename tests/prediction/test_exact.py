@@ -54,16 +54,19 @@ def trained(sizes, seed, rectify, loss=None, weights=None, steps=12_000, rate=0.
         start = params, jax.tree.map(jnp.zeros_like, params)
         return jax.lax.fori_loop(0, steps, step, start)[0]
 
+    @jax.jit
+    def looked_at(params):
+        return objective(params), jax.grad(objective)(params), outputs(params)[1]
+
     end = descend(params)
-    slope = jax.grad(objective)(end)
+    value, slope, features = looked_at(end)
     leaves = zip(jax.tree.leaves(slope), jax.tree.leaves(end), decayed, strict=True)
     # What is decayed must be at rest; the direction of the layer before it is as well.
     rest = max(float(jnp.linalg.norm(g)) for g, _, own in leaves if own)
     network = nnx.merge(graph, end, stats, copy=True)
     norm, head = network.norms[0], network.classifier
-    _, features = outputs(end)
     return {
-        "objective": float(objective(end)),
+        "objective": float(value),
         "rest": rest,
         "features": np.asarray(features),
         "labels": np.asarray(labels),

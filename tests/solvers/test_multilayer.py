@@ -67,14 +67,19 @@ def scipy_joint(model, restarts, seed=0):
     return min(run.fun for run in runs)
 
 
+@jax.jit
+def joint_and_eliminated(model, weights, features):
+    joint = jax.value_and_grad(model.reduced_cost, (0, 1))
+    return joint(weights, features), jax.value_and_grad(model.eliminated_cost)(weights)
+
+
 @given(seed=seeds)
 def test_elimination_keeps_value_and_gradient(seed):
     model = problem(seed)
     weights = np.random.default_rng(seed).normal(size=(SIZE, WIDTH))
     features = best_features(model, weights)
-    joint = jax.value_and_grad(model.reduced_cost, (0, 1))
-    value, (by_weights, by_features) = joint(jnp.asarray(weights), jnp.asarray(features))
-    reduced, gradient = jax.value_and_grad(model.eliminated_cost)(jnp.asarray(weights))
+    joint, (reduced, gradient) = joint_and_eliminated(model, weights, features)
+    value, (by_weights, by_features) = joint
     np.testing.assert_allclose(reduced, value, rtol=1e-11)
     np.testing.assert_allclose(gradient, by_weights, atol=1e-10 * np.abs(by_weights).max())
     assert np.abs(by_features).max() < 1e-11 * max(1, np.abs(features).max())
@@ -312,7 +317,8 @@ def test_descent_takes_the_paper_s_steps():
     path = nc.GradientDescent(rate=0.05, steps=2, records=2)(model, key)
     assert list(path.iterations) == [0, 1, 2]
     weights, features = path.classifiers[0], path.layers[0, -1]
-    by_weights, by_features = jax.grad(model.reduced_cost, (0, 1))(weights, features)
+    slopes = jax.jit(jax.grad(model.reduced_cost, (0, 1)))
+    by_weights, by_features = slopes(weights, features)
     np.testing.assert_allclose(path.classifiers[1], weights - 0.05 * by_weights, rtol=1e-12)
     np.testing.assert_allclose(path.features[1], features - 0.05 * by_features, rtol=1e-12)
     last = nc.GradientDescent(rate=0.05, steps=2, records=1)(model, key)

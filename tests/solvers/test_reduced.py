@@ -54,24 +54,28 @@ def some_models(loss, lanes=4, counts=COUNTS, seed=0, bias=False):
 def with_lanes(models, lanes=4):
     def lead(path, leaf):
         own = 1 if path[0].name == "sizes" or path[-1].name == "group_values" else 0
-        return jnp.broadcast_to(leaf, (lanes, *leaf.shape[leaf.ndim - own :]))
+        return np.broadcast_to(leaf, (lanes, *leaf.shape[leaf.ndim - own :]))
 
     return jax.tree_util.tree_map_with_path(lead, models)
+
+
+@jax.jit
+def rows_both_ways(models, slots):
+    numbers = numbers_of(models)
+    closed = row_losses(models)(numbers, slots)
+    if numbers.loss.weights is not None:
+        # The loss itself applies its class weights.
+        numbers = numbers._replace(shares=numbers.shares / numbers.loss.weights)
+    return closed, _differentiated(models, numbers, slots)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_closed_forms_of_the_rows_agree_with_differentiation(loss):
     models = with_lanes(some_models(LOSSES[loss]))
-    numbers = numbers_of(models)
     rng = np.random.default_rng(1)
     own, others = rng.normal(size=(3, 4)), rng.normal(size=(3, 3, 4))
-    slots = Slots(jnp.asarray(4 * own), jnp.asarray(4 * others))
     assert family_of(models.loss) is not None
-    closed = row_losses(models)(numbers, slots)
-    if numbers.loss.weights is not None:
-        # The loss itself applies its class weights.
-        numbers = numbers._replace(shares=numbers.shares / numbers.loss.weights)
-    reference = _differentiated(models, numbers, slots)
+    closed, reference = rows_both_ways(models, Slots(4 * own, 4 * others))
     for ours, theirs in zip(jax.tree.leaves(closed), jax.tree.leaves(reference), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-13)
 
@@ -83,38 +87,44 @@ def test_the_newton_matrix_is_the_hessian(loss):
     within, between, bias = rng.normal(size=2), rng.normal(size=(3, 3)), rng.normal(size=3)
     left, right = np.linalg.qr(rng.normal(size=(2, 3, 3)))[0]
     several = np.array([0, 2])
-    numbers = numbers_of(models)
-    chain = chain_of(group_counts(models), numbers.row_scale)
 
     def last(array):
-        return jnp.asarray(array)[..., None]
+        return array[..., None]
+
+    # One program: operation by operation, each would be compiled alone.
+    @jax.jit
+    def parts(models, alpha, between, bias):
+        numbers = numbers_of(models)
+        chain = chain_of(group_counts(models), numbers.row_scale)
+        rows = row_losses(models)(numbers, slots_of(chain, alpha, between, bias))
+        matrix = newton_matrix(
+            chain,
+            curvature_of(chain, rows),
+            Basis(last(jnp.asarray(left)), last(jnp.asarray(right))),
+            several,
+            (jnp.zeros((2, 1)), jnp.zeros((3, 3, 1)), jnp.zeros((3, 3, 1))),
+            jnp.zeros((3, 3, 1)),
+            identity,
+        )
+        return rows, _full(matrix), slope_of(chain, rows)
 
     alpha = last(np.array([within[0], 0, within[1]]))
-    slots = slots_of(chain, alpha, last(between), last(bias))
-    rows = row_losses(models)(numbers, slots)
-    matrix = newton_matrix(
-        chain,
-        curvature_of(chain, rows),
-        Basis(last(left), last(right)),
-        several,
-        (jnp.zeros((2, 1)), jnp.zeros((3, 3, 1)), jnp.zeros((3, 3, 1))),
-        jnp.zeros((3, 3, 1)),
-        identity,
-    )
-    single = jax.tree.map(lambda leaf: leaf[0], models)
+    rows, full, slope = parts(models, alpha, last(between), last(bias))
+    single = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), models)
 
     def loss_at(z):
         alpha = jnp.zeros(3).at[several].set(z[:2])
         means = left @ z[2:11].reshape(3, 3) @ right.T
         return data_loss(single, GroupLogits(alpha, means, z[11:]))
 
-    z = jnp.concatenate([within, (left.T @ between @ right).ravel(), bias])
-    np.testing.assert_allclose(rows.value[0], loss_at(z), rtol=1e-13)
-    np.testing.assert_allclose(_full(matrix)[..., 0], jax.hessian(loss_at)(z), atol=1e-14)
-    slope = slope_of(chain, rows)
+    z = np.concatenate([within, (left.T @ between @ right).ravel(), bias])
+    value, gradient = jax.jit(jax.value_and_grad(loss_at))(z)
+    np.testing.assert_allclose(rows.value[0], value, rtol=1e-13)
+    np.testing.assert_allclose(full[..., 0], jax.jit(jax.hessian(loss_at))(z), atol=1e-14)
+    slope = jax.tree.map(np.asarray, slope)
     means = (left.T @ slope.between[..., 0] @ right).ravel()
     ours = np.concatenate([slope.within[several, 0], means, slope.bias[:, 0]])
-    np.testing.assert_allclose(ours, jax.grad(loss_at)(z), atol=1e-14)
+    np.testing.assert_allclose(ours, gradient, atol=1e-14)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -123,8 +133,8 @@ def test_both_factorisations_solve_the_same_systems(bias):
     parts = {"within": 2, "between": 4, "bias": 2 if bias else 0}
     size = sum(parts.values())
     root = rng.normal(size=(5, size, size))
-    full = jnp.asarray(np.moveaxis(root @ root.transpose(0, 2, 1) + np.eye(size), 0, -1))
-    full = full.at[0, 1].set(0).at[1, 0].set(0)
+    full = np.moveaxis(root @ root.transpose(0, 2, 1) + np.eye(size), 0, -1)
+    full[0, 1] = full[1, 0] = 0
     matrix = NewtonMatrix(
         diagonal(full)[:2],
         full[:2, 2:6],
@@ -133,24 +143,36 @@ def test_both_factorisations_solve_the_same_systems(bias):
         full[2:6, 6:] if bias else None,
         full[6:, 6:] if bias else None,
     )
-    right = jnp.asarray(rng.normal(size=(size, 2, 5)))
+    right = rng.normal(size=(size, 2, 5))
     for unrolled in (True, False):
-        solution = factored(matrix, unrolled, identity)(right)
-        np.testing.assert_allclose(product(full, solution), right, atol=1e-11)
+
+        @jax.jit
+        def both(matrix, right, unrolled=unrolled):
+            solution = factored(matrix, unrolled, identity)(right)
+            return product(full, solution)
+
+        np.testing.assert_allclose(both(matrix, right), right, atol=1e-11)
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4, 5, 8])
 def test_rotations_find_the_singular_values(groups):
     rng = np.random.default_rng(groups)
-    matrix = jnp.asarray(rng.normal(size=(groups, groups, 6)))
-    eye = jnp.broadcast_to(jnp.eye(groups)[:, :, None], matrix.shape)
-    weights = jnp.asarray(rng.uniform(1, 2, (groups, 6)))
-    basis, mixed = aligned(matrix, Basis(eye, eye), weights, 8)
-    values = rotated(basis.left, matrix, basis.right)
-    np.testing.assert_allclose(values, diagonal_matrix(diagonal(values)), atol=1e-12)
-    np.testing.assert_allclose(rotated(basis.left, eye, basis.left), eye, atol=1e-13)
-    expected = np.linalg.svd(np.moveaxis(np.asarray(matrix), -1, 0), compute_uv=False)
-    found = np.sort(np.abs(np.asarray(diagonal(values))), axis=0)[::-1]
+    matrix = rng.normal(size=(groups, groups, 6))
+    eye = np.broadcast_to(np.eye(groups)[:, :, None], matrix.shape)
+    weights = rng.uniform(1, 2, (groups, 6))
+
+    @jax.jit
+    def turned(matrix, eye, weights):
+        basis, mixed = aligned(matrix, Basis(eye, eye), weights, 8)
+        values = rotated(basis.left, matrix, basis.right)
+        own = diagonal(values)
+        return values, own, diagonal_matrix(own), rotated(basis.left, eye, basis.left), mixed
+
+    values, own, alone, unit, mixed = turned(matrix, eye, weights)
+    np.testing.assert_allclose(values, alone, atol=1e-12)
+    np.testing.assert_allclose(unit, eye, atol=1e-13)
+    expected = np.linalg.svd(np.moveaxis(matrix, -1, 0), compute_uv=False)
+    found = np.sort(np.abs(np.asarray(own)), axis=0)[::-1]
     np.testing.assert_allclose(found.T, expected, atol=1e-12)
     np.testing.assert_allclose(mixed.sum(axis=0), weights.sum(axis=0), rtol=1e-12)
 

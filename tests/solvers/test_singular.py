@@ -22,8 +22,9 @@ def matrices(groups, lanes=40):
 
 @pytest.mark.parametrize("groups", range(1, SMALL + 2))
 def test_triples_are_those_of_lapack(groups):
-    given = jnp.asarray(matrices(groups))
-    left, singular, right = jax.vmap(singular_triples)(given)
+    given = matrices(groups)
+    triples = jax.jit(jax.vmap(singular_triples))(given)
+    left, singular, right = map(np.asarray, triples)
     expected = np.linalg.svd(given, compute_uv=False)
     found = np.sort(singular, axis=1)[:, ::-1]
     scale = expected[:, :1] + 1e-300
@@ -31,16 +32,17 @@ def test_triples_are_those_of_lapack(groups):
     product = left @ (singular[:, :, None] * right)
     np.testing.assert_allclose(product, given, atol=3e-14)
     eye = np.broadcast_to(np.eye(groups), given.shape)
-    np.testing.assert_allclose(left @ jnp.swapaxes(left, 1, 2), eye, atol=1e-13)
-    np.testing.assert_allclose(right @ jnp.swapaxes(right, 1, 2), eye, atol=1e-13)
+    np.testing.assert_allclose(left @ left.swapaxes(1, 2), eye, atol=1e-13)
+    np.testing.assert_allclose(right @ right.swapaxes(1, 2), eye, atol=1e-13)
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4])
 def test_a_batch_equals_single_matrices_in_float32_too(groups):
     given = jnp.asarray(matrices(groups, 3), jnp.float32)
-    batch = jax.vmap(singular_values)(given)
+    batch = jax.jit(jax.vmap(singular_values))(given)
     assert batch.dtype == jnp.float32
-    single = jnp.stack([singular_values(matrix) for matrix in given])
+    alone = jax.jit(singular_values)
+    single = np.stack([alone(matrix) for matrix in given])
     np.testing.assert_allclose(batch, single, atol=1e-6)
 
 
@@ -49,11 +51,12 @@ def test_slopes_are_those_of_differences(groups):
     rng = np.random.default_rng(1)
     matrix, change = jnp.asarray(rng.normal(size=(2, groups, groups)))
 
+    @jax.jit
     def norm(step):
         return jnp.sum(singular_values(matrix + step * change))
 
     difference = (norm(1e-6) - norm(-1e-6)) / 2e-6
-    np.testing.assert_allclose(jax.grad(norm)(0.0), difference, rtol=1e-7)
+    np.testing.assert_allclose(jax.jit(jax.grad(norm))(0.0), difference, rtol=1e-7)
 
 
 @pytest.mark.parametrize("bias", [None, 1e-2], ids=["no bias", "bias"])

@@ -19,6 +19,24 @@ def random_point(model, seed):
     return GroupLogits(jnp.asarray(within), jnp.asarray(rng.normal(size=2 * counts.shape)))
 
 
+@jax.jit
+def by_groups(model, point):
+    """Objective, its value and gradient, nuclear norm, slopes of the parts within groups."""
+    counts = model.sizes.counts
+    value, slope = value_and_gradient(model, point)
+    norm = nuclear_norm(counts, point)
+    return data_loss(model, point), value, slope, norm, within_slopes(counts, slope)
+
+
+@jax.jit
+def by_classes(model, point, direction):
+    """Logits and a direction as K×K matrices, and the objective with its gradient there."""
+    logits, moved = (
+        expand(model.sizes.counts, model.sizes.membership, own) for own in (point, direction)
+    )
+    return logits, moved, *jax.value_and_grad(model.objective)(logits)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("counts", GROUPS, ids=str)
 @settings(max_examples=5)
@@ -26,20 +44,12 @@ def random_point(model, seed):
 def test_group_numbers_stand_for_dense_logits(counts, loss, seed):
     model = random_model(seed, counts, loss)
     point, direction = random_point(model, seed), random_point(model, seed + 1)
-    sizes = model.sizes
-
-    def dense(numbers):
-        return expand(sizes.counts, sizes.membership, numbers)
-
-    logits = dense(point)
-    np.testing.assert_allclose(data_loss(model, point), model.objective(logits), rtol=1e-12)
-    singular = np.linalg.svd(np.asarray(logits), compute_uv=False)
-    np.testing.assert_allclose(nuclear_norm(sizes.counts, point), singular.sum(), rtol=1e-12)
-
-    value, slope = value_and_gradient(model, point)
-    full = jax.grad(model.objective)(logits)
-    along = sum(jnp.sum(a * b) for a, b in zip(slope[:2], direction[:2], strict=True))
-    np.testing.assert_allclose(along, jnp.sum(full * dense(direction)), rtol=1e-9, atol=1e-12)
-    largest = max(float(jnp.max(within_slopes(sizes.counts, slope))), np.linalg.norm(slope[1], 2))
+    loss_value, value, slope, norm, slopes = by_groups(model, point)
+    logits, moved, objective, full = map(np.asarray, by_classes(model, point, direction))
+    np.testing.assert_allclose(loss_value, objective, rtol=1e-12)
+    np.testing.assert_allclose(value, objective, rtol=1e-12)
+    np.testing.assert_allclose(norm, np.linalg.svd(logits, compute_uv=False).sum(), rtol=1e-12)
+    along = sum(np.vdot(a, b) for a, b in zip(slope[:2], direction[:2], strict=True))
+    np.testing.assert_allclose(along, np.vdot(full, moved), rtol=1e-9, atol=1e-12)
+    largest = max(np.max(slopes), np.linalg.norm(slope[1], 2))
     np.testing.assert_allclose(largest, np.linalg.norm(full, 2), rtol=1e-12)
-    np.testing.assert_allclose(value, model.objective(logits), rtol=1e-12)

@@ -83,6 +83,29 @@ def test_many_batches_lose_no_digits(backend):
     assert row["samples"] == 210_000
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("spread", [0.3, 0.12, 1e-3])
+def test_sums_about_the_origin_lose_no_digits(backend, spread):
+    """A second epoch sums about the origin if the variances allow it: v/‖m‖² = spread²."""
+    convert = pytest.importorskip("torch").tensor if backend == "torch" else np.asarray
+    rng = np.random.default_rng(2)
+    labels = np.arange(2000) % 3
+    means = 5 + rng.normal(size=(3, 64))
+    noise = rng.normal(size=(2000, 64)) * np.linalg.norm(means, axis=1)[labels, None] / 8
+    features = (means[labels] + spread * noise).astype(np.float32)
+    logger = bridges.CollapseLogger(3)
+    for _ in range(2):
+        for first in range(0, 2000, 100):
+            rows = slice(first, first + 100)
+            logger.update(convert(features[rows]), convert(labels[rows]))
+        row = logger.end_epoch()
+    exact = metrics.class_moments(features.astype(float), labels, 3)
+    within, between = np.mean(exact.variances), np.sum(np.var(exact.means, axis=0))
+    np.testing.assert_allclose(row["nc1_quotient"], within / between, rtol=2e-5)
+    about = running.next_centres(np.asarray(exact.means), np.asarray(exact.variances))
+    assert (about is None) == (spread > 0.1)
+
+
 @pytest.mark.parametrize("backend", ["numpy", "jax", "torch"])
 def test_features_without_a_class_change_nothing(backend):
     converts = {"numpy": np.asarray, "jax": jnp.asarray}
@@ -175,6 +198,8 @@ def test_a_torch_training_is_watched():
         row = logger.end_epoch(watch.classifiers)
         assert sum(len(part._forward_hooks) for part in module.modules()) == 1
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    with pytest.raises(ValueError, match="this watch is closed"):
+        _ = watch.features
     with torch.no_grad():
         hidden = module[:2](features).double().numpy()
     layer = metrics.NetworkLayer(hidden, LABELS, module[2].weight.detach().double().numpy())

@@ -115,7 +115,7 @@ class CollapseLogger:
         if matrix.shape != means.shape:
             raise ValueError(f"classifiers must have the shape {means.shape}, got {matrix.shape}")
         sizes = counts.tolist()
-        samples = sum(sizes)
+        samples = int(sum(sizes))
         row = {
             "epoch": len(self.rows) + 1,
             "samples": samples,

@@ -1,11 +1,11 @@
 """Class means and variances of features that arrive batch by batch, on their own device.
 
 The first batch is copied to the host, where its mean becomes the centre of the sums; after
-it only sums are copied, once for many batches. The sums Σ (x − c_k) and Σ ‖x − c_k‖² of a class with
-mean m and variance v have a fixed centre c_k, and v follows as the difference of two numbers:
-its relative error is about that of float32 times 1 + ‖m − c‖²/v. The centres of an epoch are
-the class means of the epoch before, or the origin if that loses few digits: a PyTorch batch
-is then neither copied nor shifted.
+it only sums are copied, once for many batches. The sums Σ (x − c_k) and Σ ‖x − c_k‖² of a
+class with mean m and variance v have a fixed centre c_k, and v follows as the difference of
+two numbers: its relative error is about that of float32 times 1 + ‖m − c‖²/v. The centres of
+an epoch are the class means of the epoch before, or the origin if that loses few digits: a
+PyTorch batch is then neither copied nor shifted.
 """
 
 import functools
@@ -100,8 +100,12 @@ def accumulator(features: Any, labels: Any, num_classes: int) -> Accumulator:
     rows = rows[(labels >= 0) & (labels < num_classes)].astype(np.float32)
     centre = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
     shape = num_classes, rows.shape[1]
-    on_torch = hasattr(features, "detach")
-    found = TorchSums(features.device, shape) if on_torch else ArraySums(shape)
+    if hasattr(features, "detach"):
+        found = TorchSums(features.device, shape)
+    else:
+        devices = features.devices() if isinstance(features, jax.Array) else ()
+        on_host_only = all(device.platform == "cpu" for device in devices)
+        found = HostSums(shape) if on_host_only else ArraySums(shape)
     found.start(np.broadcast_to(centre, shape))
     return found
 
@@ -158,9 +162,7 @@ class TorchSums:
 
     def _carry(self) -> None:
         """Adds the sums of the last batches to the total, which is on the host in float64."""
-        own, lengths = (
-            on_host(self._torch.cat(parts)) for parts in zip(*self._kept, strict=True)
-        )
+        own, lengths = (on_host(self._torch.cat(parts)) for parts in zip(*self._kept, strict=True))
         size = len(self._sums)
         squares = np.bincount(own, np.square(lengths, dtype=np.float64), size)
         sums = on_host(self._sums).astype(np.float64)
@@ -171,11 +173,7 @@ class TorchSums:
 
 
 class ArraySums:
-    """Sums over JAX or NumPy arrays; several batches are held and summed by one program.
-
-    On a CPU, JAX switches threads for every program that uses the output of a training step.
-    That can take longer than the sums of one batch.
-    """
+    """Sums over JAX arrays on a device; several batches are held and summed by one program."""
 
     def __init__(self, shape: tuple[int, int]):
         """For centres [K, p]; :meth:`start` comes first."""
@@ -211,6 +209,46 @@ class ArraySums:
             features, labels = zip(*held[:size], strict=True)
             self._sums = _with_batches(self._sums, features, labels)
             held = held[size:]
+
+
+class HostSums(ArraySums):
+    """Sums over JAX arrays on the CPU or NumPy arrays, in NumPy.
+
+    JAX would switch threads for every program that uses the output of a training step, which
+    can take longer than the sums of a batch. Batches are held because the step that computes
+    the latest may still be running.
+    """
+
+    def start(self, centres: np.ndarray | None) -> None:
+        """Begins anew, with sums about centres [K, p]; None for the origin."""
+        self._held: list[tuple[Any, Any]] = []
+        self._centred = centres is not None
+        about = self._origin if centres is None else centres
+        parts = np.zeros(len(about)), np.zeros(about.shape), np.zeros(len(about))
+        self._sums = RunningSums(about.astype(np.float32), *parts)
+
+    def _sum_held(self) -> None:
+        held, self._held = self._held, []
+        size = max(1, BYTES // (4 * len(self._origin)))
+        for features, labels in held:
+            rows = np.asarray(features, np.float32).reshape(-1, features.shape[-1])
+            own = np.asarray(labels).reshape(-1)
+            for first in range(0, len(own), size):
+                self._sum_rows(rows[first : first + size], own[first : first + size])
+
+    def _sum_rows(self, rows: np.ndarray, own: np.ndarray) -> None:
+        centres, counts, sums, squares = self._sums
+        # One row per class: a product with it sums over the samples of the class.
+        member = (np.arange(len(counts))[:, None] == own).astype(np.float32)
+        sizes = member.sum(axis=1)
+        if sizes.sum() < len(own):
+            known = member.any(axis=0)
+            rows, own, member = rows[known], own[known], member[:, known]
+        if self._centred:
+            rows = rows - centres[own]
+        counts += sizes
+        sums += member @ rows
+        squares += member @ np.vecdot(rows, rows)
 
 
 @jax.jit

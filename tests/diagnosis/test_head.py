@@ -225,7 +225,7 @@ def test_tiny_budgets_have_the_geometry_of_small_ones():
 
 
 def test_the_certificate_of_tiny_budgets_includes_the_grouping():
-    """What the loss gains, and what grouping costs of it, are proportional to E."""
+    """What the loss gains is proportional to E; the cost of grouping does not depend on it."""
     counts = np.append(np.linspace(1000, 1009, 20), np.linspace(10, 10.09, 30))
     small, tiny = (predict_head_at_budgets(counts, 1.0, energy) for energy in (1e-6, 1e-10))
     for model in (small, tiny):
@@ -233,8 +233,8 @@ def test_the_certificate_of_tiny_budgets_includes_the_grouping():
     np.testing.assert_allclose(
         np.log(50) - tiny.objective, 0.01 * (np.log(50) - small.objective), 1e-3
     )
-    assert small.gap > 1e-9
-    np.testing.assert_allclose(tiny.gap, 0.01 * small.gap, rtol=0.05)
+    assert 1e-4 < small.gap < 1e-3
+    np.testing.assert_allclose(tiny.gap, small.gap, rtol=0.02)
 
 
 def test_the_groups_of_a_vocabulary_stay_few(monkeypatch):

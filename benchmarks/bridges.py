@@ -2,12 +2,12 @@
 
 Epochs with and without the logger in turns, on the same network, K = 10 classes and p = 512
 features: a dense network of two hidden layers on images of CIFAR-10's size in both
-frameworks, a ResNet18 on the same in PyTorch, and the dense network on the 8×8 digits, where
-a step takes a few milliseconds; there also with every fourth batch taken in. The large images
-are random numbers. Each training has a process of its own on one core, and its processor time
-is taken, so that other work on the machine counts little. The cost is the median over pairs
-of neighbouring epochs; the logger's first epoch, in which JAX compiles its measures, is told
-apart.
+frameworks, a ResNet18 on the same in PyTorch, and the dense network on the 8×8 digits in both,
+where a step takes a few milliseconds; in PyTorch also with every fourth batch taken in. The
+large images are random numbers. Each training has a process of its own on one core, and its
+processor time is taken, so that other work on the machine counts little. The cost is the
+median over pairs of neighbouring epochs; the logger's first epoch, in which JAX compiles its
+program if it has an accelerator, is told apart.
 
     python -m benchmarks.bridges
     python -m benchmarks.bridges --preset quick
@@ -39,6 +39,7 @@ CLASSES = 10
 DENSE, FLAX = "PyTorch, dense, 32×32×3 images", "Flax, dense, 32×32×3 images"
 RESNET = "PyTorch, ResNet18, 32×32×3 images"
 DIGITS, FEWER = "PyTorch, dense, digits", "PyTorch, dense, digits, every fourth batch"
+FLAX_DIGITS = "Flax, dense, digits"
 # An epoch of a network, with a logger or without.
 Epoch = Callable[[CollapseLogger | None], None]
 
@@ -196,9 +197,10 @@ def build(name: str, config: Config) -> Epoch:
     if name == RESNET:
         network = torch_resnet((2, 2, 2, 2), 3, 1.0)
         return torch_epoch(network, *random_images(config.resnet_images), config.batch)
-    inputs, labels = digits() if name in (DIGITS, FEWER) else random_images(config.images)
+    small = name in (DIGITS, FEWER, FLAX_DIGITS)
+    inputs, labels = digits() if small else random_images(config.images)
     inputs = inputs.reshape(len(labels), -1)
-    if name == FLAX:
+    if name in (FLAX, FLAX_DIGITS):
         network = FlaxDense(inputs.shape[1], config.width)
         return flax_epoch(network, inputs, labels, config.batch)
     return torch_epoch(torch_dense(inputs.shape[1], config.width), inputs, labels, config.batch)
@@ -230,7 +232,7 @@ def main(config: Config) -> None:
     if min(config.images, config.resnet_images or config.batch) < config.batch:
         raise ValueError("--images and --resnet-images must be at least --batch")
     report.prepare_folder(config.out)
-    names = [DENSE, FLAX, DIGITS, FEWER] + [RESNET] * bool(config.resnet_images)
+    names = [DENSE, FLAX, DIGITS, FEWER, FLAX_DIGITS] + [RESNET] * bool(config.resnet_images)
     rows = report.map_with_bar(lambda name: on_one_core(name, config), names, "trainings")
     table = pd.DataFrame(rows)
     report.write_table(table, config.out)

@@ -1,10 +1,11 @@
 """Class means and variances of features that arrive batch by batch, on their own device.
 
-Only the first batch is copied to the host, where its mean becomes the centre of the sums;
-after it nothing waits for the device. Sums are taken about a fixed centre of each class, so
-that no large squares are subtracted: the relative error of a variance v is about that of
-float32 times 1 + ‖m − c‖²/v for a class mean m and a centre c. At the end of an epoch its
-class means become the centres of the next.
+The first batch is copied to the host, where its mean becomes the centre of the sums; after
+it only sums are copied, once for many batches. The sums Σ (x − c_k) and Σ ‖x − c_k‖² of a
+class with mean m and variance v have a fixed centre c_k, and v follows as the difference of
+two numbers: its relative error is about that of float32 times 1 + ‖m − c‖²/v. The centres of
+an epoch are the class means of the epoch before, or the origin if that loses few digits: a
+PyTorch batch is then neither copied nor shifted.
 """
 
 import functools
@@ -21,16 +22,18 @@ from nc_jax.bridges.rows import on_host
 # What is held of JAX arrays before it is summed: bytes of float32, and batches.
 BYTES = 2**22
 BATCHES = 16
-# Batches of PyTorch that are summed before their sum is added to the total: adding millions
-# of rows to one float32 number would lose its last digits.
+# Batches of PyTorch that are summed in float32 before their sum is added to the total in
+# float64 on the host, for which the host waits for the device.
 PARTIAL = 64
+# The origin is the centre of the sums while every class has v/‖m‖² above this.
+SPREAD = 0.01
 
 
 class RunningSums(NamedTuple):
     """Sums over all samples x so far, relative to centres c_k.
 
     Attributes:
-        centres: c_k [K, p].
+        centres: c_k [K, p], or the number 0.
         counts: [K] samples of each class.
         sums: [K, p] Σ (x − c_k).
         squares: [K] Σ ‖x − c_k‖².
@@ -51,19 +54,29 @@ def no_sums(centres: np.ndarray) -> RunningSums:
 
 def moments(total: RunningSums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts [K], means [K, p] and variances [K] in float64; NaN for a class without samples."""
-    centres, counts, sums, squares = (on_host(part).astype(np.float64) for part in total)
-    seen = counts.copy()
-    seen[seen == 0] = np.nan
-    apart = sums / seen[:, None]
-    lengths = np.einsum("kp,kp->k", apart, apart)
-    return counts, np.add(centres, apart, centres), np.maximum(squares / seen - lengths, 0)
+    centres, counts, sums, squares = map(np.asarray, total)
+    with np.errstate(invalid="ignore"):
+        apart, distances = sums / counts[:, None], squares / counts
+    variances = np.maximum(distances - np.vecdot(apart, apart), 0)
+    return counts, np.add(centres, apart, apart), variances
+
+
+def next_centres(means: np.ndarray, variances: np.ndarray) -> np.ndarray | None:
+    """Centres [K, p] of the next epoch from the class means and variances of this one.
+
+    None is the origin. A class without samples gets the mean of the other classes' means.
+    """
+    if not (variances < SPREAD * np.vecdot(means, means)).any():
+        return None
+    unseen = np.isnan(variances)
+    return np.where(unseen[:, None], means[~unseen].mean(axis=0), means)
 
 
 class Accumulator(Protocol):
     """Running sums over the batches of an epoch."""
 
-    def start(self, centres: np.ndarray) -> None:
-        """Begins anew, with sums about centres [K, p]."""
+    def start(self, centres: np.ndarray | None) -> None:
+        """Begins anew, with sums about centres [K, p]; None for the origin."""
         ...
 
     def add(self, features: Any, labels: Any) -> None:
@@ -87,16 +100,22 @@ def accumulator(features: Any, labels: Any, num_classes: int) -> Accumulator:
     rows = rows[(labels >= 0) & (labels < num_classes)].astype(np.float32)
     centre = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
     shape = num_classes, rows.shape[1]
-    found = TorchSums(features.device, shape) if hasattr(features, "detach") else ArraySums()
+    if hasattr(features, "detach"):
+        found = TorchSums(features.device, shape)
+    else:
+        devices = features.devices() if isinstance(features, jax.Array) else ()
+        on_host_only = all(device.platform == "cpu" for device in devices)
+        found = HostSums(shape) if on_host_only else ArraySums(shape)
     found.start(np.broadcast_to(centre, shape))
     return found
 
 
 class TorchSums:
-    """Sums over PyTorch tensors, by six small operations a batch, which autocast leaves alone.
+    """Sums over PyTorch tensors, by few operations a batch, which autocast leaves alone.
 
-    In a fast training step, starting an operation takes as long as running it. The distances
-    from the centres are therefore kept and summed once for several batches.
+    In a fast training step, starting an operation takes as long as running it: its code is no
+    longer in the processor's cache. The distances from the centres are therefore kept and
+    summed once for several batches.
     """
 
     def __init__(self, device: Any, shape: tuple[int, int]):
@@ -104,62 +123,66 @@ class TorchSums:
         self._torch, (classes, width) = sys.modules["torch"], shape
         place = functools.partial(self._torch.tensor, device=device)
         # The first and the last row take the samples whose label is too small or too large.
-        self._empty = RunningSums(*map(place, no_sums(np.zeros((classes + 2, width)))))
+        self._sums = place(np.zeros((classes + 2, width), np.float32))
+        self._centres = self._torch.zeros_like(self._sums)
+        self._bounds = place(np.arange(classes + 1))
 
-    def start(self, centres: np.ndarray) -> None:
-        """Begins anew, with sums about centres [K, p]."""
-        self._empty.centres[1:-1] = self._torch.from_numpy(centres.astype(np.float32))
-        self._sums = self._torch.zeros_like(self._empty.sums)
-        self._total: tuple[Any, ...] | None = None
+    def start(self, centres: np.ndarray | None) -> None:
+        """Begins anew, with sums about centres [K, p]; None for the origin."""
+        self._centred, self._about = centres is not None, np.float32(0)
+        if centres is not None:
+            self._about = centres.astype(np.float32)
+            self._centres[1:-1] = self._torch.from_numpy(self._about)
+        self._total: tuple[np.ndarray, ...] | None = None
         self._kept: list[tuple[Any, Any]] = []
 
     def add(self, features: Any, labels: Any) -> None:
         """Adds a batch, [..., p] and [...]; rows with a label of no class are left out."""
-        torch, centres = self._torch, self._empty.centres
+        torch, bounds = self._torch, self._bounds
         # Each of these conversions takes microseconds, also if it changes nothing.
         rows = features.detach() if features.requires_grad else features
         rows = rows if rows.ndim == 2 else rows.reshape(-1, rows.shape[-1])
-        if getattr(labels, "dtype", None) != torch.int64 or labels.device != centres.device:
-            labels = torch.as_tensor(labels, device=centres.device).long()
+        rows = rows if rows.dtype == torch.float32 else rows.float()
+        if getattr(labels, "dtype", None) != torch.int64 or labels.device != bounds.device:
+            labels = torch.as_tensor(labels, device=bounds.device).long()
         labels = labels if labels.ndim == 1 else labels.reshape(-1)
-        own = labels.clamp(-1, len(centres) - 2).add_(1)
-        apart = centres.index_select(0, own).sub_(rows)
-        self._sums.index_add_(0, own, apart, alpha=-1)
-        self._kept.append((own, torch.linalg.vector_norm(apart, dim=1)))
+        own = torch.bucketize(labels, bounds, right=True)
+        if self._centred:
+            rows = self._centres.index_select(0, own).sub_(rows)
+        self._sums.index_add_(0, own, rows, alpha=-1 if self._centred else 1)
+        self._kept.append((own, torch.linalg.vector_norm(rows, dim=1)))
         if len(self._kept) == PARTIAL:
             self._carry()
 
     def total(self) -> RunningSums:
         """The sums over all batches."""
-        if self._kept:
+        if self._kept or self._total is None:
             self._carry()
-        total = self._total or self._empty[1:]
-        return RunningSums(*(part[1:-1] for part in (self._empty.centres, *total)))
+        return RunningSums(self._about, *(part[1:-1] for part in self._total or ()))
 
     def _carry(self) -> None:
-        """Adds the sums of the last batches to the total."""
-        own, lengths = map(self._torch.cat, zip(*self._kept, strict=True))
-        ones = self._torch.ones_like(own, dtype=self._empty.counts.dtype)
-        counts = self._empty.counts.index_add(0, own, ones)
-        parts = counts, self._sums, self._empty.squares.index_add(0, own, lengths.square_())
-        if self._total is None:
-            self._total = parts
-        else:
-            self._total = tuple(map(self._torch.add, self._total, parts))
-        self._sums, self._kept = self._torch.zeros_like(self._sums), []
+        """Adds the sums of the last batches to the total, which is on the host in float64."""
+        own, lengths = (on_host(self._torch.cat(parts)) for parts in zip(*self._kept, strict=True))
+        size = len(self._sums)
+        squares = np.bincount(own, np.square(lengths, dtype=np.float64), size)
+        sums = on_host(self._sums).astype(np.float64)
+        parts = np.bincount(own, minlength=size), sums, squares
+        self._total = parts if self._total is None else tuple(map(np.add, self._total, parts))
+        self._sums.zero_()
+        self._kept = []
 
 
 class ArraySums:
-    """Sums over JAX or NumPy arrays; several batches are held and summed by one program.
+    """Sums over JAX arrays on a device; several batches are held and summed by one program."""
 
-    On a CPU, JAX switches threads for every program that uses the output of a training step.
-    That can take longer than the sums of one batch.
-    """
+    def __init__(self, shape: tuple[int, int]):
+        """For centres [K, p]; :meth:`start` comes first."""
+        self._origin = np.zeros(shape)
 
-    def start(self, centres: np.ndarray) -> None:
-        """Begins anew, with sums about centres [K, p]."""
+    def start(self, centres: np.ndarray | None) -> None:
+        """Begins anew, with sums about centres [K, p]; None for the origin."""
         self._held: list[tuple[Any, Any]] = []
-        self._sums = no_sums(centres)
+        self._sums = no_sums(self._origin if centres is None else centres)
 
     def add(self, features: Any, labels: Any) -> None:
         """Adds a batch, [..., p] and [...]; rows with a label of no class are left out."""
@@ -186,6 +209,46 @@ class ArraySums:
             features, labels = zip(*held[:size], strict=True)
             self._sums = _with_batches(self._sums, features, labels)
             held = held[size:]
+
+
+class HostSums(ArraySums):
+    """Sums over JAX arrays on the CPU or NumPy arrays, in NumPy.
+
+    JAX would switch threads for every program that uses the output of a training step, which
+    can take longer than the sums of a batch. Batches are held because the step that computes
+    the latest may still be running.
+    """
+
+    def start(self, centres: np.ndarray | None) -> None:
+        """Begins anew, with sums about centres [K, p]; None for the origin."""
+        self._held: list[tuple[Any, Any]] = []
+        self._centred = centres is not None
+        about = self._origin if centres is None else centres
+        parts = np.zeros(len(about)), np.zeros(about.shape), np.zeros(len(about))
+        self._sums = RunningSums(about.astype(np.float32), *parts)
+
+    def _sum_held(self) -> None:
+        held, self._held = self._held, []
+        size = max(1, BYTES // (4 * len(self._origin)))
+        for features, labels in held:
+            rows = np.asarray(features, np.float32).reshape(-1, features.shape[-1])
+            own = np.asarray(labels).reshape(-1)
+            for first in range(0, len(own), size):
+                self._sum_rows(rows[first : first + size], own[first : first + size])
+
+    def _sum_rows(self, rows: np.ndarray, own: np.ndarray) -> None:
+        centres, counts, sums, squares = self._sums
+        # One row per class: a product with it sums over the samples of the class.
+        member = (np.arange(len(counts))[:, None] == own).astype(np.float32)
+        sizes = member.sum(axis=1)
+        if sizes.sum() < len(own):
+            known = member.any(axis=0)
+            rows, own, member = rows[known], own[known], member[:, known]
+        if self._centred:
+            rows = rows - centres[own]
+        counts += sizes
+        sums += member @ rows
+        squares += member @ np.vecdot(rows, rows)
 
 
 @jax.jit

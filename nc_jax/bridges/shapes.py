@@ -26,7 +26,7 @@ def collapse_shapes(
         Measures, with E_H as feature_energy and E_W as weight_energy; NaN where a number in
         them is NaN or a length is zero.
     """
-    size = len(means)
+    size, ideal = len(means), math.sqrt(len(means) - 1)
     joint = np.concatenate([means, classifiers])
     products = joint @ joint.T
     inner, own, product = products[:size, :size], products[size:, size:], products[size:, :size]
@@ -34,40 +34,34 @@ def collapse_shapes(
     centred = own - own.sum(axis=0) / size
     centred -= centred.sum(axis=1)[:, None] / size
     squares = inner.diagonal()
-    between, within = squares.sum() / size, variances.sum() / size
-    weights = own.trace() / size
+    length, weight, weights = squares.sum(), centred.trace(), own.trace()
+    within, aligned = variances.sum(), product.trace()
     with np.errstate(divide="ignore", invalid="ignore"):
         norms = np.sqrt(squares)
-        angle = product.trace() / (size * np.sqrt(between * weights))
-        etf, etf_classifiers, nc3_product = _distances(np.stack([inner, centred, product]))
+        mean = norms.sum() / size
+        # Distances of unit vectors, here of matrices, by the cosines of the angles between
+        # them. The rows of M̄ sum to zero and so do those of W − W̄, hence the products of these
+        # matrices with the Gram matrix of a simplex ETF are their traces, divided by √(K − 1).
+        cosines = {
+            "nc2_etf": length / (_norm(inner) * ideal),
+            "nc2_etf_classifiers": weight / (_norm(centred) * ideal),
+            "nc3_product": aligned / (_norm(product) * ideal),
+            "nc3_difference": aligned / np.sqrt(length * weights),
+        }
         found = {
-            "nc1_quotient": within / between if between != 0 else np.inf,
+            "nc1_quotient": within / length if length != 0 else np.inf,
             "nc1_cdnv": _distance_variance(inner, squares, variances),
-            "nc2_etf": etf,
-            "nc2_equinorm": norms.std() / norms.mean(),
+            "nc2_equinorm": _norm(norms - mean) / (mean * math.sqrt(size)),
             "nc2_equiangularity": _equiangularity(inner, norms),
-            "nc2_etf_classifiers": etf_classifiers,
-            "nc3_product": nc3_product,
-            # The distance of W/‖W‖ and M̄/‖M̄‖ by the cosine of the angle between them.
-            "nc3_difference": np.sqrt(2 * np.maximum(0, 1 - angle)),
-            "feature_energy": within + between,
-            "weight_energy": weights,
+            **{name: np.sqrt(2 * np.maximum(0, 1 - cosine)) for name, cosine in cosines.items()},
+            "feature_energy": (within + length) / size,
+            "weight_energy": weights / size,
         }
     return {name: float(value) for name, value in found.items()}
 
 
-def _distances(matrices: np.ndarray) -> np.ndarray:
-    """‖A/‖A‖ − S‖ of matrices [n, K, K], with S the Gram matrix of a simplex ETF and ‖S‖ = 1."""
-    size = matrices.shape[-1]
-    apart = matrices / _norms(matrices)[:, None, None]
-    apart += 1 / (size * math.sqrt(size - 1))
-    apart.reshape(len(apart), -1)[:, :: size + 1] -= 1 / math.sqrt(size - 1)
-    return _norms(apart)
-
-
-def _norms(matrices: np.ndarray) -> np.ndarray:
-    flat = matrices.reshape(len(matrices), -1)
-    return np.sqrt(np.einsum("ni,ni->n", flat, flat))
+def _norm(matrix: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.vdot(matrix, matrix))
 
 
 def _equiangularity(inner: np.ndarray, norms: np.ndarray) -> float:

@@ -12,8 +12,8 @@ from nc_jax.bridges.rows import on_host
 class TorchWatch:
     """Features and classifiers of a network in training, without an additional forward pass.
 
-    A hook keeps the input of the last ``nn.Linear`` in the latest forward pass; the layer is
-    found at the first use of :attr:`features`. Close the watch, or use it as a context
+    A hook keeps the latest input of the last ``nn.Linear``; the layer is found at the first
+    use of :attr:`features`. Close the watch, or use it as a context
     manager, to remove the hook. In ``DistributedDataParallel`` every process sees its own
     samples.
     """
@@ -37,28 +37,29 @@ class TorchWatch:
                 "DataParallel; let it return its features and pass these to the logger"
             )
         self._head: Any = None
+        self._latest: Any = None
+        self._handle: Any = None
         self._recorder = Recorder(self._module)
 
     @property
     def features(self) -> Any:
-        """The inputs [..., p] of the last layer in the latest forward pass, without gradients.
+        """The inputs [..., p] of the last layer when it last ran, without gradients.
 
         Raises:
-            ValueError: no forward pass was run; or the last layer was not found, and what to
-                do about it.
+            ValueError: no forward pass was run; the last layer was not found, and what to do
+                about it; or the watch is closed.
         """
-        calls = self._recorder.calls
         if self._head is None:
             if self._recorder.result is None:
                 raise ValueError("run a batch through the module before using its features")
-            found = find_head(calls, self._recorder.result, self._layer, "nn.Linear")
+            calls, result = self._recorder.calls, self._recorder.result
+            found = find_head(calls, result, self._layer, "nn.Linear")
+            self._head, self._latest = found.layer, found.inputs
             self._recorder.close()
-            self._head, calls = found.layer, [found]
-            self._recorder = Recorder(self._module, self._head)
-            self._recorder.calls.append(found)
-        if not calls:
-            raise ValueError("the last linear layer did not run in the latest forward pass")
-        return calls[-1].inputs
+            self._handle = self._head.register_forward_hook(self._keep, with_kwargs=True)
+        if self._latest is None:
+            raise ValueError("this watch is closed; features must be used before")
+        return self._latest
 
     @property
     def classifiers(self) -> np.ndarray:
@@ -72,8 +73,15 @@ class TorchWatch:
         return on_host(self._head.weight)
 
     def close(self) -> None:
-        """Removes the hooks."""
+        """Removes the hooks and forgets the features."""
         self._recorder.close()
+        if self._handle is not None:
+            self._handle.remove()
+            self._latest = None
+
+    def _keep(self, layer: Any, arguments: Any, named: Any, outputs: Any) -> None:
+        # A single hook, on this layer: in a fast training step every other would be felt.
+        self._latest = (arguments[0] if arguments else named["input"]).detach()
 
     def __enter__(self) -> "TorchWatch":
         return self

@@ -21,17 +21,17 @@ def study(arguments: list[str]) -> None:
         refuse(f"the name of the study comes before {name}: nc-jax study NAME [OPTIONS]")
     if name not in studies:
         refuse(f"{unknown('study', name, studies)} ('nc-jax study' lists all)")
-    run_study(studies[name], options)
+    run_study(studies[name], options, f"nc-jax study {name}")
 
 
 def diagnose(arguments: list[str]) -> None:
     """Runs the study of one's own features."""
-    study(["diagnose", *arguments])
+    run_study(find_studies()["diagnose"], arguments, "nc-jax diagnose")
 
 
 def sweep(arguments: list[str]) -> None:
     """Runs the study that a TOML file describes."""
-    study(["sweep", *arguments])
+    run_study(find_studies()["sweep"], arguments, "nc-jax sweep")
 
 
 def explore(arguments: list[str]) -> None:

@@ -1,6 +1,7 @@
 """The studies: where they are, what they say of themselves, and how one is run."""
 
 import ast
+import importlib
 import re
 import runpy
 import shutil
@@ -54,7 +55,11 @@ def describe_studies(studies: dict[str, Path]) -> str:
     )
 
 
-def run_study(path: Path, options: list[str]) -> None:
-    """Runs a study as ``python PATH OPTIONS`` does; it exits with the study's own code."""
+def run_study(path: Path, options: list[str], command: str) -> None:
+    """Runs a study as ``python PATH OPTIONS`` does; it exits with the study's own code.
+
+    ``command`` is how the study's messages call it, as in "nc-jax study sweep".
+    """
     sys.argv = [str(path), *options]
-    runpy.run_path(str(path), run_name="__main__")
+    with importlib.import_module("nc_jax.report.commands").started_as(command):
+        runpy.run_path(str(path), run_name="__main__")

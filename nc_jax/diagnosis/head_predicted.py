@@ -4,7 +4,7 @@ Each token is a class, and each position of the text is a sample of its next tok
 feature of its own. Tokens whose counts differ by at most 1 % share a group with their mean
 count; the limit is raised as far as needed for a number of groups that can be solved in
 minutes. The certificate includes the error of this grouping. Tokens that never occur have no
-size and are left out.
+size and are left out. Tiny budgets are raised as in :mod:`nc_jax.diagnosis.predicted`.
 """
 
 import math
@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nc_jax.diagnosis.predicted import certified_at, solvable_energies
 from nc_jax.geometry import ClassSizes, merge_sizes
-from nc_jax.solvers import solve
+from nc_jax.solvers import Solution, solve
 from nc_jax.solvers.solution import certified
 from nc_jax.surrogates import LayerPeeled, UnconstrainedFeatures
 
@@ -89,7 +90,10 @@ def predict_head_at_budgets(
         ValueError: a number that is not positive; fewer than two tokens occur.
     """
     sizes, alike = _grouped(counts)
-    return _of_groups(LayerPeeled(sizes, weight_energy, feature_energy), alike)
+    *energies, scale = solvable_energies(weight_energy, feature_energy)
+    solution = certified(solve(LayerPeeled(sizes, *energies)))
+    own = LayerPeeled(sizes, weight_energy, feature_energy)
+    return _of_groups(solution, alike, scale, *certified_at(own, solution, scale))
 
 
 def predict_head_at_decay(
@@ -115,7 +119,8 @@ def predict_head_at_decay(
         raise ValueError(f"branches must be at least 1, got {branches}")
     sizes, alike = _grouped(counts)
     penalty = weight_decay / (branches * float(counts.sum()))
-    return _of_groups(UnconstrainedFeatures(sizes, weight_decay, penalty), alike)
+    solution = certified(solve(UnconstrainedFeatures(sizes, weight_decay, penalty)))
+    return _of_groups(solution, alike, 1.0, float(solution.objective), float(solution.gap))
 
 
 def _grouped(counts: np.ndarray) -> tuple[ClassSizes, float]:
@@ -128,14 +133,16 @@ def _grouped(counts: np.ndarray) -> tuple[ClassSizes, float]:
         alike *= 1.5
 
 
-def _of_groups(model: LayerPeeled | UnconstrainedFeatures, alike: float) -> HeadPredicted:
-    solution = certified(solve(model))
+def _of_groups(
+    solution: Solution, alike: float, scale: float, objective: float, gap: float
+) -> HeadPredicted:
+    """The rows by groups, at energies that are ``scale`` times those of the solution."""
     return HeadPredicted(
-        np.asarray(model.sizes.group_sizes, float),
-        model.sizes.counts,
+        np.asarray(solution.model.sizes.group_sizes, float),
+        solution.model.sizes.counts,
         alike,
-        np.asarray(solution.classifier_norms, float),
+        math.sqrt(scale) * np.asarray(solution.classifier_norms, float),
         np.asarray(solution.within_cosines, float),
-        float(solution.objective),
-        float(solution.gap),
+        objective,
+        gap,
     )

@@ -22,6 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from nc_jax.geometry import ClassSizes, class_sizes
 from nc_jax.solvers import Solution, solve_batch
 from nc_jax.solvers.certificates import certify
+from nc_jax.solvers.duals import merged_bound
 from nc_jax.solvers.solution import certified
 from nc_jax.surrogates import LayerPeeled
 from nc_jax.surrogates.grouped import GroupLogits
@@ -94,10 +95,8 @@ def predict_collapse(counts: np.ndarray, weight_energy: float, feature_energy: f
     sizes = class_sizes(grouped)
     solution, path, exponent = _Profile(sizes, *energies).explore()
     exponent *= scale
-    gap = solution.gap
-    if scale < 1:
-        own = LayerPeeled(sizes, weight_energy, feature_energy)
-        gap = certify(own, GroupLogits(scale * solution.within, scale * solution.between)).gap
+    own = LayerPeeled(sizes, weight_energy, feature_energy)
+    _, gap = certified_at(own, solution, scale)
     angles, zero = _angles(np.asarray(solution.classifiers))
     # Exactly at the threshold, rounding would decide: stay a little below it.
     target = min(1.0, 0.999 * exponent)
@@ -112,7 +111,7 @@ def predict_collapse(counts: np.ndarray, weight_energy: float, feature_energy: f
         float(ratio**exponent) if np.isfinite(exponent) else np.inf,
         path,
         (grouped.max() / grouped) ** (1 - target),
-        float(gap),
+        gap,
     )
 
 
@@ -125,6 +124,24 @@ def solvable_energies(weight_energy: float, feature_energy: float) -> tuple[floa
     """
     scale = min(1.0, math.sqrt(weight_energy) * math.sqrt(feature_energy) / SMALLEST)
     return weight_energy / scale, feature_energy / scale, scale
+
+
+def certified_at(model: LayerPeeled, solution: Solution, scale: float) -> tuple[float, float]:
+    """Objective and gap of a solution at raised energies, at the true ones of a model.
+
+    Args:
+        model: with the true energies.
+        solution: of the model with the energies of :func:`solvable_energies`.
+        scale: the third number of that function.
+    """
+    if scale == 1:
+        return float(solution.objective), float(solution.gap)
+    point = GroupLogits(scale * solution.within, scale * solution.between)
+    certificate = certify(model, point)
+    if not model.sizes.merged:
+        return float(certificate.objective), float(certificate.gap)
+    bound = merged_bound(model, point, certificate.nuclear_norm)
+    return float(certificate.objective), max(float(certificate.objective - bound), 0.0)
 
 
 def clusters(angles: np.ndarray, least: float) -> list[list[int]]:

@@ -162,7 +162,7 @@ def parse_sizes(text: Any) -> tuple[float, ...]:
     if len(words) > MAX_CLASSES:
         raise FieldError(
             "sizes",
-            f"The page shows at most {MAX_CLASSES} classes, got {len(words):,}; "
+            f"The page shows at most {MAX_CLASSES:,} classes, got {len(words):,}; "
             "nc_jax.solve takes any number in Python.",
         )
     sizes = []

@@ -1,7 +1,9 @@
 """The command line of a study: presets, typed options, errors in one line."""
 
+import contextlib
+import contextvars
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +18,8 @@ except ImportError as error:
     ) from error
 
 Config = TypeVar("Config")
+# The console command that runs a study, as in "nc-jax study sweep"; empty for a script.
+COMMAND: contextvars.ContextVar[str] = contextvars.ContextVar("command", default="")
 
 
 def run_command(
@@ -65,17 +69,24 @@ def run_command(
         sys.exit(130)
 
 
+@contextlib.contextmanager
+def started_as(command: str) -> Iterator[None]:
+    """Within this context, a study names the given console command as its own."""
+    token = COMMAND.set(command)
+    try:
+        yield
+    finally:
+        COMMAND.reset(token)
+
+
 def program() -> str:
     """The command that started this study, without its options.
 
-    ``python studies/NAME.py`` in a checkout, ``nc-jax study NAME`` where the studies are
-    installed with the package, in its folder ``_studies``.
+    ``python studies/NAME.py`` for a script, or what :func:`started_as` was given.
     """
     script = Path(sys.argv[0])
-    if script.parent.name == "_studies":
-        return f"nc-jax study {script.stem}"
     folder = f"{script.parent.name}/" if script.parent.name else ""
-    return f"python {folder}{script.name}"
+    return COMMAND.get() or f"python {folder}{script.name}"
 
 
 def as_started(doc: str) -> str:

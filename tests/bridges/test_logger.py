@@ -33,8 +33,24 @@ def assert_measures(row, rtol=1e-3):
     assert not set(LEFT_OUT) & set(row)
 
 
-@pytest.mark.parametrize("convert", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
-def test_frozen_weights(convert):
+@pytest.fixture
+def on_device(monkeypatch):
+    """JAX arrays of this test are summed as on an accelerator."""
+    monkeypatch.setattr(running, "HostSums", running.ArraySums)
+
+
+def converter(backend, request):
+    """From NumPy arrays to those of a backend; 'device' is JAX on an accelerator."""
+    if backend == "device":
+        request.getfixturevalue("on_device")
+    if backend == "torch":
+        return pytest.importorskip("torch", reason="a bridge to PyTorch").tensor
+    return np.asarray if backend == "numpy" else jnp.asarray
+
+
+@pytest.mark.parametrize("backend", ["numpy", "jax", "device", "torch"])
+def test_frozen_weights(backend, request):
+    convert = converter(backend, request)
     logger = bridges.CollapseLogger(3)
     for epoch in (1, 2):
         row = logged(logger, convert, loss=0.5)
@@ -46,10 +62,11 @@ def test_frozen_weights(convert):
     np.testing.assert_allclose(row["weight_energy"], seen.weight_energy, rtol=1e-6)
 
 
-def test_no_compilation_from_epoch_to_epoch():
+def test_no_compilation_from_epoch_to_epoch(on_device):
     logger = bridges.CollapseLogger(3)
     logged(logger, jnp.asarray)
     before = running._with_batches._cache_size()
+    assert before > 0
     for _ in range(3):
         logged(logger, jnp.asarray)
     assert running._with_batches._cache_size() == before
@@ -67,9 +84,9 @@ def test_batches_that_are_held_are_copied():
     assert one.end_epoch(CLASSIFIERS) == other.end_epoch(CLASSIFIERS)
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_many_batches_lose_no_digits(backend):
-    convert = pytest.importorskip("torch").tensor if backend == "torch" else jnp.asarray
+@pytest.mark.parametrize("backend", ["jax", "device", "torch"])
+def test_many_batches_lose_no_digits(backend, request):
+    convert = converter(backend, request)
     rng = np.random.default_rng(1)
     labels = np.tile(np.arange(3), 100)
     features = rng.normal(size=(300, 4)).astype(np.float32) + np.eye(3, 4, dtype=np.float32)[labels]
@@ -83,10 +100,32 @@ def test_many_batches_lose_no_digits(backend):
     assert row["samples"] == 210_000
 
 
-@pytest.mark.parametrize("backend", ["numpy", "jax", "torch"])
-def test_features_without_a_class_change_nothing(backend):
-    converts = {"numpy": np.asarray, "jax": jnp.asarray}
-    convert = converts.get(backend) or pytest.importorskip("torch").tensor
+@pytest.mark.parametrize("backend", ["numpy", "device", "torch"])
+@pytest.mark.parametrize("spread", [0.3, 0.12, 1e-3])
+def test_sums_about_the_origin_lose_no_digits(backend, spread, request):
+    """A second epoch sums about the origin if the variances allow it: v/‖m‖² = spread²."""
+    convert = converter(backend, request)
+    rng = np.random.default_rng(2)
+    labels = np.arange(2000) % 3
+    means = 5 + rng.normal(size=(3, 64))
+    noise = rng.normal(size=(2000, 64)) * np.linalg.norm(means, axis=1)[labels, None] / 8
+    features = (means[labels] + spread * noise).astype(np.float32)
+    logger = bridges.CollapseLogger(3)
+    for _ in range(2):
+        for first in range(0, 2000, 100):
+            rows = slice(first, first + 100)
+            logger.update(convert(features[rows]), convert(labels[rows]))
+        row = logger.end_epoch()
+    exact = metrics.class_moments(features.astype(float), labels, 3)
+    within, between = np.mean(exact.variances), np.sum(np.var(exact.means, axis=0))
+    np.testing.assert_allclose(row["nc1_quotient"], within / between, rtol=2e-5)
+    about = running.next_centres(np.asarray(exact.means), np.asarray(exact.variances))
+    assert (about is None) == (spread > 0.1)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "jax", "device", "torch"])
+def test_features_without_a_class_change_nothing(backend, request):
+    convert = converter(backend, request)
     features = np.concatenate([FEATURES, np.full((4, 6), np.nan, np.float32)])
     labels = np.concatenate([LABELS, [-100, 3, -1, 255]])
     logger = bridges.CollapseLogger(3)
@@ -175,6 +214,8 @@ def test_a_torch_training_is_watched():
         row = logger.end_epoch(watch.classifiers)
         assert sum(len(part._forward_hooks) for part in module.modules()) == 1
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    with pytest.raises(ValueError, match="this watch is closed"):
+        _ = watch.features
     with torch.no_grad():
         hidden = module[:2](features).double().numpy()
     layer = metrics.NetworkLayer(hidden, LABELS, module[2].weight.detach().double().numpy())

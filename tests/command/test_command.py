@@ -90,6 +90,26 @@ def test_a_study_runs_as_its_script_does(tmp_path):
     assert ended[0][0] == 2 and "--within must be at least 0 and at most 1" in ended[0][2]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["diagnose"], ["sweep"], ["study", "diagnose"], ["study", "geodesic"]],
+)
+def test_help_names_the_command_that_was_typed(monkeypatch, capsys, arguments):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert nc_jax(monkeypatch, *arguments, "--help") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: nc-jax {' '.join(arguments)} [")
+    assert "python studies" not in shown
+    other = "nc-jax study" if arguments[0] != "study" else "nc-jax diagnose"
+    assert other not in shown
+
+
+def test_help_of_explore_names_it(monkeypatch, capsys):
+    pytest.importorskip("uvicorn", reason="the extra 'explore'")
+    assert nc_jax(monkeypatch, "explore", "--help") == 0
+    assert capsys.readouterr().out.startswith("usage: nc-jax explore [")
+
+
 def test_a_missing_extra_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert nc_jax(monkeypatch, "study", "phase_transition") == 2

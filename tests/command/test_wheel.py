@@ -46,7 +46,7 @@ def test_its_studies_name_the_command_and_find_their_specs(installed, tmp_path):
         )
 
     shown = sweep("--help").stdout
-    assert "nc-jax study sweep run ratio_budget.toml" in shown and "python studies" not in shown
+    assert "nc-jax sweep run ratio_budget.toml" in shown and "python studies" not in shown
     status = sweep("status", "ratio_budget.toml")
     assert status.returncode == 2
     assert status.stderr == "error: no sweep in results/sweep/ratio_budget\n"

@@ -210,6 +210,33 @@ def test_predictions_are_certified_and_leave_out_what_was_never_seen():
         predict_head_at_decay(counts, 0.0)
 
 
+def test_tiny_budgets_have_the_geometry_of_small_ones():
+    """As E → 0 the loss becomes linear: directions stay and lengths follow √E_W."""
+    counts = np.repeat([1000, 300, 20, 1], [3, 4, 5, 3])
+    small = predict_head_at_budgets(counts, 1.0, 1e-6)
+    for weight_energy, feature_energy in [(1.0, 1e-14), (1.0, 1e-20), (1e-12, 1e-16), (4.0, 1e-28)]:
+        tiny = predict_head_at_budgets(counts, weight_energy, feature_energy)
+        np.testing.assert_allclose(
+            tiny.lengths, np.sqrt(weight_energy) * small.lengths, rtol=1e-6, atol=0
+        )
+        np.testing.assert_allclose(tiny.cosines, small.cosines, atol=1e-6)
+        np.testing.assert_allclose(tiny.objective, np.log(15), rtol=1e-6)
+        assert 0 <= tiny.gap < 1e-9
+
+
+def test_the_certificate_of_tiny_budgets_includes_the_grouping():
+    """What the loss gains is proportional to E; the cost of grouping does not depend on it."""
+    counts = np.append(np.linspace(1000, 1009, 20), np.linspace(10, 10.09, 30))
+    small, tiny = (predict_head_at_budgets(counts, 1.0, energy) for energy in (1e-6, 1e-10))
+    for model in (small, tiny):
+        assert model.tokens.tolist() == [20, 30] and model.alike == 0.01
+    np.testing.assert_allclose(
+        np.log(50) - tiny.objective, 0.01 * (np.log(50) - small.objective), 1e-3
+    )
+    assert 1e-4 < small.gap < 1e-3
+    np.testing.assert_allclose(tiny.gap, small.gap, rtol=0.02)
+
+
 def test_the_groups_of_a_vocabulary_stay_few(monkeypatch):
     monkeypatch.setattr("nc_jax.diagnosis.head_predicted.GROUPS", 2)
     counts = np.append(np.linspace(1000, 1200, 20), np.linspace(10, 12, 30))

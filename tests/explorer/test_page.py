@@ -1,19 +1,16 @@
 """The page in a real browser: every control does what it says, and nothing leaves the machine."""
 
 import io
-import shutil
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
 import nc_jax as nc
+from tests.browsers import browser
 from tests.explorer.serving import fetch
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra 'browser'")
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+__all__ = ["browser"]
 # Compilations on a busy machine.
 PATIENCE = 240_000
 
@@ -40,14 +37,6 @@ class Watched:
 
     def picture(self):
         return self.page.evaluate("document.querySelector('#map canvas').toDataURL()")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,25 +1,12 @@
 """The page in a real browser: sorting, searching, reading a cell, no errors."""
 
-import shutil
-
 import pytest
 
 from nc_jax import report
+from tests.browsers import browser
 from tests.diagnoses import NAMES, made_diagnosis
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    reason = "needs playwright (pip install playwright) and Chromium"
-    sync = pytest.importorskip("playwright.sync_api", reason=reason)
-    if CHROMIUM is None:
-        pytest.skip(reason)
-    with sync.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+__all__ = ["browser"]
 
 
 @pytest.fixture

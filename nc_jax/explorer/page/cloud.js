@@ -41,7 +41,7 @@ export class Cloud {
     this.point = point;
     const share = point.shares.reduce((a, b) => a + b, 0);
     const rank = Math.max(point.gram.length - 1, 1);
-    this.reading.textContent = `First three principal directions${rank > 3 ? ` of at most ${point.gram.length}` : ""}; they hold ${shown(100 * share, 3)} % of the squared lengths.`;
+    this.reading.textContent = `First three principal directions${rank > 3 ? ` of at most ${point.gram.length}` : ""}; they contain ${shown(100 * share, 3)}\u00a0% of the squared lengths.`;
     this.draw();
   }
 

@@ -66,12 +66,10 @@ export class GramMap {
       if (k === 0 || group === this.point.membership[k - 1]) continue;
       frame.append(node("path", { d: `M${left} ${top + k * cell}h${side}M${left + k * cell} ${top}v${side}`, fill: "none", style: "stroke:#444;stroke-width:0.8" }));
     }
-    // Numbers of three digits need more room.
-    const every = Math.ceil(size / (size < 100 ? 10 : 5));
-    for (let k = 0; k < size; k += every) {
-      const middle = (k + 0.5) * cell;
-      frame.append(node("text", { x: left - 6, y: top + middle + 4, "text-anchor": "end" }, String(k + 1)));
-      frame.append(node("text", { x: left + middle, y: top + side + 16, "text-anchor": "middle" }, String(k + 1)));
+    for (const k of labelled(size)) {
+      const middle = (k - 0.5) * cell;
+      frame.append(node("text", { x: left - 6, y: top + middle + 4, "text-anchor": "end" }, String(k)));
+      frame.append(node("text", { x: left + middle, y: top + side + 16, "text-anchor": "middle" }, String(k)));
     }
     frame.append(node("text", { x: left + side / 2, y: top + side + 36, "text-anchor": "middle" }, "class"));
     this.svg.replaceChildren(frame, this.bar(left + side + 16, top, side, largest));
@@ -120,4 +118,13 @@ export class GramMap {
     const names = matrix.map((_, k) => `class_${k + 1}`);
     return [["class", ...names], ...matrix.map((row, k) => [names[k], ...row.map((v) => (Number.isNaN(v) ? "" : v))])];
   }
+}
+
+// The classes, counted from 1, that have a label: the first and the multiples of a round number.
+// Numbers of three digits need more room.
+function labelled(size) {
+  const most = size < 100 ? 10 : 5;
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500].find((number) => size <= most * number);
+  const multiples = Array.from({ length: Math.floor(size / step) }, (_, place) => (place + 1) * step);
+  return step === 1 ? multiples : [1, ...multiples];
 }

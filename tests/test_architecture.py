@@ -25,16 +25,18 @@ ROOMS = {
     "solvers": BASE | {"surrogates", "theory", "metrics", "losses", "geometry"},
     "theory": BASE | {"geometry", "losses"},
     "metrics": BASE | {"geometry"},
-    "report": {"files", "compilation", "diagnosis", "metrics"},
+    "report": {"files", "compilation", "diagnosis", "theory", "metrics"},
     "sweeps": {"files", "source"},
     "networks": set(),
     "experiments": BASE | {"solvers", "surrogates", "metrics", "losses", "geometry", "training"},
     "command": set(),
     "specs": {"experiments", "sweeps"},
+    "study": {"report", "solvers", "sweeps"},
     "campaigns": {
         "files",
         "source",
         "prediction",
+        "diagnosis",
         "training",
         "report",
         "networks",
@@ -45,7 +47,7 @@ ROOMS = {
         "losses",
         "geometry",
     },
-    "design": BASE | {"solvers", "surrogates", "losses", "geometry"},
+    "design": BASE | {"solvers", "surrogates", "theory", "losses", "geometry"},
     "explorer": BASE
     | {
         "compilation",
@@ -58,7 +60,8 @@ ROOMS = {
         "losses",
         "geometry",
     },
-    "diagnosis": BASE | {"design", "solvers", "surrogates", "losses", "metrics", "geometry"},
+    "diagnosis": BASE
+    | {"design", "solvers", "surrogates", "theory", "losses", "metrics", "geometry"},
     "bridges": BASE | {"files", "diagnosis", "metrics", "geometry"},
     "prediction": BASE
     | {"training", "networks", "theory", "solvers", "surrogates", "metrics", "losses", "geometry"},

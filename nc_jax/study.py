@@ -117,7 +117,7 @@ def swept(
     the same code, until the results are stored.
 
     Args:
-        config: the options of the study, with ``out`` and ``seed``.
+        config: the options of the study, with ``out`` and, if starts are random, ``seed``.
         build: makes the function of a block from its choices, see
             :func:`nc_jax.experiments.solved`.
         blocks: the points.
@@ -128,7 +128,8 @@ def swept(
         ValueError: the function raised, or is not defined in a file.
     """
     settings = str(dataclasses.replace(config, out=Path()))
-    work = build, blocks, config.out / PARTS / name, settings, config.seed
+    seed = getattr(config, "seed", 0)
+    work = build, blocks, config.out / PARTS / name, settings, seed
     if not bar:
         return tabulate(*work)
     with report.points_bar(sum(len(block.grid) for block in blocks)) as progress:

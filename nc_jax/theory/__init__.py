@@ -25,6 +25,7 @@ from nc_jax.theory.regularised import (
     unconstrained_optimum,
     unconstrained_vanish_penalty,
 )
+from nc_jax.theory.roots import Search, root_between, search_change
 from nc_jax.theory.squared_error import (
     SquaredErrorOptimum,
     balanced_squared_error_optimum,
@@ -38,6 +39,7 @@ __all__ = [
     "DeepLinearLines",
     "DeepLinearOptimum",
     "KnownCode",
+    "Search",
     "SeliCosines",
     "SquaredErrorOptimum",
     "UnconstrainedOptimum",
@@ -57,6 +59,8 @@ __all__ = [
     "narrow",
     "narrow_all",
     "quasi_interpolation_norm",
+    "root_between",
+    "search_change",
     "seli_cosines",
     "softmax_condition",
     "squared_error_optimum",

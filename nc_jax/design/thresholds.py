@@ -64,8 +64,8 @@ def find_threshold(
         TypeError: the family's models have no certificate over group numbers.
     """
     dtype = jnp.result_type(float)
-    ends = [float_array(name, value, dtype) for name, value in (("low", low), ("high", high))]
-    ends = [jnp.log(end) for end in ends] if logarithmic else ends
+    low, high = float_array("low", low, dtype), float_array("high", high, dtype)
+    low, high = (jnp.log(low), jnp.log(high)) if logarithmic else (low, high)
     tolerance = 16 * jnp.finfo(dtype).eps if tolerance is None else tolerance
 
     def solved(x: Array, own: tuple[Any, ...]) -> tuple[Array, Solution]:
@@ -87,7 +87,7 @@ def find_threshold(
         return jnp.maximum(before[0], own[0]), before[1] & own[1]
 
     start = (jnp.zeros((), dtype), jnp.asarray(True))
-    last = search_change(evaluated, *ends, start, kept, tolerance, not logarithmic, steps)
+    last = search_change(evaluated, low, high, start, kept, tolerance, not logarithmic, steps)
     gap, certified = last.kept
     end = jnp.where(last.at_low < 0, last.low, last.high)
     value = _moved(lambda x, own: solved(x, own)[0], end, parameters)

@@ -24,6 +24,8 @@ def test_runs_are_laid_beside_the_surrogates(tmp_path):
     needed = {"data", "network", "majority", "ratio", "weight_decay", "seed", "surrogate"}
     needed |= {"seen_cosine", "predicted_cosine", "converged", "state"}
     assert needed <= set(table.columns)
+    columns = ["predicted_cosine", "predicted_loss", "classifier_rms", "mean_rms"]
+    assert [name for name in table.columns if name in columns] == columns
     matched = table[table["surrogate"] == "matched"]
     assert (matched["gap"] < 1e-9).all()
     balanced = matched[matched["ratio"] == 1]

@@ -173,7 +173,8 @@ def model_side(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
         cure, ratio = case
         sizes = nc.two_groups(config.majority, minority, ratio)
         model = nc.LayerPeeled(sizes, 1.0, config.model_energy)
-        curve = design.curve_of(model, cure, np.linspace(0, design.CURES[cure][1], POINTS), TARGET)
+        strengths = np.linspace(0, design.CURES[cure][1], POINTS)
+        curve = design.curve_of(model, cure, strengths, config.majority, TARGET)
         return pd.DataFrame(curve).assign(ratio=ratio), {"R": ratio} | design.row_of(model, cure)
 
     cases = list(itertools.product(design.CURES, config.model_ratios))

@@ -10,13 +10,16 @@ from nc_jax.design.strengths import along, best_strength, least_strength
 from nc_jax.solvers import phase
 
 
-def curve_of(model: Curable, cure: str, strengths: Any, target: str) -> dict[str, Any]:
+def curve_of(
+    model: Curable, cure: str, strengths: Any, majority: int, target: str
+) -> dict[str, Any]:
     """The certified optima of a cure at several strengths.
 
     Args:
         model: the model of the plain training, with two class sizes, the large classes first.
         cure: a name in :data:`nc_jax.design.CURES`.
         strengths: [S].
+        majority: K_A, the number of large classes.
         target: a name in :data:`nc_jax.design.TARGETS`.
 
     Returns:
@@ -35,7 +38,7 @@ def curve_of(model: Curable, cure: str, strengths: Any, target: str) -> dict[str
         "minority_cosine": np.where(phases == "vanished", np.nan, cosine),
         "norm_ratio": norms[:, -1] / norms[:, 0],
         "majority_margin": margins[:, 0],
-        "minority_margin": margins[:, -1],
+        "minority_margin": margins[:, majority],
         "distance": found.distances[target],
         "separation": found.separation,
         "gap": np.asarray(solution.gap),

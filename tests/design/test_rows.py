@@ -9,7 +9,7 @@ MODEL = nc.LayerPeeled(nc.two_groups(5, 5, 300.0), 1.0, 8.0)
 
 
 def test_full_class_weights_make_an_equal_frame():
-    columns = design.curve_of(MODEL, "class-weights", [0.0, 1.0], "simplex-etf")
+    columns = design.curve_of(MODEL, "class-weights", [0.0, 1.0], 5, "simplex-etf")
     assert columns["strength"].tolist() == [0, 1] and columns["phase"][1] == "separated"
     np.testing.assert_allclose(columns["minority_cosine"][1], -1 / 9, atol=1e-6)
     np.testing.assert_allclose(columns["norm_ratio"][1], 1, atol=1e-6)

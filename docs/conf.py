@@ -52,6 +52,7 @@ nitpick_ignore = [
         "nc_jax.report.progress.Item",
         "nc_jax.report.progress.Result",
         "nc_jax.sweeps.store.Scan",
+        "nc_jax.theory.brackets.Key",
         "nc_jax.training.loop.Progress",
     )
 ]

@@ -12,7 +12,7 @@ from nc_jax.campaigns.plans import Plan
 from nc_jax.training import RUN_CURES, cured_run
 
 # What a designed strength depends on besides the cure.
-PLACE = ["data", "network", "ratio", "weight_decay"]
+PLACE = ("data", "network", "ratio", "weight_decay")
 
 
 def strengths_of(choices: Sequence[str]) -> dict[str, list[float]]:

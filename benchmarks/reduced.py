@@ -164,7 +164,7 @@ def main(config: Config) -> None:
     notes = [f"float64 matrix product: {rate / 1e9:.0f} GFLOP/s"]
     peer = table.loc[table["case"].str.startswith("moreau"), "solves/s"].max()
     for groups, counts in list(GROUPS.items())[:2]:
-        rows = table[table["case"].str.startswith(f"{groups} groups")]
+        rows: Any = table[table["case"].str.startswith(f"{groups} groups")]
         slowest = rows.loc[rows["solves/s"].idxmin()]
         model = models_of(256, counts)["unconstrained features with bias"]
         work = operations_per_step(model)

@@ -56,6 +56,8 @@ nitpick_ignore = [
         "nc_jax.solvers.select.Found",
         "nc_jax.solvers.select.Model",
         "nc_jax.sweeps.store.Scan",
+        "nc_jax.theory.brackets.Key",
+        "nc_jax.training.loop.Progress",
     )
 ]
 # Types of other packages: checking them would need their inventories from the network.

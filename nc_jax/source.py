@@ -32,7 +32,8 @@ def code_digest(*makers: Any) -> str:
     recorded instead: in ``provenance.json``, those of the last start, and in every part of a sweep.
 
     Args:
-        makers: the functions that compute the rows; of any other object, its class.
+        makers: the functions that compute the rows; of a function made from another one, which
+            it names as ``__wrapped__``, that one; of any other object, its class.
 
     Raises:
         ValueError: a maker is not defined in a file.
@@ -47,6 +48,7 @@ def warn_of_other_code(folder: Path, rows: str) -> None:
 
 
 def _file_of(maker: Any) -> Path:
+    maker = inspect.unwrap(maker) if callable(maker) else maker
     while isinstance(maker, partial):
         maker = maker.func
     try:

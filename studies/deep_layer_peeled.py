@@ -14,9 +14,7 @@ Time on two CPU cores: 45 s.
 """
 
 import dataclasses
-import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +26,14 @@ from matplotlib.figure import Figure
 
 import nc_jax as nc
 from nc_jax import report
+from nc_jax.experiments import solved
 from nc_jax.solvers import phase_codes
-from nc_jax.sweeps import Batched, Block, Build, Values, forget, tabulate, use_every_core
+from nc_jax.study import Results, Study, swept, with_names
+from nc_jax.sweeps import Block, Build, Values
+from nc_jax.theory import bracket
 
 ACTIVATIONS = ("identity", "relu")
 NC = ("nc1", "nc2")
-PARTS = "parts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,38 +94,34 @@ def head_of(config: Config) -> Build:
         restarts=config.restarts, stationarity=1e-5, max_iterations=config.max_iterations
     )
 
-    def build(choices: Mapping[str, Any]) -> Batched:
-        depth = choices["depth"]
+    def model(choices: Mapping[str, Any], columns: Mapping[str, jax.Array]) -> nc.DeepLayerPeeled:
+        return nc.DeepLayerPeeled(
+            nc.two_groups(config.majority, minority, columns["ratio"]),
+            choices["depth"],
+            layer_energies=np.full(choices["depth"], config.layer_energy),
+            feature_energy=config.feature_energy,
+            activation=choices["activation"],
+            widths=config.width,
+            samples=config.samples,
+        )
 
-        def solve(columns: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
-            model = nc.DeepLayerPeeled(
-                nc.two_groups(config.majority, minority, columns["ratio"]),
-                depth,
-                layer_energies=np.full(depth, config.layer_energy),
-                feature_energy=config.feature_energy,
-                activation=choices["activation"],
-                widths=config.width,
-                samples=config.samples,
-            )
-            solution = nc.solve_batch(model, solver, keys)
-            members = np.arange(config.majority, config.num_classes)
-            measures = nc.metrics.minority_metrics(solution.classifiers, members)
-            row = {
-                "phase": phase_codes(solution),
-                "status": solution.status,
-                "minority_cosine": measures.cosine,
-                "minority_distance": measures.distance,
-                "objective": solution.objective,
-                "residual": solution.residual,
-                "spread": solution.spread,
-                "worst_restart": jnp.max(solution.restart_objectives, axis=-1),
-                "restarts_at_best": solution.restarts_within(1e-6),
-            }
-            return row | jax.vmap(partial(geometry, config))(solution)
+    def outputs(solution: nc.FactoredSolution) -> dict[str, jax.Array]:
+        members = np.arange(config.majority, config.num_classes)
+        measures = nc.metrics.minority_metrics(solution.classifiers, members)
+        row = {
+            "phase": phase_codes(solution),
+            "status": solution.status,
+            "minority_cosine": measures.cosine,
+            "minority_distance": measures.distance,
+            "objective": solution.objective,
+            "residual": solution.residual,
+            "spread": solution.spread,
+            "worst_restart": jnp.max(solution.restart_objectives, axis=-1),
+            "restarts_at_best": solution.restarts_within(1e-6),
+        }
+        return row | jax.vmap(lambda one: geometry(config, one))(solution)
 
-        return solve
-
-    return build
+    return solved(model, outputs, lambda _: solver)
 
 
 def geometry(config: Config, solution: nc.FactoredSolution) -> dict[str, jax.Array]:
@@ -134,18 +130,18 @@ def geometry(config: Config, solution: nc.FactoredSolution) -> dict[str, jax.Arr
     singular = jnp.linalg.svd(logits, compute_uv=False)
     row = {"rank": jnp.sum(singular > 1e-4 * singular[0]), "nc2": nc.metrics.etf_distance(logits)}
     layers = solution.hidden_features()
+    found = nc.metrics.feedforward_metrics(layers, solution.labels, config.num_classes)
     for place in range(max(config.depths)):
-        row[f"nc1_{place}"] = row[f"nc2_{place}"] = jnp.full((), jnp.nan)
-        if place < len(layers):
-            moments = nc.metrics.class_moments(layers[place], solution.labels, config.num_classes)
-            row[f"nc1_{place}"] = nc.metrics.within_between_quotient(moments)
-            row[f"nc2_{place}"] = nc.metrics.etf_distance(nc.metrics.centred_means(moments))
+        own = found if place < len(layers) else None
+        row[f"nc1_{place}"] = jnp.full((), jnp.nan) if own is None else own.pfc1[place]
+        row[f"nc2_{place}"] = jnp.full((), jnp.nan) if own is None else own.pfc2[place]
     return row
 
 
 def summary_row(config: Config, curve: pd.DataFrame) -> dict[str, Any]:
     """Geometry of the balanced solution, layer by layer, and where the minority collapses."""
     balanced = curve[curve["ratio"] == 1].iloc[0]
+    lost = np.isin(curve["phase"], ("collapsed", "vanished"))
     by_layer = [balanced[[f"{name}_{i}" for i in range(balanced["depth"])]] for name in NC]
     return {
         "m": balanced["depth"],
@@ -158,22 +154,19 @@ def summary_row(config: Config, curve: pd.DataFrame) -> dict[str, Any]:
         "NC2 of logits": f"{balanced['nc2']:.1e}",
         "largest NC1": f"{max(by_layer[0]):.0e}",
         "NC2 by layer": " ".join(f"{value:.2f}" for value in by_layer[1]),
-        "minority collapses at R": threshold(curve),
+        "minority collapses at R": shown(bracket(curve["ratio"], lost)),
     }
 
 
-def threshold(curve: pd.DataFrame) -> str:
+def shown(ratios: tuple[float, float]) -> str:
     """The two ratios between which the minority collapses for good."""
-    lost = np.isin(curve["phase"], ("collapsed", "vanished"))
-    if not lost[-1]:
-        return f"> {curve['ratio'].iloc[-1]:.4g}"
-    if lost.all():
-        return f"< {curve['ratio'].iloc[0]:.4g}"
-    last = int(np.flatnonzero(~lost)[-1])
-    return f"{curve['ratio'].iloc[last]:.4g} to {curve['ratio'].iloc[last + 1]:.4g}"
+    low, high = ratios
+    if high == np.inf:
+        return f"> {low:.4g}"
+    return f"< {high:.4g}" if low == -np.inf else f"{low:.4g} to {high:.4g}"
 
 
-def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+def run(config: Config) -> Results:
     """All curves (each includes R = 1), and one summary row for each depth and activation."""
     curve = np.geomspace(*config.ratio_range, config.num_ratios)
     ratios = Values("ratio", np.union1d(1.0, curve))
@@ -182,20 +175,16 @@ def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
         for depth in config.depths
         for activation in (ACTIVATIONS if depth > 1 else ACTIVATIONS[:1])
     ]
-    settings = str(dataclasses.replace(config, out=Path()))
-    with report.points_bar(len(blocks) * len(ratios)) as progress:
-        build = head_of(config)
-        table = tabulate(build, blocks, config.out / PARTS, settings, config.seed, progress)
-    table = table.assign(
-        phase=[nc.Phase(code).name.lower() for code in table["phase"]],
-        status=[nc.Status(code).name.lower() for code in table["status"]],
-    )
+    table = with_names(swept(config, head_of(config), blocks))
     heads = table.groupby(["depth", "activation"], sort=False)
-    return table, pd.DataFrame([summary_row(config, curve) for _, curve in heads])
+    summary = pd.DataFrame([summary_row(config, curve) for _, curve in heads])
+    title = f"m-Layer-Peeled Models, K = {config.num_classes}, balanced"
+    return Results({"table": table}, {"table": summary}, [(title, summary)])
 
 
-def draw(config: Config, curves: pd.DataFrame) -> Figure:
+def draw(config: Config, tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
     """Minority cosine against R, and the objectives of the best and the worst restart."""
+    curves = tables["table"]
     figure, axes = report.new_figure(2, 2, 7.2, 5.2, share_y="row")
     for column, activation in enumerate(ACTIVATIONS):
         for place, depth in enumerate(config.depths):
@@ -206,14 +195,8 @@ def draw(config: Config, curves: pd.DataFrame) -> Figure:
             shown = curve["minority_cosine"].where(curve["phase"] != "vanished")
             top.plot(curve["ratio"], shown, ".-", color=colour, label=f"m = {depth}")
             bottom.plot(curve["ratio"], curve["objective"], ".-", color=colour)
-            bottom.fill_between(
-                curve["ratio"],
-                curve["objective"],
-                curve["worst_restart"],
-                color=colour,
-                alpha=0.2,
-                linewidth=0,
-            )
+            band = curve["ratio"], curve["objective"], curve["worst_restart"]
+            bottom.fill_between(*band, color=colour, alpha=0.2, linewidth=0)
         axes[0, column].set_title("linear head" if activation == "identity" else "ReLU head")
         etf = -1 / (config.num_classes - 1)
         axes[0, column].axhline(etf, color="0.7", linewidth=0.8, label="simplex ETF")
@@ -222,26 +205,8 @@ def draw(config: Config, curves: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylabel("mean minority cosine")
     axes[1, 0].set_ylabel("objective, best to worst restart")
     report.legend_outside(figure, axes[0, 0], columns=len(config.depths) + 1)
-    return figure
-
-
-def main(config: Config) -> None:
-    """Runs the study, stores the tables, and draws the figures from the stored tables."""
-    start = time.perf_counter()
-    check(config)
-    report.prepare_folder(config.out)
-    use_every_core()
-    jax.config.update("jax_enable_x64", True)
-    curves, summary = run(config)
-    report.write_table(curves, config.out)
-    report.write_summary(summary, config.out)
-    report.save_figure(draw(config, report.read_table(config.out)), config.out, "depths")
-    wall_time = time.perf_counter() - start
-    report.write_provenance(config.out, config, wall_time)
-    forget(config.out / PARTS)
-    report.print_table(summary, f"m-Layer-Peeled Models, K = {config.num_classes}, balanced")
-    print(f"{wall_time:.1f} s; results in {config.out}/")
+    return {"depths": figure}
 
 
 if __name__ == "__main__":
-    report.run_command(PRESETS, main, __doc__ or "")
+    Study(PRESETS, check, run, draw).command(__doc__)

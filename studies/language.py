@@ -23,32 +23,27 @@ versions of Python: provenance.json holds a digest of the text that was used.
 import dataclasses
 import itertools
 import math
-import os
-import time
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from nc_jax import report
-from nc_jax.campaigns import as_row, kept, train_text
+from nc_jax.campaigns import TextRun, optimisers_of, predict_texts, train_texts
 from nc_jax.datasets import Text, context_rows, load_text
 from nc_jax.metrics.tokens import frequency_bins
-from nc_jax.networks import Transformer
-from nc_jax.prediction.language import TOKEN_SURROGATES, TokenTask, predict_tokens
+from nc_jax.prediction.language import TOKEN_SURROGATES, TokenTask, applies
 from nc_jax.prediction.rows import RUN_KEYS, compare_rows, summarise_rows, verdict_on_rows
 from nc_jax.report.language import draw_courses, draw_rows
-from nc_jax.training.text_loop import BROKEN, TRAINED, TextTrainer
+from nc_jax.study import Results, Study
+from nc_jax.training.text_loop import BROKEN, TRAINED
 from nc_jax.training.text_measures import Looked
-from nc_jax.training.text_recipe import DECAYED, OPTIMISERS, TextRecipe
+from nc_jax.training.text_recipe import DECAYED, TextRecipe
 
 HEADS = ("untied", "tied")
-# Largest number of surrogates solved at the same time.
-SOLVES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,26 +145,6 @@ PRESETS = {
 }
 
 
-def decays_of(config: Config) -> list[tuple[str, float]]:
-    """Optimiser and λ of each choice; ValueError for an invalid choice."""
-    found = []
-    for choice in config.weight_decays:
-        optimiser, _, number = choice.partition(":")
-        try:
-            decay = float(number)
-        except ValueError:
-            decay = math.nan
-        if optimiser not in OPTIMISERS or not 0 <= decay < math.inf:
-            known = " or ".join(OPTIMISERS)
-            raise ValueError(
-                f"--weight-decays must be {known} with a number, as in sgd:0.001; got {choice!r}"
-            )
-        found.append((optimiser, decay))
-    if len(set(found)) < len(found):
-        raise ValueError(f"--weight-decays must be distinct, got {config.weight_decays}")
-    return found
-
-
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
     report.require_distinct(config, "heads", known=HEADS)
@@ -189,17 +164,12 @@ def check(config: Config) -> None:
         raise ValueError(f"--decayed must be one of {', '.join(DECAYED)}, got {config.decayed!r}")
     if config.width % config.attention_heads:
         raise ValueError(f"--width must be a multiple of --attention-heads, got {config.width}")
-    for optimiser, decay in decays_of(config):
+    for optimiser, decay in optimisers_of(config.weight_decays):
         if not any(applies(surrogate, optimiser, decay) for surrogate in config.surrogates):
             raise ValueError(
                 f"--surrogates must hold one with measured budgets for {optimiser}:{decay:g}; from "
                 "weight decay alone only runs of sgd with a positive one are predicted"
             )
-
-
-def applies(surrogate: str, optimiser: str, decay: float) -> bool:
-    """Whether the surrogate exists for this run: from weight decay only if that is a penalty."""
-    return surrogate.endswith("budgets") or (optimiser == "sgd" and decay > 0)
 
 
 def look_at(config: Config, text: Text) -> Looked:
@@ -226,162 +196,75 @@ def recipe_of(config: Config, optimiser: str, decay: float) -> TextRecipe:
     )
 
 
-def _build(config: Config, head: str, key: Any) -> Transformer:
-    return Transformer(
-        config.vocabulary,
-        config.width,
-        config.attention_heads,
-        config.blocks,
-        config.context,
-        key,
-        tied=head == "tied",
-    )
-
-
-def _kept_of(config: Config, look: Looked, names: tuple[str, ...]) -> dict[str, Any]:
-    """The options on which tables depend, for their digest."""
-    measured = ("vocabulary", "bins", "rare", "merged", "rows")
-    own = {name: getattr(config, name) for name in (*measured, *names)}
-    return own | {"text": look.text.digest, "tokens": [len(look.text.train), len(look.text.test)]}
-
-
-def train_runs(config: Config, look: Looked) -> Any:
-    """One row for every run and measurement."""
-    shape = ("width", "attention_heads", "blocks", "context", "places", "measures")
-    least = max(1, config.steps // 100)
-    moments = np.unique(np.geomspace(least, config.steps, config.measures).round().astype(int))
-    trainers: dict[tuple[str, str], TextTrainer] = {}
-    runs = list(itertools.product(decays_of(config), config.heads, config.seeds))
-
-    def one(run: Any, watch: Any) -> pd.DataFrame:
-        (optimiser, decay), head, seed = run
-        recipe = recipe_of(config, optimiser, decay)
-        about = dict(zip(RUN_KEYS, (optimiser, head, decay, seed), strict=True))
-        key = _kept_of(config, look, shape) | about | dataclasses.asdict(recipe)
-        trained = False
-
-        def make() -> pd.DataFrame:
-            nonlocal trained
-            trained = True
-            place = (optimiser, head)
-            if place not in trainers:
-                build = partial(_build, config, head)
-                trainers[place] = TextTrainer(build, look.text.train, recipe)
-            return train_text(trainers[place], recipe, seed, moments.tolist(), look, watch)
-
-        table = kept(config.out / "runs", key, make)
-        if not trained:
-            watch(config.steps, 0)
-        return table.assign(**about)
-
-    with report.points_bar(len(runs) * config.steps, "steps", "runs broke down") as watch:
-        # The first call reports how much was done before.
-        watch(0, 0)
-        tables = [one(run, watch) for run in runs]
-    table = pd.concat(tables, ignore_index=True)
-    return table[[*RUN_KEYS, *table.columns.drop(RUN_KEYS)]]
-
-
-def predict_runs(config: Config, look: Looked, ends: Any) -> pd.DataFrame:
-    """One row for every trained run and every surrogate that exists for it."""
-    task = TokenTask(
-        look.text.counts.astype(float),
-        look.contexts,
-        config.width,
-        look.bins,
-        look.rare,
-        config.merged,
-        config.groups,
-        config.iterations,
-    )
-    energies = ("weight_energy", "feature_energy", "context_energy")
-
-    def key_of(case: tuple[dict[str, Any], str]) -> dict[str, Any]:
-        run, surrogate = case
-        known = energies if surrogate.endswith("budgets") else ("weight_decay",)
-        key = _kept_of(config, look, ("width", "groups", "iterations"))
-        return key | {"surrogate": surrogate} | {name: float(run[name]) for name in known}
-
-    def one(case: tuple[dict[str, Any], str]) -> pd.DataFrame:
-        run, surrogate = case
-
-        def make() -> pd.DataFrame:
-            found = predict_tokens(surrogate, task, run["weight_decay"], run)
-            return pd.DataFrame([as_row(found)])
-
-        about = {name: run[name] for name in RUN_KEYS}
-        return kept(config.out / "runs", key_of(case), make).assign(surrogate=surrogate, **about)
-
-    cases: list[Any] = [
-        (run, surrogate)
-        for run, surrogate in itertools.product(ends.to_dict("records"), config.surrogates)
-        if applies(surrogate, run["optimiser"], run["weight_decay"])
-    ]
-    # Runs of one weight decay share surrogates. Each solve uses one core.
-    different = {str(key_of(case)): case for case in cases}
-    with ThreadPoolExecutor(min(SOLVES, os.cpu_count() or 1)) as pool:
-        solved = [pool.submit(one, case) for case in different.values()]
-        report.map_with_bar(lambda future: future.result(), solved, "surrogates")
-    return pd.concat([one(case) for case in cases], ignore_index=True)
-
-
-def main(config: Config) -> None:
-    """Trains, solves, stores the tables, and draws the figures from the stored tables."""
-    start = time.perf_counter()
-    check(config)
-    report.prepare_folder(config.out)
-    jax.config.update("jax_enable_x64", True)
+def read_text(config: Config) -> Text:
+    """The text; a ValueError names the options that decide what it holds."""
+    sizes = config.vocabulary, config.train_tokens, config.test_tokens
     try:
-        text = load_text(
-            config.vocabulary, config.train_tokens, config.test_tokens, config.text_dir
-        )
+        return load_text(*sizes, config.text_dir)
     except ValueError as error:
-        # Only these options decide what the text holds.
         raise ValueError(f"--text-dir, --vocabulary or --train-tokens: {error}") from error
-    look = look_at(config, text)
-    through = train_runs(config, look)
-    whole = through[through["status"] == TRAINED]
+
+
+def runs_of(config: Config) -> list[TextRun]:
+    """All runs: every optimiser and λ with every kind of head and seed."""
+    shape = {"vocabulary": config.vocabulary, "width": config.width}
+    shape |= {"heads": config.attention_heads, "blocks": config.blocks, "context": config.context}
+    chosen = itertools.product(optimisers_of(config.weight_decays), config.heads, config.seeds)
+    runs = []
+    for (optimiser, decay), head, seed in chosen:
+        about = dict(zip(RUN_KEYS, (optimiser, head, decay, seed), strict=True))
+        network = shape | {"tied": head == "tied"}
+        runs.append(TextRun(about, network, recipe_of(config, optimiser, decay), seed))
+    return runs
+
+
+def run(config: Config) -> Results:
+    """Trains, solves the surrogates of every run, and compares."""
+    text = read_text(config)
+    look, folder = look_at(config, text), config.out / "runs"
+    through: Any = train_texts(folder, runs_of(config), look, config.measures)
+    whole: Any = through[through["status"] == TRAINED]
     ends = whole[whole["step"] == config.steps].reset_index(drop=True)
     if not len(ends):
         raise ValueError("every run broke down: lower --sgd-rate or --adamw-rate")
-    predicted = predict_runs(config, look, ends)
+    counts, sizes = text.counts.astype(float), (config.groups, config.iterations)
+    heads = (config.width, look.bins, look.rare, config.merged)
+    task = TokenTask(counts, look.contexts, *heads, *sizes)
+    predicted = predict_texts(folder, ends, config.surrogates, task)
     compared = compare_rows(ends, predicted, look.rare)
     size = np.bincount(look.bins)
     bins = pd.DataFrame({"tokens": size, "count": np.bincount(look.bins, text.counts) / size})
-    tables = {"table": through, "predicted": predicted, "compared": compared, "bins": bins}
-    for name, table in tables.items():
-        report.write_table(table, config.out, name)
-    stored = {name: report.read_table(config.out, name) for name in tables}
-    summary = summarise_rows(stored["compared"])
-    report.write_summary(summary, config.out)
-    draw(stored, config)
-    wall_time = time.perf_counter() - start
-    report.write_provenance(config.out, config, wall_time, {"text": text.digest})
-    rare = text.counts[look.rare]
-    print(
-        f"text: {text.files} files, {len(text.train)} tokens, V = {config.vocabulary}; "
-        f"{look.rare.sum()} rare tokens occur {rare.min()} to {rare.max()} times in it"
-    )
-    report.print_table(summary, "Rows of the head, measured and predicted (rare: rare tokens)")
+    summary = summarise_rows(compared)
     said = verdict_on_rows(compared, ends, look.contexts.entropy)
     report.write_atomically(config.out / "verdict.txt", lambda file: file.write_text(said + "\n"))
-    print(said)
-    for _, run in through[through["status"] == BROKEN].iterrows():
-        print(f"broke down in step {run['step']}: {', '.join(str(run[name]) for name in RUN_KEYS)}")
-    print(f"{len(ends)} runs, {wall_time:.1f} s; results in {config.out}/")
+    rare = text.counts[look.rare]
+    shown: list[Any] = [
+        f"text: {text.files} files, {len(text.train)} tokens, V = {config.vocabulary}; "
+        f"{look.rare.sum()} rare tokens occur {rare.min()} to {rare.max()} times in it",
+        ("Rows of the head, measured and predicted (rare: rare tokens)", summary),
+        said,
+    ]
+    for _, lost in through[through["status"] == BROKEN].iterrows():
+        names = ", ".join(str(lost[name]) for name in RUN_KEYS)
+        shown.append(f"broke down in step {lost['step']}: {names}")
+    tables = {"table": through, "predicted": predicted, "compared": compared, "bins": bins}
+    count, data = f"{len(ends)} runs", {"text": text.digest}
+    return Results(tables, {"table": summary}, shown, count, data)
 
 
-def draw(stored: dict[str, Any], config: Config) -> None:
-    """Draws all figures from the stored tables."""
-    through, predicted = stored["table"], stored["predicted"]
+def draw(config: Config, tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    """Rows of each kind of head against frequency, and measures through training."""
+    through: Any = tables["table"]
+    predicted = tables["predicted"]
     whole = through[through["status"] == TRAINED]
     ends = whole[whole["step"] == config.steps]
-    for head, own in ends.groupby("head"):
-        beside = predicted[predicted["head"] == head]
-        figure = draw_rows(own, beside, stored["bins"]["count"].to_numpy())
-        report.save_figure(figure, config.out, f"rows-{head}")
-    report.save_figure(draw_courses(whole, predicted), config.out, "training")
+    counts = tables["bins"]["count"].to_numpy()
+    figures = {
+        f"rows-{head}": draw_rows(own, predicted[predicted["head"] == head], counts)
+        for head, own in ends.groupby("head")
+    }
+    return figures | {"training": draw_courses(whole, predicted)}
 
 
 if __name__ == "__main__":
-    report.run_command(PRESETS, main, __doc__ or "")
+    Study(PRESETS, check, run, draw, every_core=False).command(__doc__)

@@ -14,7 +14,6 @@ Time on two CPU cores: 30 s.
 """
 
 import dataclasses
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,43 +26,25 @@ from matplotlib.figure import Figure
 
 import nc_jax as nc
 from nc_jax import report
+from nc_jax.experiments import solved
 from nc_jax.solvers import phase_codes
-from nc_jax.sweeps import (
-    Batched,
-    Block,
-    Build,
-    Grid,
-    Product,
-    Values,
-    Zip,
-    forget,
-    tabulate,
-    use_every_core,
-)
-
-
-def log_and_square(probability: jax.Array) -> jax.Array:
-    """The g1 of the user-given pair, −log S."""
-    return -jnp.log(probability)
-
-
-def square(probability: jax.Array) -> jax.Array:
-    """The g2 of the user-given pair, S²."""
-    return probability**2
-
+from nc_jax.study import Results, Study, swept, with_names
+from nc_jax.sweeps import Block, Build, Product, Values, Zip
+from nc_jax.theory import Bracket, bracket, narrow_all
 
 LOSSES: dict[str, Any] = {
     "cross-entropy": nc.CrossEntropy(),
     "squared error": nc.MeanSquaredError(),
     "power softmax, q = 1.5": nc.PowerSoftmax(1.5),
     "power softmax, q = 3": nc.PowerSoftmax(3.0),
-    "g1 = -log S, g2 = S^2": nc.SoftmaxBased(log_and_square, square),
+    "g1 = -log S, g2 = S^2": nc.SoftmaxBased(lambda s: -jnp.log(s), jnp.square),
     "contrastive, τ = 0.5": nc.SupervisedContrastive(0.5),
     "contrastive, τ = 2": nc.SupervisedContrastive(2.0),
 }
 CERTIFIED = ("cross-entropy", "squared error")
-PARTS = "parts"
 MINORITY_LOST = ("collapsed", "vanished")
+# A loss and E_H.
+Curve = tuple[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,53 +90,34 @@ def check(config: Config) -> None:
 
 def solver_of(config: Config) -> Build:
     """The batched function of each loss: (feature_energy, ratio) to one row."""
-    minority = config.num_classes - config.majority
 
-    def build(choices: Mapping[str, Any]) -> Batched:
-        loss = LOSSES[choices["loss"]]
-        certified = choices["loss"] in CERTIFIED
-        solver = None if certified else nc.FactoredMultiStart(restarts=config.restarts)
+    def model(choices: Mapping[str, Any], columns: Mapping[str, jax.Array]) -> nc.LayerPeeled:
+        minority = config.num_classes - config.majority
+        sizes = nc.two_groups(config.majority, minority, columns["ratio"])
+        energies = config.weight_energy, columns["feature_energy"]
+        return nc.LayerPeeled(sizes, *energies, LOSSES[choices["loss"]])
 
-        def solve(columns: dict[str, jax.Array], keys: jax.Array) -> dict[str, jax.Array]:
-            sizes = nc.two_groups(config.majority, minority, columns["ratio"])
-            energy = columns["feature_energy"]
-            model = nc.LayerPeeled(sizes, config.weight_energy, energy, loss)
-            solution = nc.solve_batch(model, solver, keys)
-            members = np.arange(config.majority, config.num_classes)
-            measures = nc.metrics.minority_metrics(solution.classifiers, members)
-            phases = phase_codes(solution)
+    def outputs(solution: Any) -> dict[str, jax.Array]:
+        members = np.arange(config.majority, config.num_classes)
+        measures = nc.metrics.minority_metrics(solution.classifiers, members)
+        phases = phase_codes(solution)
+        return {
+            "phase": phases,
+            "status": solution.status,
             # The cosine of a classifier that vanishes does not exist.
-            cosine = jnp.where(phases == nc.Phase.VANISHED, jnp.nan, measures.cosine)
-            large = solution.classifiers[:, : config.majority]
-            restarted = isinstance(solution, nc.FactoredSolution)
-            return {
-                "phase": phases,
-                "status": solution.status,
-                "minority_cosine": cosine,
-                "majority_cosine": nc.metrics.mean_cosine(large),
-                "minority_distance": measures.distance,
-                "objective": solution.objective,
-                "gap": solution.gap,
-                "spread": solution.spread if restarted else jnp.zeros_like(energy),
-            }
+            "minority_cosine": jnp.where(phases == nc.Phase.VANISHED, jnp.nan, measures.cosine),
+            "majority_cosine": nc.metrics.mean_cosine(solution.classifiers[:, : config.majority]),
+            "minority_distance": measures.distance,
+            "objective": solution.objective,
+            "gap": solution.gap,
+            "spread": getattr(solution, "spread", jnp.zeros_like(solution.objective)),
+        }
 
-        return solve
+    def solver(choices: Mapping[str, Any]) -> Any:
+        certified = choices["loss"] in CERTIFIED
+        return None if certified else nc.FactoredMultiStart(restarts=config.restarts)
 
-    return build
-
-
-def solve_rows(
-    config: Config, build: Build, grids: Mapping[str, Grid], name: str, progress: Any = None
-) -> pd.DataFrame:
-    """One row for each point of each loss's grid; an interrupted run resumes from its store."""
-    blocks = [Block({"loss": loss}, grid, config.num_ratios) for loss, grid in grids.items()]
-    settings = dataclasses.asdict(dataclasses.replace(config, out=Path()))
-    folder = config.out / PARTS / name
-    table = tabulate(build, blocks, folder, str(settings), config.seed, progress)
-    return table.assign(
-        phase=[nc.Phase(code).name.lower() for code in table["phase"]],
-        status=[nc.Status(code).name.lower() for code in table["status"]],
-    )
+    return solved(model, outputs, solver)
 
 
 def each_curve(table: pd.DataFrame) -> Iterator[tuple[tuple[str, float], pd.DataFrame]]:
@@ -167,51 +129,37 @@ def each_curve(table: pd.DataFrame) -> Iterator[tuple[tuple[str, float], pd.Data
                 yield (name, float(energy)), curve
 
 
-def bracket(curve: pd.DataFrame) -> tuple[float, float]:
-    """Ratios between which the minority collapses for good; 0 below and ∞ above the curve."""
-    ratios, lost = np.asarray(curve["ratio"]), np.isin(curve["phase"], MINORITY_LOST)
-    if not lost[-1]:
-        return float(ratios[-1]), float("inf")
-    if lost.all():
-        return 0.0, float(ratios[0])
-    last = int(np.flatnonzero(~lost)[-1])
-    return float(ratios[last]), float(ratios[last + 1])
+def lost(curve: pd.DataFrame) -> np.ndarray:
+    """Whether the minority classes are not separated, at each ratio."""
+    return np.isin(curve["phase"], MINORITY_LOST)
 
 
-def thresholds(
-    config: Config, build: Build, curves: pd.DataFrame
-) -> dict[tuple[str, float], tuple[float, float]]:
-    """The threshold bracket of each curve, by loss and E_H, narrowed round by round."""
-    found = {key: bracket(curve) for key, curve in each_curve(curves)}
-    for number in range(config.refinements):
-        grids = {}
+def thresholds(config: Config, build: Build, curves: pd.DataFrame) -> dict[Curve, Bracket]:
+    """The ratios between which the minority collapses for good, narrowed round by round."""
+    found = {key: bracket(curve["ratio"], lost(curve)) for key, curve in each_curve(curves)}
+    rounds = iter(range(config.refinements))
+
+    def lost_at(inner: Mapping[Curve, np.ndarray]) -> dict[Curve, np.ndarray]:
+        blocks = []
         for name in LOSSES:
-            inside = [
-                (energy, low, high)
-                for (loss, energy), (low, high) in found.items()
-                if loss == name and 0 < low and high < np.inf
-            ]
-            if inside:
-                ratios = [np.geomspace(low, high, config.num_ratios) for _, low, high in inside]
-                energies = np.repeat([energy for energy, _, _ in inside], config.num_ratios)
-                pairs = (
-                    Values("feature_energy", energies),
-                    Values("ratio", np.concatenate(ratios)),
-                )
-                grids[name] = Zip(*pairs)
-        if not grids:
-            break
-        finer = solve_rows(config, build, grids, f"round-{number}")
-        narrowed = {key: bracket(curve) for key, curve in each_curve(finer)}
-        found |= {key: pair for key, pair in narrowed.items() if 0 < pair[0] and pair[1] < np.inf}
-    return found
+            own = {energy: ratios for (loss, energy), ratios in inner.items() if loss == name}
+            if own:
+                energies = np.repeat(list(own), [len(ratios) for ratios in own.values()])
+                ratios = Values("ratio", np.concatenate(list(own.values())))
+                grid = Zip(Values("feature_energy", energies), ratios)
+                blocks.append(Block({"loss": name}, grid, config.num_ratios))
+        finer = swept(config, build, blocks, f"round-{next(rounds)}", bar=False)
+        return {key: lost(curve) for key, curve in each_curve(with_names(finer))}
+
+    inner = config.num_ratios - 2
+    return narrow_all(found, lost_at, inner, config.refinements, logarithmic=True)
 
 
 def summary_row(
-    config: Config, name: str, energy: float, curve: pd.DataFrame, threshold: tuple[float, float]
+    config: Config, name: str, energy: float, curve: pd.DataFrame, threshold: Bracket
 ) -> dict[str, Any]:
     """The threshold of one curve, and how accurate its numbers are."""
-    low, high = threshold
+    low, high = max(threshold.low, 0.0), threshold.high
     exact = ""
     if name == "cross-entropy":
         budget = np.sqrt(config.weight_energy * energy)
@@ -231,24 +179,28 @@ def summary_row(
     }
 
 
-def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
+def run(config: Config) -> Results:
     """All curves, and the table of thresholds."""
     ratios = np.geomspace(*config.ratio_range, config.num_ratios)
     energies = np.array(config.feature_energies)
     grid = Product(Values("feature_energy", energies), Values("ratio", ratios))
     build = solver_of(config)
-    with report.points_bar(len(grid) * len(LOSSES)) as progress:
-        curves = solve_rows(config, build, dict.fromkeys(LOSSES, grid), "curves", progress)
+    blocks = [Block({"loss": loss}, grid, config.num_ratios) for loss in LOSSES]
+    curves = with_names(swept(config, build, blocks, "curves"))
     found = thresholds(config, build, curves)
     rows = [
         summary_row(config, name, energy, curve, found[name, energy])
         for (name, energy), curve in each_curve(curves)
     ]
-    return curves, pd.DataFrame(rows).sort_values("E_H", kind="stable")
+    summary = pd.DataFrame(rows).sort_values("E_H", kind="stable")
+    title = f"Ratio R at which {config.num_classes - config.majority} minority classes collapse"
+    shown = [(f"{title}, K = {config.num_classes}", summary)]
+    return Results({"table": curves}, {"table": summary}, shown)
 
 
-def draw(config: Config, curves: pd.DataFrame) -> Figure:
+def draw(config: Config, tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
     """Mean minority cosine and largest distance between minority classifiers against R."""
+    curves = tables["table"]
     columns = len(config.feature_energies)
     figure, axes = report.new_figure(2, columns, 1 + 3.2 * columns, 5.4, share_y="row")
     styles = ("-", "-", "--", "-.", ":", "--", "-.")
@@ -269,27 +221,8 @@ def draw(config: Config, curves: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylabel("mean minority cosine")
     axes[1, 0].set_ylabel("largest minority distance")
     report.legend_outside(figure, axes[0, 0], columns=3)
-    return figure
-
-
-def main(config: Config) -> None:
-    """Runs the study, stores the tables, and draws the figures from the stored tables."""
-    start = time.perf_counter()
-    check(config)
-    report.prepare_folder(config.out)
-    use_every_core()
-    jax.config.update("jax_enable_x64", True)
-    curves, summary = run(config)
-    report.write_table(curves, config.out)
-    report.write_summary(summary, config.out)
-    report.save_figure(draw(config, report.read_table(config.out)), config.out, "losses")
-    wall_time = time.perf_counter() - start
-    report.write_provenance(config.out, config, wall_time)
-    forget(config.out / PARTS)
-    title = f"Ratio R at which {config.num_classes - config.majority} minority classes collapse"
-    report.print_table(summary, f"{title}, K = {config.num_classes}")
-    print(f"{wall_time:.1f} s; results in {config.out}/")
+    return {"losses": figure}
 
 
 if __name__ == "__main__":
-    report.run_command(PRESETS, main, __doc__ or "")
+    Study(PRESETS, check, run, draw).command(__doc__)

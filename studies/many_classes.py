@@ -30,22 +30,25 @@ and p, each exponent and each profile is compiled separately.
 """
 
 import dataclasses
-import itertools
-import os
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 import nc_jax as nc
 from nc_jax import report
-from nc_jax.diagnosis import PROFILES, vocabulary_rows, zipf_counts
+from nc_jax.diagnosis import (
+    PROFILES,
+    code_row,
+    crowded_row,
+    merging_rows,
+    vocabulary_rows,
+    zipf_counts,
+)
 from nc_jax.report.codes import draw_codes, draw_merging, summarise_codes, summarise_merging
 from nc_jax.report.vocabularies import (
     draw_profiles,
@@ -53,6 +56,7 @@ from nc_jax.report.vocabularies import (
     summarise_profiles,
     summarise_vocabularies,
 )
+from nc_jax.study import Results, Study
 
 SIZES = ("two sizes", "long-tailed")
 PARTS = ("codes", "merging", "vocabularies", "profiles")
@@ -172,83 +176,25 @@ def check_sizes(config: Config) -> None:
     report.require_numbers(config, "merge_tolerance", least=0, below=1)
 
 
-def largest_cosine(classifiers: Any) -> float:
-    """The largest cosine between two different rows."""
-    angles = np.array(nc.cosines(nc.gram(jnp.asarray(classifiers))))
-    return float(np.max(angles[~np.eye(len(angles), dtype=bool)]))
+def balanced_rows(config: Config, dimension: int, size: int) -> list[dict[str, Any]]:
+    """The limiting code and, for some K, the balanced optimum at the budget."""
+    key = jax.random.key(config.seed)
+    row = code_row(size, dimension, key)
+    if size % config.model_every == 0:
+        row |= crowded_row(size, dimension, config.budget, config.restarts, key)
+    return [row]
 
 
-def code_row(config: Config, dimension: int, size: int) -> dict[str, Any]:
-    """The limiting code, known results, and the balanced optimum at the budget."""
-    code = nc.spherical_code(size, dimension, key=jax.random.key(config.seed))
-    known = nc.theory.known_code(size, dimension)
-    model = model_row(config, dimension, size) if size % config.model_every == 0 else {}
-    return {
-        "p": dimension,
-        "K": size,
-        "code_cosine": code.cosine,
-        "code_margin": float(np.min(nc.metrics.one_vs_rest_margins(code.points))),
-        "code_residual": code.residual,
-        "code_restarts": len(code.restart_cosines),
-        "code_restarts_at_best": code.restarts_within(1e-3),
-        "known_cosine": np.nan if known is None else known.cosine,
-        "known_name": "" if known is None else known.name,
-        "proved": known is not None and known.proved,
-        "bound": nc.theory.least_largest_cosine(size, dimension),
-    } | model
-
-
-def model_row(config: Config, dimension: int, size: int) -> dict[str, Any]:
-    """The balanced Layer-Peeled Model at the budget, with its residual and least curvature."""
-    model = nc.LayerPeeled(np.ones(size), config.budget, config.budget, dimension=dimension)
-    solver = nc.FactoredMultiStart(restarts=config.restarts)
-    found = nc.solve(model, solver, jax.random.key(config.seed))
-    return {
-        "model_cosine": largest_cosine(found.classifiers),
-        "model_margin": float(np.min(nc.metrics.one_vs_rest_margins(found.classifiers))),
-        "model_residual": float(found.residual),
-        "model_curvature": float(nc.least_curvature(found).relative),
-        "model_restarts_at_best": int(found.restarts_within(1e-6)),
-        "model_status": nc.Status(int(found.status)).name.lower(),
-    }
-
-
-def merging_rows(config: Config, kind: str, dimension: int) -> list[dict[str, Any]]:
-    """Length of every classifier and its distance from the nearest other one, over the budget."""
+def imbalanced_rows(config: Config, kind: str, dimension: int) -> list[dict[str, Any]]:
+    """Every classifier of the imbalanced optima, over the budget."""
     budgets = np.geomspace(*config.budget_range, config.num_budgets)
-    small = config.num_classes - config.majority
     sizes = nc.long_tailed(config.num_classes, config.ratio)
     if kind == "two sizes":
+        small = config.num_classes - config.majority
         sizes = nc.two_groups(config.majority, small, config.ratio)
-    models = nc.LayerPeeled(sizes, budgets, budgets, dimension=dimension)
-    # A queue of fewer slots compiles only once; the number of steps matters little here.
-    solver = nc.FactoredMultiStart(restarts=config.restarts, stationarity=1e-5, slots=56)
-    found = nc.solve_batch(models, solver, jax.random.key(config.seed))
-    classifiers = np.asarray(found.classifiers)
-    lengths = np.linalg.norm(classifiers, axis=-1)
-    singular = np.linalg.svd(classifiers, compute_uv=False)
-    distances = np.linalg.norm(classifiers[:, :, None] - classifiers[:, None], axis=-1)
-    nearest = np.min(distances + np.where(np.eye(config.num_classes), np.inf, 0), axis=-1)
-    longest = np.max(lengths, axis=1, keepdims=True)
-    lanes = {
-        "E": budgets,
-        "rank": np.sum(singular > 1e-3 * singular[:, :1], axis=1),
-        "objective": np.asarray(found.objective),
-        "gap": np.asarray(found.gap),
-        "spread": np.asarray(found.spread),
-        "status": [nc.Status(code).name.lower() for code in np.asarray(found.status)],
-        "phase": nc.phase(found),
-    }
-    return [
-        {"sizes": kind, "p": dimension}
-        | {name: values[lane] for name, values in lanes.items()}
-        | {
-            "class": place,
-            "length": (lengths / longest)[lane, place],
-            "distance": (nearest / longest)[lane, place],
-        }
-        for lane, place in itertools.product(range(len(budgets)), range(config.num_classes))
-    ]
+    key = jax.random.key(config.seed)
+    rows = merging_rows(sizes, dimension, budgets, config.restarts, key)
+    return [{"sizes": kind} | row for row in rows]
 
 
 def zipf_rows(config: Config, exponent: float) -> list[dict[str, Any]]:
@@ -266,13 +212,13 @@ def profile_rows(config: Config, name: str) -> list[dict[str, Any]]:
     return [{"profile": name} | row for row in rows]
 
 
-def run(config: Config) -> dict[str, pd.DataFrame]:
+def tables_of(config: Config) -> dict[str, pd.DataFrame]:
     """The table of each part, in the order of PARTS."""
     codes = [(p, k) for p in config.dimensions for k in range(p + 2, config.most * p + 1)]
     tasks: dict[str, list[Callable[[], Any]]] = {
-        "codes": [(lambda p=p, k=k: [code_row(config, p, k)]) for p, k in codes],
+        "codes": [(lambda p=p, k=k: balanced_rows(config, p, k)) for p, k in codes],
         "merging": [
-            (lambda kind=kind, p=p: merging_rows(config, kind, p))
+            (lambda kind=kind, p=p: imbalanced_rows(config, kind, p))
             for kind in SIZES
             for p in config.widths
         ],
@@ -282,59 +228,43 @@ def run(config: Config) -> dict[str, pd.DataFrame]:
     chosen = [part for part in PARTS if part in config.parts]
     # The longest task is started first, so that no core is idle at the end.
     longest = [(part, task) for part in reversed(chosen) for task in tasks[part]]
-    results = in_parallel([task for _, task in longest])
+    # Each of these small programs compiles and runs on a single core.
+    results = report.map_in_threads(lambda item: item[1](), longest, "programs")
     tables: dict[str, list[dict[str, Any]]] = {part: [] for part in chosen}
     for (part, _), rows in zip(longest, results, strict=True):
         tables[part] += rows
     return {part: pd.DataFrame(rows) for part, rows in tables.items()}
 
 
-def in_parallel(tasks: list[Callable[[], Any]]) -> list[Any]:
-    """Results in order; each of these small programs compiles and runs on a single core."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        started = [pool.submit(task) for task in tasks]
-        return report.map_with_bar(lambda future: future.result(), started, "programs")
-
-
-def main(config: Config) -> None:
-    """Runs the study, stores the tables, and draws the figures from the stored tables."""
-    start = time.perf_counter()
-    check(config)
-    report.prepare_folder(config.out)
-    jax.config.update("jax_enable_x64", True)
-    views: dict[str, tuple[Any, Any, str]] = {
-        "codes": (
-            summarise_codes,
-            lambda table: draw_codes(table, config.budget),
-            f"Balanced classes at E = {config.budget:g}, and the limit of large budgets",
-        ),
-        "merging": (
-            summarise_merging,
-            draw_merging,
-            "Budget E from which on a classifier stands apart by a tenth",
-        ),
-        "vocabularies": (
-            lambda table: summarise_vocabularies(table, config.contours),
-            lambda table: draw_vocabularies(table, config.contours),
-            f"Vocabularies of {config.tokens:,} tokens",
-        ),
-        "profiles": (summarise_profiles, draw_profiles, "Long-tailed size profiles"),
+def run(config: Config) -> Results:
+    """The table of each part, and what it says."""
+    tables = tables_of(config)
+    summaries = {
+        "codes": summarise_codes,
+        "merging": summarise_merging,
+        "vocabularies": lambda table: summarise_vocabularies(table, config.contours),
+        "profiles": summarise_profiles,
     }
-    shown_tables = []
-    for part, table in run(config).items():
-        summarise, draw, title = views[part]
-        report.write_table(table, config.out, part)
-        stored = report.read_table(config.out, part)
-        summary = summarise(stored)
-        report.write_summary(summary, config.out, part)
-        report.save_figure(draw(stored), config.out, part)
-        shown_tables.append((summary, title))
-    wall_time = time.perf_counter() - start
-    report.write_provenance(config.out, config, wall_time)
-    for summary, title in shown_tables:
-        report.print_table(summary, title)
-    print(f"{wall_time:.1f} s; results in {config.out}/")
+    titles = {
+        "codes": f"Balanced classes at E = {config.budget:g}, and the limit of large budgets",
+        "merging": "Budget E from which on a classifier stands apart by a tenth",
+        "vocabularies": f"Vocabularies of {config.tokens:,} tokens",
+        "profiles": "Long-tailed size profiles",
+    }
+    said = {part: summaries[part](table) for part, table in tables.items()}
+    return Results(tables, said, [(titles[part], summary) for part, summary in said.items()])
+
+
+def draw(config: Config, tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    """A figure of each part."""
+    drawn: dict[str, Callable[[pd.DataFrame], Figure]] = {
+        "codes": lambda table: draw_codes(table, config.budget),
+        "merging": draw_merging,
+        "vocabularies": lambda table: draw_vocabularies(table, config.contours),
+        "profiles": draw_profiles,
+    }
+    return {part: drawn[part](table) for part, table in tables.items()}
 
 
 if __name__ == "__main__":
-    report.run_command(PRESETS, main, __doc__ or "")
+    Study(PRESETS, check, run, draw, every_core=False).command(__doc__)

@@ -20,33 +20,31 @@ Time on two CPU cores: 3 minutes; with --preset cpu some hours.
 
 import dataclasses
 import itertools
-import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nc_jax import report
 from nc_jax.campaigns import (
+    PUBLISHED,
     Plan,
     TrainingOptions,
     check_majority,
     check_options,
     decays_of,
-    digests_of,
     ends_of,
-    load_splits,
     majority_size_of,
-    pairs_of,
     predict_minority,
     step_training,
-    train_plans,
+    train_networks,
 )
-from nc_jax.sweeps import use_every_core
+from nc_jax.datasets import ImageData
+from nc_jax.report.minority import draw_collapse, draw_overlay
+from nc_jax.study import Results, Study
 
 # From this cosine on two classifiers count as equal.
 COLLAPSED = 0.95
@@ -82,18 +80,13 @@ PRESETS = {
         out=Path("results/minority_collapse/cpu"),
     ),
     "paper": Config(
+        **PUBLISHED,
         data=("fashion_mnist", "cifar10"),
         networks=("fashion_mnist:vgg11", "cifar10:vgg13", "resnet18"),
-        width=1.0,
         majority_size=None,
         ratios=(1, 10, 50, 100, 200, 500, 1000, 2000, 3000, 5000),
         weight_decays=("5e-4", "5e-3"),
-        epochs=350,
-        learning_rate=0.1,
-        batch=128,
-        test_size=10_000,
         measures=10,
-        checkpoint=10,
         out=Path("results/minority_collapse/paper"),
     ),
 }
@@ -107,15 +100,16 @@ def check(config: Config) -> None:
     check_majority(config, config.majority)
 
 
-def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan:
+def plans_of(config: Config, data: str, network: str, images: ImageData) -> list[Plan]:
     """All trainings of one network on one image data set."""
+    labels = images.labels
     size = majority_size_of(config.majority_size, "--ratios", max(config.ratios), data, labels)
     axes = (config.majority, config.ratios, decays_of(config, data), config.seeds)
     place = data, network
     trainings = [
         step_training(config, place, labels, size, chosen) for chosen in itertools.product(*axes)
     ]
-    return Plan(data, network, trainings)
+    return [Plan(data, network, trainings)]
 
 
 def predict(through: pd.DataFrame) -> pd.DataFrame:
@@ -155,101 +149,26 @@ def summarise(ends: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _over_ratios(panel: Axes, ends: pd.DataFrame) -> None:
-    """Sets up the axes of a panel of cosine against R, also if no run has a cosine."""
-    panel.set_xscale("log")
-    ratios = ends["ratio"].to_numpy()
-    panel.set_xlim(ratios.min() / 1.3, ratios.max() * 1.3)
-    panel.set_ylim(-0.4, 1.05)
-
-
-def draw_overlay(ends: pd.DataFrame) -> Figure:
-    """Minority cosines against R (Fig. 2 of the paper).
-
-    Solid: networks; dotted: the Layer-Peeled Model with the networks' measured budgets;
-    dashed: the surrogate that knows only class sizes and weight decay.
-    """
-    pairs: Any = list(ends.groupby(["data", "network"], sort=False))
-    majorities, decays = (sorted(set(ends[name])) for name in ("majority", "weight_decay"))
-    size = len(majorities)
-    figure, axes = report.new_figure(len(pairs), size, 2.6 * size + 0.6, 2.3 * len(pairs) + 0.8)
-    for row, ((data, network), own) in enumerate(pairs):
-        for column, majority in enumerate(majorities):
-            panel = axes[row, column]
-            for decay, part in own[own["majority"] == majority].groupby("weight_decay"):
-                colour = report.PALETTE[decays.index(decay) % len(report.PALETTE)]
-                cosines = ["minority_cosine", "predicted_cosine", "settled_cosine"]
-                mean: Any = part.groupby("ratio")[cosines].mean()
-                label = rf"$\lambda$ = {decay:g}"
-                panel.plot(part["ratio"], part["minority_cosine"], ".", color=colour, markersize=4)
-                seen, model = mean["minority_cosine"], mean["predicted_cosine"]
-                panel.plot(mean.index, seen, color=colour, label=f"{label}, network")
-                panel.plot(mean.index, model, ":", color=colour, label=f"{label}, model")
-                settled = mean["settled_cosine"].dropna()
-                text = f"{label}, predicted from weight decay"
-                panel.plot(settled.index, settled, "--", color=colour, linewidth=1, label=text)
-            _over_ratios(panel, ends)
-            if row == 0:
-                panel.set_title(f"$K_A$ = {majority}")
-            if row == len(pairs) - 1:
-                panel.set_xlabel("imbalance ratio $R$")
-        axes[row, 0].set_ylabel(f"{network}, {data}\nminority cosine")
-    report.legend_outside(figure, max(axes.flat, key=lambda panel: len(panel.lines)), columns=4)
-    return figure
-
-
-def draw_collapse(ends: pd.DataFrame) -> Figure:
-    """Minority cosines of each network against R, one curve for each K_A (Fig. 4)."""
-    pairs: Any = list(ends.groupby(["data", "network"], sort=False))
-    figure, axes = report.new_figure(1, len(pairs), 2.8 * len(pairs) + 0.8, 3.0)
-    for panel, ((data, network), own) in zip(axes[0], pairs, strict=True):
-        for colour, (majority, part) in zip(
-            report.PALETTE,
-            own[own["weight_decay"] == own["weight_decay"].max()].groupby("majority"),
-            strict=False,
-        ):
-            spread: Any = part.groupby("ratio")["minority_cosine"].agg(["mean", "min", "max"])
-            panel.plot(
-                spread.index, spread["mean"], "o-", color=colour, label=f"$K_A$ = {majority}"
-            )
-            panel.fill_between(
-                spread.index, spread["min"], spread["max"], color=colour, alpha=0.2, linewidth=0
-            )
-        _over_ratios(panel, ends)
-        panel.set_title(rf"{network}, {data}, $\lambda$ = {own['weight_decay'].max():g}")
-        panel.set_xlabel("imbalance ratio $R$")
-    axes[0, 0].set_ylabel("minority cosine")
-    report.legend_outside(figure, axes[0, 0], columns=4)
-    return figure
-
-
-def main(config: Config) -> None:
-    """Trains, solves, stores the tables, and draws the figures from the stored tables."""
-    start = time.perf_counter()
-    check(config)
-    report.prepare_folder(config.out)
-    use_every_core()
-    jax.config.update("jax_enable_x64", True)
-    splits = load_splits(config)
-    plans = [plan_of(config, *pair, splits[pair[0]][0].labels) for pair in pairs_of(config)]
-    through = train_plans(config, splits, plans)
-    ends = predict(through)
+def run(config: Config) -> Results:
+    """Trains the networks and solves the model of each."""
+    trained = train_networks(config, partial(plans_of, config))
+    ends = predict(trained.rows)
     summary = summarise(ends)
-    report.write_table(ends, config.out)
-    report.write_table(through, config.out, "training")
-    report.write_summary(summary, config.out)
-    stored = report.read_table(config.out)
-    report.save_figure(draw_overlay(stored), config.out, "overlay")
-    report.save_figure(draw_collapse(stored), config.out, "collapse")
-    wall_time = time.perf_counter() - start
-    report.write_provenance(config.out, config, wall_time, digests_of(splits))
-    report.print_table(summary, "Cosines of minority classifiers")
     compared = ends["difference"].abs().dropna()
-    print(
-        f"mean |model − measured| over {len(compared)} of {len(ends)} runs: {compared.mean():.3f}"
+    mean = f"mean |model − measured| over {len(compared)} of {len(ends)} runs"
+    return Results(
+        {"table": ends, "training": trained.rows},
+        {"table": summary},
+        [("Cosines of minority classifiers", summary), f"{mean}: {compared.mean():.3f}"],
+        f"{len(ends)} runs",
+        trained.data,
     )
-    print(f"{len(ends)} runs, {wall_time:.1f} s; results in {config.out}/")
+
+
+def draw(_: Config, tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    """Fig. 2 with the predictions, and Fig. 4."""
+    return {"overlay": draw_overlay(tables["table"]), "collapse": draw_collapse(tables["table"])}
 
 
 if __name__ == "__main__":
-    report.run_command(PRESETS, main, __doc__ or "")
+    Study(PRESETS, check, run, draw).command(__doc__)

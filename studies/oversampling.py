@@ -19,11 +19,11 @@ Time on two CPU cores: 140 s; with --preset cpu 50 minutes.
 
 import dataclasses
 import itertools
-import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -31,23 +31,23 @@ from matplotlib.figure import Figure
 import nc_jax as nc
 from nc_jax import report
 from nc_jax.campaigns import (
+    PUBLISHED,
     Plan,
     TrainingOptions,
     check_majority,
     check_options,
     decays_of,
-    digests_of,
     ends_of,
-    load_splits,
     majority_size_of,
-    pairs_of,
-    predict_minority,
+    predict_rates,
     step_training,
-    train_plans,
+    train_networks,
 )
-from nc_jax.datasets import find_data_set, oversampled
-from nc_jax.solvers.solution import certified
-from nc_jax.sweeps import use_every_core
+from nc_jax.datasets import ImageData, find_data_set, oversampled
+from nc_jax.experiments import Experiment
+from nc_jax.report.oversampling import draw_model, draw_networks, summarise_rates
+from nc_jax.study import Results, Study, swept, with_names
+from nc_jax.sweeps import Block, Product, Values
 
 # K of the curves of the model, and their budgets E_H at E_W = 1.
 CLASSES = 10
@@ -94,19 +94,14 @@ PRESETS = {
         out=Path("results/oversampling/cpu"),
     ),
     "paper": Config(
+        **PUBLISHED,
         data=("fashion_mnist", "cifar10"),
         networks=("fashion_mnist:vgg11", "cifar10:vgg13", "resnet18"),
-        width=1.0,
         majority_size=None,
         ratio=1000,
         rates=(1, 10, 100, 1000),
         weight_decays=("5e-4",),
-        epochs=350,
-        learning_rate=0.1,
-        batch=128,
-        test_size=10_000,
         measures=10,
-        checkpoint=10,
         out=Path("results/oversampling/paper"),
     ),
 }
@@ -129,20 +124,21 @@ def check(config: Config) -> None:
 def model_curves(config: Config) -> pd.DataFrame:
     """The model over w_r: cosines, phases and certificates; R0 and the smallest w_r."""
     rates = np.geomspace(1, config.model_ratio, POINTS)
+    energies = Values("feature_energy", np.array(ENERGIES))
+    grid = Product(energies, Values("ratio", config.model_ratio / rates))
+    outputs = ("minority_cosine", "majority_cosine", "phase", "gap")
+    experiment = Experiment(fixed={"num_classes": CLASSES, "weight_energy": 1.0}, outputs=outputs)
+    blocks = [Block({"majority": majority}, grid, POINTS) for majority in config.majority]
+    table = with_names(swept(config, experiment, blocks, bar=False))
     parts = []
-    for majority, energy in itertools.product(config.majority, ENERGIES):
-        minority = CLASSES - majority
-        sizes = nc.two_groups(majority, minority, config.model_ratio / rates)
-        models = nc.LayerPeeled(sizes, 1.0, np.full(POINTS, energy))
-        solution = certified(nc.solve_batch(models))
-        threshold = float(nc.theory.collapse_ratio(majority, minority, energy**0.5))
-        columns = {"majority": majority, "feature_energy": energy, "rate": rates}
-        columns |= {"cosine": np.asarray(solution.within_cosines)[:, 1]}
-        columns |= {"majority_cosine": np.asarray(solution.within_cosines)[:, 0]}
-        columns |= {"phase": nc.phase(solution), "gap": np.asarray(solution.gap), "R0": threshold}
-        columns |= {"least_rate": max(1.0, config.model_ratio / threshold)}
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+    groups: Any = table.groupby(["majority", "feature_energy"], sort=False)
+    for (majority, energy), part in groups:
+        threshold = float(nc.theory.collapse_ratio(majority, CLASSES - majority, energy**0.5))
+        part.insert(2, "rate", rates)
+        least = max(1.0, config.model_ratio / threshold)
+        parts.append(part.drop(columns="ratio").assign(R0=threshold, least_rate=least))
+    named = pd.concat(parts, ignore_index=True)
+    return named.rename(columns={"minority_cosine": "cosine"})
 
 
 def least_rates(config: Config) -> pd.DataFrame:
@@ -175,16 +171,17 @@ def by_class_weights(curves: pd.DataFrame, config: Config) -> float:
     return worst
 
 
-def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan:
+def plans_of(config: Config, data: str, network: str, images: ImageData) -> list[Plan]:
     """All trainings of one network on one image data set."""
+    labels = images.labels
     size = majority_size_of(config.majority_size, "--ratio", config.ratio, data, labels)
     trainings = []
     axes = (config.majority, decays_of(config, data), config.seeds)
     for majority, decay, seed in itertools.product(*axes):
+        cures = ("oversampling", "class weights") if config.class_weights else ("oversampling",)
+        rates = [rate for rate in config.rates if rate > 1]
         kinds = [(1, 1, "none"), (config.ratio, 1, "none")]
-        kinds += [(config.ratio, rate, "oversampling") for rate in config.rates if rate > 1]
-        if config.class_weights:
-            kinds += [(config.ratio, rate, "class weights") for rate in config.rates if rate > 1]
+        kinds += [(config.ratio, rate, cure) for cure in cures for rate in rates]
         for ratio, rate, cure in kinds:
             chosen = majority, ratio, decay, seed
             plain = step_training(config, (data, network), labels, size, chosen)
@@ -195,160 +192,35 @@ def plan_of(config: Config, data: str, network: str, labels: np.ndarray) -> Plan
             run = dataclasses.replace(plain.run, indices=shown, class_weights=weights)
             about = {**plain.about, "rate": rate, "cure": cure}
             trainings.append(dataclasses.replace(plain, about=about, run=run))
-    return Plan(data, network, trainings)
+    return [Plan(data, network, trainings)]
 
 
-def predict(through: pd.DataFrame) -> pd.DataFrame:
-    """The end of every run next to the model, and the smallest w_r at budgets without a cure."""
-    table = ends_of(through, KEYS)
-    table["effective_ratio"] = table["majority_size"] / table["minority_size"] / table["rate"]
-    table = predict_minority(table)
-    plain: Any = table[(table["rate"] == 1) & (table["ratio"] > 1)]
-    least = np.maximum(1, plain["effective_ratio"] / plain["predicted_R0"])
-    own = ["data", "network", "majority", "weight_decay", "seed"]
-    least = plain[own].assign(recommended_rate=least)
-    return table.merge(least, on=own, how="left")
-
-
-def summarise(ends: pd.DataFrame) -> pd.DataFrame:
-    """Table 2: one row for each data set, network, K_A and weight decay."""
-    rows = []
-    groups: Any = ends.groupby(["data", "network", "majority", "weight_decay"], sort=False)
-    for (data, network, majority, decay), part in groups:
-        cured: Any = part[part["cure"] != "class weights"]
-        mean: Any = cured.groupby(["ratio", "rate"]).mean(numeric_only=True)
-        small = mean["test_accuracy_minority"]
-        ratio = part["ratio"].max()
-        over: Any = small.loc[ratio].dropna()
-        best = over.idxmax() if len(over) else np.nan
-        weighed: Any = part[part["cure"] == "class weights"]
-        weighed = weighed.groupby("rate")["test_accuracy_minority"]
-        row = {"data": data, "network": network, "K_A": majority, "weight decay": decay}
-        everyone, cosine = mean["test_accuracy_all"], mean["minority_cosine"]
-        row |= {"minority accuracy, R = 1": _share(small, (1, 1))}
-        row |= {f"minority accuracy, R = {ratio}": _share(small, (ratio, 1))}
-        row |= {"minority accuracy, best w_r": _share(small, (ratio, best))}
-        row |= {"best w_r": f"{best:g}", "accuracy, R = 1": _share(everyone, (1, 1))}
-        row |= {f"accuracy, R = {ratio}": _share(everyone, (ratio, 1))}
-        row |= {"accuracy, best w_r": _share(everyone, (ratio, best))}
-        row |= {"training accuracy, best w_r": _share(mean["train_accuracy_all"], (ratio, best))}
-        row |= {"minority cosine, w_r = 1": _share(cosine, (ratio, 1))}
-        row |= {"minority cosine, best w_r": _share(cosine, (ratio, best))}
-        row |= {"model's smallest w_r": f"{part['recommended_rate'].mean():.3g}"}
-        if len(weighed):
-            row |= {"minority accuracy, class weights": f"{weighed.mean().max():.3f}"}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _share(values: Any, place: tuple[float, float]) -> str:
-    return f"{values.loc[place]:.3f}" if place in values.index else "none"
-
-
-def draw_model(curves: Any, least: pd.DataFrame) -> Figure:
-    """Minority cosine over w_r, and the smallest w_r over the budget."""
-    energies = sorted(set(curves["feature_energy"]))
-    figure, axes = report.new_figure(1, len(energies) + 1, 8.6, 3.1, False, False)
-    for panel, energy in zip(axes[0], energies, strict=False):
-        own = curves[curves["feature_energy"] == energy]
-        for colour, (majority, part) in zip(report.PALETTE, own.groupby("majority"), strict=False):
-            panel.plot(part["rate"], part["cosine"], color=colour, label=f"$K_A$ = {majority}")
-            panel.axvline(part["least_rate"].iloc[0], color=colour, linestyle=":", linewidth=1)
-        panel.axhline(-1 / (CLASSES - 1), color="0.6", linewidth=0.8)
-        panel.set_xscale("log")
-        panel.set_ylim(-0.2, 1.05)
-        panel.set_title(f"$E_W$ = 1, $E_H$ = {energy:g}")
-        panel.set_xlabel("oversampling rate $w_r$")
-    axes[0, 0].set_ylabel("minority cosine\n(none where classifiers vanish)")
-    last = axes[0, -1]
-    for colour, (_, part) in zip(report.PALETTE, least.groupby("majority"), strict=False):
-        last.plot(part["budget"], part["least_rate"], color=colour)
-    last.set_yscale("log")
-    last.set_xlabel(r"budget $\sqrt{E_W E_H}$")
-    last.set_ylabel("smallest $w_r$ without collapse")
-    report.legend_outside(figure, axes[0, 0], columns=4)
-    return figure
-
-
-def draw_networks(ends: pd.DataFrame) -> Figure:
-    """Minority accuracy and cosine against w_r, with the model's cosine and smallest w_r."""
-    groups: Any = list(ends.groupby(["data", "network", "weight_decay"], sort=False))
-    majorities = sorted(set(ends["majority"]))
-    width = 2.6 * len(majorities) + 0.8
-    figure, axes = report.new_figure(
-        2 * len(groups), len(majorities), width, 3.9 * len(groups) + 0.4, True, "row"
-    )
-    for row, ((data, network, _), own) in enumerate(groups):
-        for column, majority in enumerate(majorities):
-            accuracy, cosine = axes[2 * row, column], axes[2 * row + 1, column]
-            part = own[own["majority"] == majority]
-            _draw_cures(accuracy, cosine, part)
-            accuracy.set_ylim(-0.03, 1.03)
-            cosine.set_ylim(-0.4, 1.05)
-            if row == 0:
-                accuracy.set_title(f"$K_A$ = {majority}")
-        axes[2 * row, 0].set_ylabel(f"{network}, {data}\nminority test accuracy")
-        axes[2 * row + 1, 0].set_ylabel("minority cosine")
-    for panel in axes[-1]:
-        panel.set_xlabel("rate $w_r$")
-    report.legend_outside(figure, axes[1, 0], columns=3)
-    return figure
-
-
-def _draw_cures(accuracy: Any, cosine: Any, part: Any) -> None:
-    """Draws the two panels of one K_A."""
-    cures = {"oversampling": report.PALETTE[0], "class weights": report.PALETTE[1]}
-    plain = part[part["cure"] == "none"]
-    for cure, colour in cures.items():
-        if not (part["cure"] == cure).any():
-            continue
-        own = pd.concat([plain[plain["ratio"] > 1], part[part["cure"] == cure]])
-        mean: Any = own.groupby("rate").mean(numeric_only=True)
-        accuracy.plot(mean.index, mean["test_accuracy_minority"], "o-", color=colour, label=cure)
-        cosine.plot(mean.index, mean["minority_cosine"], "o-", color=colour, label=cure)
-        label = f"model, {cure}"
-        cosine.plot(mean.index, mean["predicted_cosine"], ":", color=colour, label=label)
-    balanced = plain[plain["ratio"] == 1].mean(numeric_only=True)
-    for panel, name in ((accuracy, "test_accuracy_minority"), (cosine, "minority_cosine")):
-        panel.axhline(balanced[name], color="0.5", linewidth=1, label="$R$ = 1")
-        panel.axvline(
-            part["recommended_rate"].mean(), color="k", linestyle="--", linewidth=1,
-            label="model's smallest $w_r$",
-        )  # fmt: skip
-        panel.set_xscale("log")
-
-
-def main(config: Config) -> None:
-    """Solves, trains, stores the tables, and draws the figures from the stored tables."""
-    start = time.perf_counter()
-    check(config)
-    report.prepare_folder(config.out)
-    use_every_core()
-    jax.config.update("jax_enable_x64", True)
+def run(config: Config) -> Results:
+    """Solves the model over the rates, and trains the networks."""
     curves, least = model_curves(config), least_rates(config)
     apart = by_class_weights(curves, config)
-    splits = load_splits(config)
-    plans = [plan_of(config, *pair, splits[pair[0]][0].labels) for pair in pairs_of(config)]
-    through = train_plans(config, splits, plans)
-    ends = predict(through)
-    summary = summarise(ends)
-    tables = {"table": ends, "training": through, "model": curves, "least": least}
-    for name, table in tables.items():
-        report.write_table(table, config.out, name)
-    report.write_summary(summary, config.out)
-    stored = {name: report.read_table(config.out, name) for name in tables}
-    report.save_figure(draw_model(stored["model"], stored["least"]), config.out, "model")
-    report.save_figure(draw_networks(stored["table"]), config.out, "networks")
-    wall_time = time.perf_counter() - start
-    report.write_provenance(config.out, config, wall_time, digests_of(splits))
-    shown: Any = curves.drop_duplicates(["majority", "feature_energy"])
-    shown = shown[["majority", "feature_energy", "R0", "least_rate"]]
-    report.print_table(shown, f"Smallest w_r of the model at R = {config.model_ratio:g}")
-    report.print_table(summary, "Test accuracy and minority cosine under oversampling")
-    print(f"{len(curves)} programs, largest gap {curves['gap'].max():.1e}")
-    print(f"class weights instead of oversampling: cosines differ by at most {apart:.1e}")
-    print(f"{len(ends)} runs, {wall_time:.1f} s; results in {config.out}/")
+    trained = train_networks(config, partial(plans_of, config))
+    ends = predict_rates(ends_of(trained.rows, KEYS))
+    summary = summarise_rates(ends)
+    own: Any = curves.drop_duplicates(["majority", "feature_energy"])
+    own = own[["majority", "feature_energy", "R0", "least_rate"]]
+    shown = [
+        (f"Smallest w_r of the model at R = {config.model_ratio:g}", own),
+        ("Test accuracy and minority cosine under oversampling", summary),
+        f"{len(curves)} programs, largest gap {curves['gap'].max():.1e}",
+        f"class weights instead of oversampling: cosines differ by at most {apart:.1e}",
+    ]
+    tables = {"table": ends, "training": trained.rows, "model": curves, "least": least}
+    return Results(tables, {"table": summary}, shown, f"{len(ends)} runs", trained.data)
+
+
+def draw(_: Config, tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    """The model over the rates, and the networks beside it (Figs. 5 and 6)."""
+    return {
+        "model": draw_model(tables["model"], tables["least"], CLASSES),
+        "networks": draw_networks(tables["table"]),
+    }
 
 
 if __name__ == "__main__":
-    report.run_command(PRESETS, main, __doc__ or "")
+    Study(PRESETS, check, run, draw).command(__doc__)

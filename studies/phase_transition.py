@@ -13,29 +13,25 @@ Time on two CPU cores: 15 s.
 """
 
 import dataclasses
-import itertools
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 import pandas as pd
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 import nc_jax as nc
 from nc_jax import report
 from nc_jax.experiments import Experiment
-from nc_jax.sweeps import Block, Product, Values, forget, tabulate, use_every_core
+from nc_jax.report.phases import draw_cosines, draw_phases
+from nc_jax.study import Results, Study, swept
+from nc_jax.sweeps import Block, Product, Values
 
 PHASES = [phase.name.lower() for phase in nc.Phase]
 GEOMETRY = ("majority_cosine", "minority_cosine", "majority_norm", "minority_norm")
 OUTPUTS = ("phase", "status", "objective", "gap", *GEOMETRY)
-PARTS = "parts"
 CHUNK = 8192
-PHASE_COLOURS = ("#DCEBF7", "#56B4E9", "#004D80", "#999999")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +78,10 @@ def check(config: Config) -> None:
     report.require_numbers(config, "seed", least=0)
 
 
-def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Solves all curves and all maps; one row of their tables for every K_A, budget and ratio.
-
-    An interrupted run resumes from its store.
-    """
-    budgets = np.sqrt(config.weight_energy * np.asarray(config.feature_energies))
-    curves = grid_of(config, budgets, config.num_ratios)
+def run(config: Config) -> Results:
+    """Solves all curves and all maps; one row of their tables for every K_A, budget and ratio."""
+    budgets = [budget_of(config, energy) for energy in config.feature_energies]
+    curves = grid_of(config, np.array(budgets), config.num_ratios)
     maps = grid_of(
         config, np.linspace(*config.budget_range, config.map_size[1]), config.map_size[0]
     )
@@ -100,13 +93,19 @@ def run(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
         for grid in (curves, maps)
         for majority in config.majority
     ]
-    with report.points_bar(sum(len(block.grid) for block in blocks)) as progress:
-        folder, settings = config.out / PARTS, experiment.spec()
-        table = tabulate(experiment, blocks, folder, settings, config.seed, progress)
+    table = swept(config, experiment, blocks)
     table["feature_energy"] = table["budget"] ** 2 / config.weight_energy
     table["phase"] = pd.Categorical.from_codes(table["phase"].to_numpy(), PHASES)
     first = len(curves) * len(config.majority)
-    return table.iloc[:first], table.iloc[first:].reset_index(drop=True)
+    summary = summarise(config, table.iloc[:first])
+    # The map is only drawn, so single precision is enough for it.
+    rounded = table.iloc[first:].reset_index(drop=True)
+    rounded = rounded.astype(dict.fromkeys((*GEOMETRY, "gap"), "float32"))
+    shown: list[Any] = [(f"Phase transition, K = {config.num_classes}, {config.loss}", summary)]
+    if config.loss != "cross-entropy":
+        shown.append("Exact thresholds R0 and R1 are known for cross-entropy only.")
+    tables = {"table": table.iloc[:first], "map": rounded}
+    return Results(tables, {"table": summary}, shown, f"{len(table):,} programs solved")
 
 
 def grid_of(config: Config, budgets: np.ndarray, num_ratios: int) -> Product:
@@ -115,161 +114,64 @@ def grid_of(config: Config, budgets: np.ndarray, num_ratios: int) -> Product:
     return Product(Values("budget", budgets), Values("ratio", ratios))
 
 
+def budget_of(config: Config, feature_energy: float) -> float:
+    """E = √(E_W E_H)."""
+    return float(np.sqrt(config.weight_energy * feature_energy))
+
+
 def summarise(config: Config, curves: pd.DataFrame) -> pd.DataFrame:
     """Thresholds and the worst certificate of each curve."""
-    rows = []
-    for majority, energy, curve in each_curve(config, curves):
+    exact, rows = thresholds(config), []
+    for place, (majority, energy) in enumerate(exact):
+        curve = curves.iloc[place * config.num_ratios : (place + 1) * config.num_ratios]
         row: dict[str, Any] = {"K_A": majority, "K_B": config.num_classes - majority}
         row |= {"E_H": energy, "E": budget_of(config, energy)}
         if config.loss == "cross-entropy":
-            row["R0 (collapse)"], row["R1 (vanish)"] = thresholds(config, majority, row["E"])
+            row["R0 (collapse)"], row["R1 (vanish)"] = exact[majority, energy]
         row["largest gap"] = f"{np.max(curve['gap']):.1e}"
         row["not converged"] = int(np.sum(curve["status"] != nc.Status.CONVERGED))
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def budget_of(config: Config, feature_energy: float) -> float:
-    """E = √(E_W E_H)."""
-    return float(np.sqrt(config.weight_energy * feature_energy))
+def thresholds(config: Config) -> dict[tuple[int, float], tuple[float, float]]:
+    """The exact R0 and R1 of cross-entropy for each K_A and E_H, in the order of the curves."""
+    found = {}
+    for majority in config.majority:
+        for energy in config.feature_energies:
+            place = majority, config.num_classes - majority, budget_of(config, energy)
+            exact = nc.theory.collapse_ratio(*place), nc.theory.vanish_ratio(*place)
+            found[majority, energy] = float(exact[0]), float(exact[1])
+    return found
 
 
-def each_curve(config: Config, curves: pd.DataFrame) -> Iterator[tuple[int, float, pd.DataFrame]]:
-    """K_A, E_H and the rows of each curve, in the order of the config."""
-    size = config.num_ratios
-    pairs = itertools.product(config.majority, config.feature_energies)
-    for position, (majority, energy) in enumerate(pairs):
-        yield majority, energy, curves.iloc[position * size : (position + 1) * size]
-
-
-def thresholds(config: Config, majority: int, budget: float) -> tuple[float, float]:
-    """The exact R0 and R1 of cross-entropy."""
+def threshold_lines(config: Config, majority: int) -> pd.DataFrame:
+    """The exact R0 and R1 of cross-entropy over the budgets of the map."""
     minority = config.num_classes - majority
-    collapse = nc.theory.collapse_ratio(majority, minority, budget)
-    return float(collapse), float(nc.theory.vanish_ratio(majority, minority, budget))
+    edge = float(nc.theory.vanish_budget(majority, minority))
+    # R1 tends to infinity just below the lower edge of the map.
+    near = edge * (1 - np.geomspace(1e-14, 1e-2, 200))
+    budgets = np.sort(np.r_[np.linspace(*config.budget_range, 400), near[near > 0]])
+    collapse = nc.theory.collapse_ratio(majority, minority, budgets)
+    vanish = nc.theory.vanish_ratio(majority, minority, budgets)
+    return pd.DataFrame({"budget": budgets, "R0": np.asarray(collapse), "R1": np.asarray(vanish)})
 
 
-def draw_cosines(config: Config, curves: pd.DataFrame) -> Figure:
-    """Cosines against R, one panel for each K_A and one colour for each E_H (Fig. 3)."""
-    panels = len(config.majority)
-    figure, axes = report.new_figure(2, panels, 2.6 * panels + 0.6, 4.6)
-    colours = dict(zip(config.feature_energies, itertools.cycle(report.PALETTE), strict=False))
-    column_of = {majority: column for column, majority in enumerate(config.majority)}
-    for majority, energy, curve in each_curve(config, curves):
-        pair = axes[:, column_of[majority]]
-        for axis, measure in zip(pair, ("minority_cosine", "majority_cosine"), strict=True):
-            line = {"color": colours[energy], "label": f"$E_H$ = {energy:g}"}
-            axis.plot(curve["ratio"], curve[measure], **line)
-        mark_thresholds(config, pair, majority, energy, colours[energy])
-    for axis in axes.flat:
-        level = -1 / (config.num_classes - 1)
-        axis.axhline(level, color="0.55", linewidth=0.9, linestyle=":", label="ETF, −1/(K−1)")
-        axis.set_xscale("log")
-        axis.set_xlim(config.ratio_range)
-        axis.set_ylim(-0.55, 1.05 + 0.1 * len(config.feature_energies))
-    for majority, column in column_of.items():
-        axes[0, column].set_title(f"$K_A$ = {majority} of {config.num_classes} classes are large")
-        axes[1, column].set_xlabel("imbalance ratio $R = n_A/n_B$")
-    axes[0, 0].set_ylabel("cosine of minority\nclassifiers")
-    axes[1, 0].set_ylabel("cosine of majority\nclassifiers")
-    first = axes[0, 0]
+def draw(config: Config, tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    """Cosines against R (Fig. 3), and the phases over R and E."""
+    exact = lines = None
     if config.loss == "cross-entropy":
-        first.plot([], [], color="0.3", linewidth=0.9, linestyle="--", label="$R_0$, collapse")
-        first.plot([], [], color="0.3", linewidth=5, alpha=0.25, label="vanished: no cosine")
-    report.legend_outside(figure, first, columns=5)
-    return figure
-
-
-def mark_thresholds(
-    config: Config, pair: np.ndarray, majority: int, energy: float, colour: str
-) -> None:
-    """R0 as a dashed line; a band where the minority classifiers vanish and have no cosine."""
-    if config.loss != "cross-entropy":
-        return
-    low, high = config.ratio_range
-    collapse, vanish = thresholds(config, majority, budget_of(config, energy))
-    if low < collapse < high:
-        for axis in pair:
-            axis.axvline(collapse, color=colour, linewidth=0.9, linestyle="--")
-    if vanish < high:
-        # Each curve gets its own height, so that two bands can be told apart.
-        height = 1.08 + 0.09 * config.feature_energies.index(energy)
-        band = {"color": colour, "linewidth": 5, "alpha": 0.35, "solid_capstyle": "butt"}
-        pair[0].plot([max(low, vanish), high], [height, height], **band)
-
-
-def draw_map(config: Config, maps: pd.DataFrame) -> Figure:
-    """Phases over R and E, with the exact thresholds drawn on top."""
-    panels = len(config.majority)
-    figure, axes = report.new_figure(1, panels, 2.6 * panels + 0.6, 3.2)
-    shape = config.map_size[::-1]
-    for axis, majority in zip(axes[0], config.majority, strict=True):
-        panel = maps.loc[maps["majority"] == majority]
-        ratios, budgets = (panel[name].to_numpy().reshape(shape) for name in ("ratio", "budget"))
-        codes = panel["phase"].cat.codes.to_numpy().reshape(shape)
-        axis.pcolormesh(
-            ratios,
-            budgets,
-            codes,
-            cmap=ListedColormap(PHASE_COLOURS),
-            vmin=-0.5,
-            vmax=len(PHASES) - 0.5,
-            shading="nearest",
-            rasterized=True,
-        )
-        if config.loss == "cross-entropy":
-            minority = config.num_classes - majority
-            edge = float(nc.theory.vanish_budget(majority, minority))
-            # R1 tends to infinity just below the lower edge of the map.
-            near = edge * (1 - np.geomspace(1e-14, 1e-2, 200))
-            budgets = np.sort(np.r_[np.linspace(*config.budget_range, 400), near[near > 0]])
-            exact = {
-                ("$R_0$, exact", "-"): nc.theory.collapse_ratio(majority, minority, budgets),
-                ("$R_1$, exact", "--"): nc.theory.vanish_ratio(majority, minority, budgets),
-            }
-            for (label, line), ratios in exact.items():
-                ratios = np.where(np.isfinite(ratios), ratios, np.nan)
-                axis.plot(ratios, budgets, color="#D55E00", linestyle=line, label=label)
-        axis.set_xscale("log")
-        axis.set_xlim(config.ratio_range)
-        axis.set_ylim(config.budget_range)
-        axis.set_xlabel("imbalance ratio $R = n_A/n_B$")
-        axis.set_title(f"$K_A$ = {majority} of {config.num_classes} classes are large")
-    axes[0, 0].set_ylabel(r"budget $E = \sqrt{E_W E_H}$")
-    first = axes[0, 0]
-    for phase in [name for name in PHASES if name in set(maps["phase"])]:
-        colour = PHASE_COLOURS[PHASES.index(phase)]
-        first.fill([], [], facecolor=colour, edgecolor="0.6", linewidth=0.5, label=phase)
-    report.legend_outside(figure, first, columns=6)
-    return figure
-
-
-def main(config: Config) -> None:
-    """Runs the study, stores the tables, and draws the figures from the stored tables."""
-    start = time.perf_counter()
-    check(config)
-    report.prepare_folder(config.out)
-    use_every_core()
-    jax.config.update("jax_enable_x64", config.dtype == "float64")
-    curves, maps = run(config)
-    summary = summarise(config, curves)
-    report.write_table(curves, config.out)
-    # The map is only drawn, so single precision is enough for it.
-    rounded = maps.astype(dict.fromkeys((*GEOMETRY, "gap"), "float32"))
-    report.write_table(rounded, config.out, "map")
-    report.write_summary(summary, config.out)
-    report.save_figure(draw_cosines(config, report.read_table(config.out)), config.out, "cosines")
-    report.save_figure(draw_map(config, report.read_table(config.out, "map")), config.out, "map")
-    wall_time = time.perf_counter() - start
-    report.write_provenance(config.out, config, wall_time)
-    forget(config.out / PARTS)
-    report.print_table(summary, f"Phase transition, K = {config.num_classes}, {config.loss}")
-    if config.loss != "cross-entropy":
-        print("Exact thresholds R0 and R1 are known for cross-entropy only.")
-    print(
-        f"{len(curves) + len(maps):,} programs solved, {wall_time:.1f} s; results in {config.out}/"
-    )
+        exact = thresholds(config)
+        lines = {majority: threshold_lines(config, majority) for majority in config.majority}
+    curves = tables["table"]
+    # As given, because E²/E_W may differ from it by a rounding error.
+    energies = np.repeat(config.feature_energies, config.num_ratios)
+    curves = curves.assign(feature_energy=np.tile(energies, len(config.majority)))
+    return {
+        "cosines": draw_cosines(curves, config.num_classes, exact),
+        "map": draw_phases(tables["map"], config.num_classes, lines),
+    }
 
 
 if __name__ == "__main__":
-    report.run_command(PRESETS, main, __doc__ or "")
+    Study(PRESETS, check, run, draw).command(__doc__)

@@ -23,17 +23,13 @@ Time on two CPU cores: 15 s (ratio_budget.toml).
 """
 
 import dataclasses
-import json
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import tyro
@@ -43,18 +39,18 @@ from pyarrow import dataset
 from nc_jax import report
 from nc_jax.specs import Spec, read_spec
 from nc_jax.sweeps import (
-    Block,
+    Estimates,
     Outcome,
     Plan,
     Store,
     aggregate,
     cells_of,
-    measured_chunk,
     run_sweep,
+    stop_on_signals,
     usable_devices,
     use_every_core,
 )
-from nc_jax.sweeps.machines import require_ray, run_on_ray, share_of
+from nc_jax.sweeps.machines import on_ray, require_ray, share_of
 
 EXPORTS = (".csv", ".parquet", ".md")
 EXAMPLES = Path(__file__).parent / "specs"
@@ -96,51 +92,22 @@ class Options:
     cells, and over all other axes, without loading the table. aggregate: 100."""
 
 
-def measure(spec: Spec) -> Callable[[Block], int]:
-    """Chunk sizes from measurements, one for each shape."""
-    known: dict[Any, int] = {}
-
-    def chunk(block: Block) -> int:
-        key = shape_of(block)
-        if key not in known:
-            known[key], _ = sample(spec, block)
-        return known[key]
-
-    return chunk
-
-
-def shape_of(block: Block) -> Any:
-    """What determines the time of a point; how the classes are split hardly matters."""
-    kept = {k: v for k, v in block.choices.items() if k not in ("majority", "minority")}
-    return (*sorted(kept.items()), len(block.grid))
-
-
-def sample(spec: Spec, block: Block) -> tuple[int, float]:
-    """Points per chunk and seconds per point, from a timed sample of a block."""
-
-    def columns(count: int) -> dict[str, np.ndarray]:
-        whole = dataclasses.replace(block, chunk=count)
-        return whole.columns(0)
-
-    return measured_chunk(spec.experiment, block.choices, columns, len(block.grid))
+def described(choices: Any) -> str:
+    """The choices of a block in one line."""
+    return ", ".join(f"{name} = {value}" for name, value in choices.items()) or "–"
 
 
 def show_plan(spec: Spec, store: Store) -> int:
     """Prints points, chunks, and the estimated time."""
-    before = store.plan()
+    before, estimates = store.plan(), Estimates(spec.experiment)
     rows, total = [], 0.0
-    timed: dict[Any, tuple[int, float]] = {}
     for block in spec.plan.blocks:
-        key = shape_of(block)
-        if key not in timed:
-            timed[key] = sample(spec, block)
-        chunk, seconds = timed[key]
+        chunk, seconds = estimates.chunk(block), estimates.seconds(block)
+        total += seconds
         chunk = block.chunk or chunk
-        total += seconds * len(block.grid)
-        choices = ", ".join(f"{k} = {v}" for k, v in block.choices.items()) or "–"
-        chunks = -(-len(block.grid) // chunk)
-        row = {"choices": choices, "points": len(block.grid), "chunk": chunk, "chunks": chunks}
-        rows.append(row | {"estimate, s": f"{seconds * len(block.grid):.3g}"})
+        row = {"choices": described(block.choices), "points": len(block.grid), "chunk": chunk}
+        row |= {"chunks": -(-len(block.grid) // chunk), "estimate, s": f"{seconds:.3g}"}
+        rows.append(row)
     report.print_table(pd.DataFrame(rows), f"{spec.plan.num_points:,} points into {store.address}")
     done = sum(before.size(*key) for key in store.scan(before).parts) if before else 0
     where = f"{len(usable_devices())} device(s)"
@@ -152,58 +119,25 @@ def run(spec: Spec, store: Store, options: Options) -> int:
     """Computes what is missing; 0 if all is done, 1 after failures, 130 if interrupted."""
     if options.ray:
         require_ray()
-    stop = threading.Event()
-
-    def ask(number: int, _: Any) -> None:
-        if stop.is_set():
-            sys.exit(128 + number)
-        stop.set()
-
-    # The first signal asks for an orderly stop, the second one stops at once.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
+    stop = stop_on_signals()
     share = share_of(options.shard)
-    plan = store.prepare(spec.plan, measure(spec), options.replace, options.any_code)
+    measure = Estimates(spec.experiment).chunk
+    plan = store.prepare(spec.plan, measure, options.replace, options.any_code)
     mine = sum(
         plan.size(*key) for order, key in enumerate(plan.chunks()) if order % share[1] == share[0]
     )
+    elsewhere = None
+    if options.ray:
+        maker, x64 = "nc_jax.experiments:experiment_from", spec.experiment.dtype == "float64"
+        resources = options.ray, options.cpus, options.gpus
+        elsewhere = on_ray(plan, store, maker, spec.plan.code, spec.seed, x64, *resources)
     with report.points_bar(mine) as progress:
-        elsewhere = on_ray(spec, plan, store, options) if options.ray else None
+        work = plan, spec.experiment, store, spec.seed, share
         try:
-            outcome = run_sweep(
-                plan, spec.experiment, store, spec.seed, share, None, stop, progress, elsewhere
-            )
+            outcome = run_sweep(*work, None, stop, progress, elsewhere)
         except OSError as error:
             raise OSError(f"{error}; what was written is whole, {resume_line(options)}") from error
     return conclude(plan, store, options, outcome)
-
-
-def on_ray(spec: Spec, plan: Plan, store: Store, options: Options) -> Callable[..., None]:
-    """Runs chunks as Ray tasks."""
-    about = {
-        "plan": plan.spec(),
-        "build": plan.settings,
-        "seed": spec.seed,
-        "code": spec.plan.code,
-        "x64": spec.experiment.dtype == "float64",
-    }
-    address = str(Path(store.root).resolve()) if store.local else store.address
-
-    def elsewhere(todo: list, outcome: Outcome, stop: Any, progress: Any) -> None:
-        run_on_ray(
-            todo,
-            "nc_jax.experiments:experiment_from",
-            json.dumps(about),
-            address,
-            options.ray or "local",
-            outcome,
-            stop,
-            progress,
-            options.cpus,
-            options.gpus,
-        )
-
-    return elsewhere
 
 
 def conclude(plan: Plan, store: Store, options: Options, outcome: Outcome) -> int:
@@ -245,12 +179,9 @@ def status(store: Store) -> int:
     rows = []
     for place, block in enumerate(plan.blocks):
         done = [chunk for own, chunk in scan.parts if own == place]
-        points = sum(plan.size(place, chunk) for chunk in done)
-        choices = ", ".join(f"{k} = {v}" for k, v in block.choices.items()) or "–"
-        chunks = f"{len(done)} of {block.num_chunks}"
-        rows.append(
-            {"choices": choices, "points": len(block.grid), "done": points, "chunks": chunks}
-        )
+        row = {"choices": described(block.choices), "points": len(block.grid)}
+        row |= {"done": sum(plan.size(place, chunk) for chunk in done)}
+        rows.append(row | {"chunks": f"{len(done)} of {block.num_chunks}"})
     report.print_table(pd.DataFrame(rows), f"{store.address}")
     for kind in ("damaged", "foreign"):
         for name in getattr(scan, kind):

@@ -25,7 +25,7 @@ ROOMS = {
     "solvers": BASE | {"surrogates", "theory", "metrics", "losses", "geometry"},
     "theory": BASE | {"geometry", "losses"},
     "metrics": BASE | {"geometry"},
-    "report": {"files", "compilation", "diagnosis", "metrics"},
+    "report": {"files", "compilation", "diagnosis", "theory", "metrics"},
     "sweeps": {"files", "source"},
     "networks": set(),
     "datasets": {"checks", "files"},
@@ -41,10 +41,12 @@ ROOMS = {
     },
     "command": set(),
     "specs": {"experiments", "sweeps"},
+    "study": {"report", "solvers", "sweeps"},
     "campaigns": {
         "files",
         "source",
         "prediction",
+        "diagnosis",
         "training",
         "datasets",
         "report",
@@ -56,7 +58,7 @@ ROOMS = {
         "losses",
         "geometry",
     },
-    "design": BASE | {"solvers", "surrogates", "losses", "geometry"},
+    "design": BASE | {"solvers", "surrogates", "theory", "losses", "geometry"},
     "explorer": BASE
     | {
         "compilation",
@@ -69,7 +71,8 @@ ROOMS = {
         "losses",
         "geometry",
     },
-    "diagnosis": BASE | {"design", "solvers", "surrogates", "losses", "metrics", "geometry"},
+    "diagnosis": BASE
+    | {"design", "solvers", "surrogates", "theory", "losses", "metrics", "geometry"},
     "bridges": BASE | {"files", "diagnosis", "metrics", "geometry"},
     "prediction": BASE
     | {
@@ -85,9 +88,9 @@ ROOMS = {
     },
     "training": {"datasets", "networks", "losses", "metrics"},
 }
-# The rooms that draw, and the only modules of the report that another room may import: they check
+# The rooms that draw or write figures, and the only modules of the report that another room may import: they check
 # options, show progress and store tables.
-DRAWING = {"report", "explorer"}
+DRAWING = {"report", "explorer", "study"}
 PLAIN = {"options", "progress", "tables"}
 FOLDERS = ("nc_jax", "studies", "benchmarks", "tests")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))

@@ -40,7 +40,7 @@ def said_of(value: Any) -> str:
     """A constant in words: its value, or the names that it holds."""
     if isinstance(value, Mapping):
         return "By name: " + ", ".join(f"``{name}``" for name in value) + "."
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return ", ".join(f"``{item}``" for item in value) + "."
     return f"``{value}``" if isinstance(value, int | float | str) else "A type of functions."
 

@@ -2,8 +2,16 @@
 
 from nc_jax.campaigns.campaign import Campaign, Training, measure_collapse, train_all
 from nc_jax.campaigns.chains import train_chains
-from nc_jax.campaigns.layers import measure_rows
+from nc_jax.campaigns.cures import PLACE, cured_plans, strengths_of
+from nc_jax.campaigns.layers import (
+    IDENTITY_COLUMNS,
+    LAYER_COLUMNS,
+    measure_identities,
+    measure_layers,
+    measure_rows,
+)
 from nc_jax.campaigns.options import (
+    PUBLISHED,
     TrainingOptions,
     check_options,
     chosen_for,
@@ -11,28 +19,49 @@ from nc_jax.campaigns.options import (
     pairs_of,
     recipe_of,
 )
-from nc_jax.campaigns.plans import Plan, Splits, digests_of, load_splits, train_plans
-from nc_jax.campaigns.predicted import ends_of, predict_minority
+from nc_jax.campaigns.plans import (
+    Plan,
+    Splits,
+    Trained,
+    digests_of,
+    load_splits,
+    train_networks,
+    train_plans,
+)
+from nc_jax.campaigns.predicted import ends_of, predict_minority, predict_rates, with_states
 from nc_jax.campaigns.subsets import (
+    balanced_pixels,
     balanced_training,
     check_majority,
+    converging_training,
     majority_size_of,
+    mean_energy,
     step_training,
 )
+from nc_jax.campaigns.text_runs import TextRun, optimisers_of, predict_texts, train_texts
 from nc_jax.campaigns.texts import as_row, kept, train_text
 from nc_jax.campaigns.together import fastest_trainer
 
 __all__ = [
+    "IDENTITY_COLUMNS",
+    "LAYER_COLUMNS",
+    "PLACE",
+    "PUBLISHED",
     "Campaign",
     "Plan",
     "Splits",
+    "TextRun",
+    "Trained",
     "Training",
     "TrainingOptions",
     "as_row",
+    "balanced_pixels",
     "balanced_training",
     "check_majority",
     "check_options",
     "chosen_for",
+    "converging_training",
+    "cured_plans",
     "decays_of",
     "digests_of",
     "ends_of",
@@ -40,14 +69,24 @@ __all__ = [
     "kept",
     "load_splits",
     "majority_size_of",
+    "mean_energy",
     "measure_collapse",
+    "measure_identities",
+    "measure_layers",
     "measure_rows",
+    "optimisers_of",
     "pairs_of",
     "predict_minority",
+    "predict_rates",
+    "predict_texts",
     "recipe_of",
     "step_training",
+    "strengths_of",
     "train_all",
     "train_chains",
+    "train_networks",
     "train_plans",
     "train_text",
+    "train_texts",
+    "with_states",
 ]

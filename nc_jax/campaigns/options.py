@@ -3,13 +3,23 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nc_jax.datasets import find_data_set
 from nc_jax.losses import CrossEntropy, Loss
 from nc_jax.networks import NETWORKS
 from nc_jax.report.options import flag, require_distinct, require_numbers, shown
 from nc_jax.training import Recipe
+
+# The training of the papers that the studies reproduce, for presets.
+PUBLISHED: dict[str, Any] = {
+    "width": 1.0,
+    "epochs": 350,
+    "learning_rate": 0.1,
+    "batch": 128,
+    "test_size": 10_000,
+    "checkpoint": 10,
+}
 
 
 @dataclasses.dataclass(frozen=True)

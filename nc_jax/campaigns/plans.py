@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from nc_jax.campaigns.campaign import Campaign, Measure, Training, measure_collapse, train_all
 from nc_jax.campaigns.chains import train_chains
-from nc_jax.campaigns.options import TrainingOptions
+from nc_jax.campaigns.options import TrainingOptions, pairs_of
 from nc_jax.datasets import DataSet, ImageData, digest_of, find_data_set, load_images
 from nc_jax.networks import NETWORKS
 from nc_jax.report.progress import points_bar
@@ -107,6 +107,42 @@ def train_plans(
                 tables.append(train_chains(campaign, plan.chains, watch))
     table = pd.concat(tables, ignore_index=True)
     return table.assign(**{name: np.nan for name in columns if name not in table})
+
+
+class Trained(NamedTuple):
+    """What the trainings of a study left.
+
+    Attributes:
+        rows: their measures, see :func:`train_plans`.
+        data: digests of the data sets by name, for the provenance.
+    """
+
+    rows: pd.DataFrame
+    data: dict[str, str]
+
+
+def train_networks(
+    options: TrainingOptions,
+    plans_of: Callable[[str, str, ImageData], Sequence[Plan]],
+    measure: Measure = measure_collapse,
+    columns: Iterable[str] = (),
+) -> Trained:
+    """Loads the data sets and trains every network of the options on them.
+
+    Args:
+        options: options of the study.
+        plans_of: from the names of a data set and of a network, and the training images, to
+            what to train.
+        measure: see :func:`train_plans`.
+        columns: see :func:`train_plans`.
+
+    Raises:
+        OSError, ValueError: a file is missing or damaged, or an option is invalid for the data.
+    """
+    splits = load_splits(options)
+    pairs = pairs_of(options)
+    plans = [plan for pair in pairs for plan in plans_of(*pair, splits[pair[0]].train)]
+    return Trained(train_plans(options, splits, plans, measure, columns), digests_of(splits))
 
 
 def _campaign(options: TrainingOptions, splits: Splits, plan: Plan, measure: Measure) -> Campaign:

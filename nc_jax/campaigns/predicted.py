@@ -8,7 +8,7 @@ import pandas as pd
 from nc_jax.geometry import two_groups
 from nc_jax.metrics.minority import mean_cosine
 from nc_jax.networks import NETWORKS
-from nc_jax.prediction import model_of, penalties_of
+from nc_jax.prediction import has_converged, model_of, penalties_of, state_of
 from nc_jax.solvers import phase, solve_batch
 from nc_jax.solvers.solution import certified
 from nc_jax.surrogates import LayerPeeled
@@ -20,6 +20,26 @@ MEASURED = ("minority_cosine", "minority_norm_variation", "weight_energy", "feat
 def ends_of(through: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """The last row of every run."""
     return through.groupby(keys, sort=False).tail(1).reset_index(drop=True)
+
+
+def with_states(ends: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Adds the state of every run and whether it has converged.
+
+    Args:
+        ends: the last row of every run, see :func:`nc_jax.campaigns.measure_rows`.
+        columns: columns that the table has even if every run broke down.
+
+    Returns:
+        The table with ``state`` and ``converged``, see :func:`nc_jax.prediction.state_of` and
+        :func:`nc_jax.prediction.has_converged`.
+    """
+    table = ends.copy()
+    for name in ("stationarity", "minority_cosine", "least_minority_accuracy", *columns):
+        table[name] = table[name] if name in table else np.nan
+    rows = table.to_dict("records")
+    return table.assign(
+        state=[state_of(row) for row in rows], converged=[has_converged(row) for row in rows]
+    )
 
 
 def predict_minority(ends: pd.DataFrame) -> pd.DataFrame:
@@ -59,6 +79,27 @@ def predict_minority(ends: pd.DataFrame) -> pd.DataFrame:
     table["difference"] = table["predicted_cosine"] - table["minority_cosine"]
     table["settled_cosine"] = _settled(table)
     return table
+
+
+def predict_rates(ends: pd.DataFrame) -> pd.DataFrame:
+    """Adds the predictions of the models for runs in which small classes are oversampled.
+
+    Args:
+        ends: as for :func:`predict_minority`, with ``ratio``, ``rate`` w_r, by which the samples
+            of small classes are repeated or weighted, ``minority_size``, ``data`` and ``seed``.
+
+    Returns:
+        The table of :func:`predict_minority` with ``effective_ratio`` R/w_r, and
+        ``recommended_rate``: the smallest w_r that prevents collapse in the Layer-Peeled Model at
+        the budgets of the same run with w_r = 1.
+    """
+    table = ends.copy()
+    table["effective_ratio"] = table["majority_size"] / table["minority_size"] / table["rate"]
+    table = predict_minority(table)
+    plain: Any = table[(table["rate"] == 1) & (table["ratio"] > 1)]
+    least = np.maximum(1, plain["effective_ratio"] / plain["predicted_R0"])
+    own = ["data", "network", "majority", "weight_decay", "seed"]
+    return table.merge(plain[own].assign(recommended_rate=least), on=own, how="left")
 
 
 def _settled(ends: pd.DataFrame) -> pd.Series:

@@ -1,13 +1,21 @@
 """Trainings on subsets that several studies use: two class sizes, or equal class sizes."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from nc_jax.campaigns.campaign import Training
 from nc_jax.campaigns.options import TrainingOptions, recipe_of
-from nc_jax.datasets import choose_subset, find_data_set, step_sizes
-from nc_jax.report.options import shown
+from nc_jax.datasets import (
+    ImageData,
+    balanced_features,
+    choose_subset,
+    find_data_set,
+    load_images,
+    step_sizes,
+)
+from nc_jax.report.options import require_numbers, shown
 from nc_jax.training.loop import Recipe, Run
 
 
@@ -75,6 +83,28 @@ def step_training(
     return Training(about, run, subset, small)
 
 
+def converging_training(
+    options: Any,
+    place: tuple[str, str],
+    labels: np.ndarray,
+    size: int,
+    chosen: tuple[int, int, float, int],
+) -> Training:
+    """The training of :func:`step_training` for a comparison with stationary points.
+
+    Args:
+        options: options of the study, with ``labels``, 'random' if the seed draws which classes
+            are large, and ``decayed``, the parameters that weight decay acts on.
+        place: data set and network.
+        labels: labels of the images.
+        size: n_A.
+        chosen: K_A, R, weight decay and seed.
+    """
+    training = step_training(options, place, labels, size, chosen, options.labels == "random")
+    recipe = dataclasses.replace(training.run.recipe, decayed=options.decayed)
+    return dataclasses.replace(training, run=dataclasses.replace(training.run, recipe=recipe))
+
+
 def balanced_training(
     place: tuple[str, str],
     labels: np.ndarray,
@@ -103,6 +133,37 @@ def balanced_training(
     about = {"data": data, "network": network, "weight_decay": recipe.weight_decay, **about}
     about |= {"seed": seed, "per_class": size, "num_classes": classes}
     return Training(about, Run(subset, recipe, seed), subset)
+
+
+def balanced_pixels(options: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels [N, d] of the same number of images in each of K classes, and labels [N].
+
+    Args:
+        options: has ``data``, ``data_dir``, ``num_classes`` K, ``per_class`` and ``seed``.
+
+    Raises:
+        OSError, ValueError: a file is missing or damaged, or the data set has too few classes or
+            images; the message names the option.
+    """
+    images = load_images(options.data, data_dir=options.data_dir)
+    sizes = np.bincount(images.labels)
+    require_numbers(options, "num_classes", most=len(sizes))
+    require_numbers(options, "per_class", most=int(sizes[: options.num_classes].min()))
+    return balanced_features(images, options.num_classes, options.per_class, options.seed)
+
+
+def mean_energy(images: ImageData, data: str, subset: np.ndarray) -> float:
+    """Mean squared length of the images of a subset, normalised as for training.
+
+    Args:
+        images: the training images.
+        data: name of their data set.
+        subset: indices.
+    """
+    known = find_data_set(data)
+    pixels = images.images[subset].astype(np.float32) / 255
+    pixels = (pixels - np.asarray(known.mean)) / np.asarray(known.deviation)
+    return float(np.mean(np.sum(pixels**2, axis=(1, 2, 3))))
 
 
 def _size_of(option: str, asked: int | None, data: str, labels: np.ndarray) -> int:

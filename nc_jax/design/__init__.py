@@ -2,6 +2,7 @@
 
 from nc_jax.design.cures import CURES, cured, margins_of
 from nc_jax.design.parameters import FAMILIES, Fit, closest
+from nc_jax.design.rows import chosen_with, curve_of, row_of
 from nc_jax.design.separation import separation
 from nc_jax.design.strengths import Along, Choice, Design, along, best_strength, least_strength
 from nc_jax.design.targets import TARGETS, Price
@@ -19,10 +20,13 @@ __all__ = [
     "Threshold",
     "along",
     "best_strength",
+    "chosen_with",
     "closest",
     "cured",
+    "curve_of",
     "find_threshold",
     "least_strength",
     "margins_of",
+    "row_of",
     "separation",
 ]

@@ -15,6 +15,7 @@ from nc_jax.design.targets import TARGETS, Price, price_of, require_target
 from nc_jax.design.thresholds import Threshold, find_threshold
 from nc_jax.solvers import Solution, solve
 from nc_jax.solvers.solution import certified
+from nc_jax.theory import bracket
 
 # The designed strength exceeds the threshold by this factor; at it, classes barely separate.
 SURPLUS = 1.01
@@ -131,10 +132,11 @@ def least_strength(
     if separation(before) > 0:
         return plain
     parted = along(model, cure, strengths).separation > 0
+    # Without a cure they are not, as the solve of a single model has shown.
+    parted[0] = False
     if not parted.any():
         return plain._replace(strength=float("nan"))
-    place = max(int(np.argmax(parted)), 1)
-    found = _threshold(model, strengths[place - 1], strengths[place], cure)
+    found = _threshold(model, *np.asarray(bracket(strengths, parted, first=True)), cure)
     strength = SURPLUS * float(found.value)
     made = cured(model, cure, strength)
     after = _lane(along(model, cure, [strength]).solution, 0)

@@ -15,7 +15,7 @@ from jax import Array
 
 from nc_jax import losses, solvers, surrogates
 from nc_jax.datasets import balanced_features, gaussian_classes, load_images
-from nc_jax.experiments.outputs import OUTPUTS, RESTARTS, require_outputs
+from nc_jax.experiments.outputs import measured_by, require_outputs
 from nc_jax.geometry import ClassSizes, long_tailed, two_groups
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.sweeps.engine import code_of
@@ -197,11 +197,7 @@ class Experiment:
             numbers |= {name: jnp.asarray(column, dtype) for name, column in columns.items()}
             model = self.model(chosen, numbers, count)
             solver = _solver(self.solver, dict(self.settings))
-            solution = solvers.solve_batch(model, solver, keys)
-            for name in set(self.outputs) & set(RESTARTS):
-                if not hasattr(solution, name):
-                    raise ValueError(f"outputs: {name} needs solver = 'FactoredMultiStart'")
-            return {name: OUTPUTS[name](solution) for name in self.outputs}
+            return measured_by(self.outputs)(solvers.solve_batch(model, solver, keys))
 
         return function
 

@@ -108,14 +108,37 @@ OUTPUTS: dict[str, Output] = {
 }
 
 
-def require_outputs(outputs: Sequence[str], surrogate: str, classes: str) -> None:
-    """Raises ValueError for an unknown name, or one that the experiment has no value for."""
-    if isinstance(outputs, str) or not len(outputs):
-        raise ValueError(f"outputs must be a list of at least one name, got {outputs!r}")
-    multilayer = surrogate == "multilayer"
-    for name in outputs:
+def measured_by(names: Sequence[str]) -> Callable[[Any], dict[str, Array]]:
+    """The function from a batch of solutions to the outputs with the given names.
+
+    Raises:
+        ValueError: an unknown name, or, of the function, one that the solution does not have.
+    """
+    _require_names(names)
+
+    def measure(solution: Any) -> dict[str, Array]:
+        for name in set(names) & set(RESTARTS):
+            if not hasattr(solution, name):
+                raise ValueError(f"outputs: {name} needs solver = 'FactoredMultiStart'")
+        return {name: OUTPUTS[name](solution) for name in names}
+
+    return measure
+
+
+def _require_names(names: Any) -> None:
+    """Raises ValueError unless all names are known, and there is at least one."""
+    if isinstance(names, str) or not len(names):
+        raise ValueError(f"outputs must be a list of at least one name, got {names!r}")
+    for name in names:
         if not isinstance(name, str) or name not in OUTPUTS:
             raise ValueError(f"outputs must be one of {', '.join(OUTPUTS)}, got {name!r}")
+
+
+def require_outputs(outputs: Sequence[str], surrogate: str, classes: str) -> None:
+    """Raises ValueError for an unknown name, or one that the experiment has no value for."""
+    _require_names(outputs)
+    multilayer = surrogate == "multilayer"
+    for name in outputs:
         if name in TWO_GROUPS and classes != "two-groups":
             raise ValueError(f"outputs: {name} needs classes = 'two-groups', not {classes!r}")
         if name in MULTILAYER and not multilayer:

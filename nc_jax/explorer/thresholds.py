@@ -75,18 +75,22 @@ def _of_unconstrained(settings: MapSettings, ratios: np.ndarray) -> Curves:
 
 def _unconstrained_vanish_ratio(settings: MapSettings, strength: float) -> float:
     """R1 at one weight decay: where the curve of penalties crosses it, found on finer grids."""
-    low, high = 1.0, FARTHEST
-    for _ in range(5):
-        ratios = np.geomspace(low, high, POINTS)
-        vanish = _of_unconstrained(settings, ratios).vanish
-        if not len(vanish):
-            return np.nan
-        gone = vanish[:, 1] <= strength
-        if gone[0] or not gone.any():
-            return float(low) if gone[0] else np.inf
-        place = int(np.argmax(gone))
-        low, high = float(ratios[place - 1]), float(ratios[place])
-    return high
+    if settings.family.bias:
+        return np.nan
+    major, minor = settings.majority, settings.classes - settings.majority
+
+    def penalties(ratios: np.ndarray) -> np.ndarray:
+        small = settings.largest / ratios
+        largest = settings.largest
+        return np.asarray(nc.theory.unconstrained_vanish_penalty(major, minor, largest, small))
+
+    ratios = np.geomspace(1.0, FARTHEST, POINTS)
+    known = penalties(ratios)
+    if not np.isfinite(known).any():
+        return np.nan
+    ends = nc.theory.bracket(ratios, known <= strength, first=True)
+    options = {"inner": POINTS, "rounds": 4, "logarithmic": True, "first": True}
+    return nc.theory.narrow(ends, lambda own: penalties(own) <= strength, **options).high
 
 
 def _finite(ratios: np.ndarray, strengths: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from nc_jax.metrics.feedforward import (
     nearest_centre_accuracy,
 )
 from nc_jax.metrics.geodesic import Geodesic, geodesic, geodesic_metrics
+from nc_jax.metrics.lines import decreases_from, measure_line, random_last_layer
 from nc_jax.metrics.margins import one_vs_rest_margins
 from nc_jax.metrics.minority import largest_distance, mean_cosine, norm_variation
 from nc_jax.metrics.moments import ClassMoments, class_moments, stream_class_moments
@@ -55,6 +56,7 @@ __all__ = [
     "class_moments",
     "collapse_metrics",
     "decreases",
+    "decreases_from",
     "duality_difference",
     "duality_product",
     "effective_depth",
@@ -68,6 +70,7 @@ __all__ = [
     "largest_distance",
     "layer_positions",
     "mean_cosine",
+    "measure_line",
     "merge_moments",
     "metrics_of_moments",
     "minority_metrics",
@@ -78,6 +81,7 @@ __all__ = [
     "norm_variation",
     "one_vs_rest_margins",
     "quasi_interpolation",
+    "random_last_layer",
     "separation",
     "stream_class_moments",
     "within_between_pinv",

@@ -57,6 +57,17 @@ TOKEN_SURROGATES = ("hard-budgets", "hard-decay", "soft-budgets", "soft-decay", 
 STATIONARITY = 3e-3
 
 
+def applies(surrogate: str, optimiser: str, decay: float) -> bool:
+    """Whether a surrogate exists for a run: from weight decay only if that is a penalty.
+
+    Args:
+        surrogate: a name in :data:`TOKEN_SURROGATES`.
+        optimiser: 'sgd' or 'adamw'.
+        decay: λ.
+    """
+    return surrogate.endswith("budgets") or (optimiser == "sgd" and decay > 0)
+
+
 class TokenTask(NamedTuple):
     """The information about the tokens before training.
 

@@ -217,7 +217,9 @@ def _geometry(
                 row["seen_large_norm"] = own[:majority].mean()
                 row["seen_small_norm"] = own[majority:].mean()
         rows.append(row)
-    table = {name: [row.get(name, np.nan) for row in rows] for name in {k for r in rows for k in r}}
+    # In the order of the rows: that of a set would differ from process to process.
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = {name: [row.get(name, np.nan) for row in rows] for name in names}
     table["gap"] = np.asarray(solution.gap, float)[lane_of].tolist()
     residual = getattr(solution, "residual", np.full(solution.gap.shape, np.nan))
     table["residual"] = np.asarray(residual, float)[lane_of].tolist()

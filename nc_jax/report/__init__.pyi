@@ -37,6 +37,7 @@ from .page import (
     render_page as render_page,
 )
 from .progress import (
+    map_in_threads as map_in_threads,
     map_with_bar as map_with_bar,
     points_bar as points_bar,
 )

@@ -1,4 +1,4 @@
-"""Figures of cures for imbalance, from the tables of the study."""
+"""Cures for imbalance: tables for readers, and figures over their strengths."""
 
 from typing import Any
 
@@ -18,6 +18,18 @@ STRENGTHS = {
     "margins": r"margins, $m$",
     "label-smoothing": r"label smoothing, $\epsilon$",
     "focal": r"focal, $\gamma$",
+}
+# Reader's names of the columns of the designer's table.
+HEADS = {
+    "least": "smallest strength that separates all classes",
+    "best": "strength closest to a simplex ETF",
+    "distance": "distance from a simplex ETF without cure",
+    "at best": "distance at the closest strength",
+    "large loss": "loss of a large class without cure",
+    "at least": "loss of a large class at the smallest strength",
+    "large margin": "margin of a large class without cure",
+    "with it": "margin of a large class at the smallest strength",
+    "gap": "largest duality gap",
 }
 MODEL_ROWS = {
     "minority_cosine": "minority cosine",
@@ -138,3 +150,39 @@ def _mean(part: Any, cure: str) -> pd.DataFrame:
     """Mean over seeds, by strength; strength zero is the run without a cure."""
     own = part[part["cure"].isin(["none", cure])]
     return own.groupby("strength").mean(numeric_only=True)
+
+
+def summarise_cures(ends: pd.DataFrame) -> pd.DataFrame:
+    """One row for each cure and place: the best strength of the grid and the designer's."""
+    rows = []
+    groups: Any = ends.groupby(["data", "network", "ratio", "weight_decay", "cure"], sort=False)
+    for (data, network, ratio, decay, cure), own in groups:
+        mean: Any = own.groupby("strength").mean(numeric_only=True)
+        accuracy = mean["test_accuracy_all"].dropna()
+        if not len(accuracy):
+            continue
+        best = accuracy.idxmax()
+        row = {"data": data, "network": network, "R": ratio, "weight decay": decay, "cure": cure}
+        row |= {"best strength": best, "balanced accuracy": f"{accuracy[best]:.3f}"}
+        row |= {"minority accuracy": f"{mean['test_accuracy_minority'][best]:.3f}"}
+        row |= {"minority cosine": f"{mean['minority_cosine'][best]:.2f}"}
+        designed = own["designed"].dropna()
+        if len(designed) and designed.iloc[0] in accuracy:
+            chosen = designed.iloc[0]
+            row |= {"designed strength": f"{chosen:g}"}
+            row |= {"its balanced accuracy": f"{accuracy[chosen]:.3f}"}
+            row |= {"its minority accuracy": f"{mean['test_accuracy_minority'][chosen]:.3f}"}
+            row |= {"its minority cosine": f"{mean['minority_cosine'][chosen]:.2f}"}
+            below = 100 * (accuracy[best] - accuracy[chosen])
+            row |= {"percentage points below the best": f"{below:.1f}"}
+        row |= {"runs with separated classes": f"{(own['state'] == 'separated').sum()}/{len(own)}"}
+        rows.append(row | {"converged runs": f"{own['converged'].sum()}/{len(own)}"})
+    return pd.DataFrame(rows).fillna("none")
+
+
+def readable_design(designed: pd.DataFrame) -> pd.DataFrame:
+    """The table of :func:`nc_jax.design.row_of` for readers."""
+    shown = designed.rename(columns=HEADS)
+    numbers = shown.columns.drop(["R", "cure"])
+    shown[numbers] = shown[numbers].map(lambda x: "none" if np.isnan(x) else f"{x:.3g}")
+    return shown

@@ -1,7 +1,9 @@
 """Progress bars: over the points of a sweep, the images of trainings, or a list."""
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -77,3 +79,23 @@ def map_with_bar(
             results.append(function(item))
             bar.advance(task)
         return results
+
+
+def map_in_threads(
+    function: Callable[[Item], Result],
+    items: Collection[Item],
+    unit: str,
+    most: int | None = None,
+) -> list[Result]:
+    """The same with as many items at a time as there are cores; the results are in order.
+
+    Args:
+        function: applied to each item.
+        items: the items to process.
+        unit: name of what is counted.
+        most: largest number of items at a time.
+    """
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores if most is None else min(most, cores)) as pool:
+        started = [pool.submit(function, item) for item in items]
+        return map_with_bar(lambda future: future.result(), started, unit)

@@ -11,6 +11,7 @@ from nc_jax.sweeps.engine import (
     usable_devices,
     use_every_core,
 )
+from nc_jax.sweeps.estimates import Estimates
 from nc_jax.sweeps.grid import (
     Grid,
     Product,
@@ -23,6 +24,7 @@ from nc_jax.sweeps.grid import (
     point_ids,
 )
 from nc_jax.sweeps.plan import Block, Plan
+from nc_jax.sweeps.stopping import stop_on_signals
 from nc_jax.sweeps.store import Store
 from nc_jax.sweeps.table import forget, tabulate
 
@@ -31,6 +33,7 @@ __all__ = [
     "Block",
     "Build",
     "Cells",
+    "Estimates",
     "Grid",
     "Outcome",
     "Plan",
@@ -50,6 +53,7 @@ __all__ = [
     "measured_chunk",
     "point_ids",
     "run_sweep",
+    "stop_on_signals",
     "tabulate",
     "usable_devices",
     "use_every_core",

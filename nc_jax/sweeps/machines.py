@@ -5,12 +5,13 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from nc_jax.sweeps.engine import Outcome, chunk_solver, code_of, error_line, finished_table
-from nc_jax.sweeps.plan import plan_from_spec
+from nc_jax.sweeps.plan import Plan, plan_from_spec
 from nc_jax.sweeps.store import Store
 
 # Tasks given to the cluster at a time, for each of its slots.
@@ -147,3 +148,37 @@ def run_on_ray(
     finally:
         if not joined:
             ray.shutdown()
+
+
+def on_ray(
+    plan: Plan,
+    store: Store,
+    maker: str,
+    code: str,
+    seed: int,
+    x64: bool,
+    cluster: str,
+    cpus: float,
+    gpus: float,
+) -> Callable[..., None]:
+    """What runs the chunks of a plan as Ray tasks, for ``run_sweep``.
+
+    Args:
+        plan: the plan, whose settings are those of its function.
+        store: where the parts are written; all machines must reach it.
+        maker: 'module:name' of what makes the function from these settings.
+        code: the digest of the code that every worker must have; empty for any.
+        seed: seed of the keys of the points.
+        x64: whether the workers compute in float64.
+        cluster: 'local' for a cluster on this machine, or the address of one.
+        cpus: CPU cores that each task reserves.
+        gpus: GPUs that each task reserves.
+    """
+    about = {"plan": plan.spec(), "build": plan.settings, "code": code, "seed": seed, "x64": x64}
+    address = str(Path(store.root).resolve()) if store.local else store.address
+
+    def elsewhere(todo: list, outcome: Outcome, stop: Any, progress: Any) -> None:
+        work = todo, maker, json.dumps(about), address, cluster
+        run_on_ray(*work, outcome, stop, progress, cpus, gpus)
+
+    return elsewhere

@@ -6,6 +6,7 @@ from nc_jax.theory.balanced import (
     contrastive_optimum,
     softmax_condition,
 )
+from nc_jax.theory.brackets import Bracket, bracket, narrow, narrow_all
 from nc_jax.theory.codes import KnownCode, known_code, least_largest_cosine
 from nc_jax.theory.deep_linear import (
     DeepLinearLines,
@@ -16,6 +17,7 @@ from nc_jax.theory.deep_linear import (
 )
 from nc_jax.theory.homogeneous import collapsed_loss, quasi_interpolation_norm
 from nc_jax.theory.limits import SeliCosines, seli_cosines
+from nc_jax.theory.objectives import balanced_objective, unconstrained_objective
 from nc_jax.theory.regularised import (
     UnconstrainedOptimum,
     unconstrained_collapse_penalty,
@@ -23,6 +25,7 @@ from nc_jax.theory.regularised import (
     unconstrained_optimum,
     unconstrained_vanish_penalty,
 )
+from nc_jax.theory.roots import Search, root_between, search_change
 from nc_jax.theory.squared_error import (
     SquaredErrorOptimum,
     balanced_squared_error_optimum,
@@ -32,14 +35,18 @@ from nc_jax.theory.thresholds import collapse_ratio, log_collapse_ratio, vanish_
 
 __all__ = [
     "BalancedOptimum",
+    "Bracket",
     "DeepLinearLines",
     "DeepLinearOptimum",
     "KnownCode",
+    "Search",
     "SeliCosines",
     "SquaredErrorOptimum",
     "UnconstrainedOptimum",
+    "balanced_objective",
     "balanced_optimum",
     "balanced_squared_error_optimum",
+    "bracket",
     "collapse_ratio",
     "collapsed_loss",
     "contrastive_optimum",
@@ -49,12 +56,17 @@ __all__ = [
     "known_code",
     "least_largest_cosine",
     "log_collapse_ratio",
+    "narrow",
+    "narrow_all",
     "quasi_interpolation_norm",
+    "root_between",
+    "search_change",
     "seli_cosines",
     "softmax_condition",
     "squared_error_optimum",
     "unconstrained_collapse_penalty",
     "unconstrained_collapse_ratio",
+    "unconstrained_objective",
     "unconstrained_optimum",
     "unconstrained_vanish_penalty",
     "vanish_budget",

@@ -20,9 +20,11 @@ cosine, with equality for all sharp codes.
 from math import comb, cos, pi, radians, sqrt, tan
 from typing import NamedTuple
 
+import numpy as np
 from scipy.special import roots_jacobi
 
 from nc_jax.checks import require_count
+from nc_jax.theory.brackets import Bracket, narrow
 
 
 class KnownCode(NamedTuple):
@@ -39,7 +41,6 @@ class KnownCode(NamedTuple):
     proved: bool
 
 
-BISECTIONS = 60
 GOLDEN = (1 + sqrt(5)) / 2
 
 # By (K, p).
@@ -131,12 +132,12 @@ def least_largest_cosine(num_classes: int, dimension: int) -> float:
     degree, low = 3, 0.0
     while _levenshtein(width, _largest_zero(width, degree), degree) < size:
         degree, low = degree + 1, _largest_zero(width, degree)
-    high = _largest_zero(width, degree)
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        below = _levenshtein(width, middle, degree) < size
-        low, high = (middle, high) if below else (low, middle)
-    return low
+    ends = Bracket(low, _largest_zero(width, degree))
+
+    def enough(cosines: np.ndarray) -> list[bool]:
+        return [_levenshtein(width, cosine, degree) >= size for cosine in cosines.tolist()]
+
+    return narrow(ends, enough).low
 
 
 def _checked(num_classes: int, dimension: int) -> tuple[int, int]:

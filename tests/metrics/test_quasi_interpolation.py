@@ -6,14 +6,14 @@ import pytest
 
 import nc_jax as nc
 from nc_jax.metrics import NetworkLayer, quasi_interpolation
-from studies.weight_decay import CLASSES, EACH, converged_network
+from studies.weight_decay import CLASSES, EACH, small_network
 
 LABELS = np.repeat(np.arange(CLASSES), EACH)
 
 
 @pytest.mark.parametrize(("head", "depth", "decay"), [("bias", 2, 0.01), ("centred", 3, 0.005)])
 def test_identities_hold_where_the_theorem_is_mended(head, depth, decay):
-    layer, weights = converged_network(np.eye(CLASSES * EACH), depth, decay, head)
+    layer, weights = small_network(np.eye(CLASSES * EACH), depth, decay, head)
     own = quasi_interpolation(layer, decay, head == "centred")
     assert own.stationarity < 1e-5 and own.asymmetry < 1e-4
     assert own.direction < 1e-3 and abs(own.norm) < 1e-3 and own.simplex < 1e-3
@@ -30,12 +30,12 @@ def test_identities_hold_where_the_theorem_is_mended(head, depth, decay):
 
 def test_published_epsilon_of_linear_networks():
     for depth, decay, epsilon in ((2, 0.01, 0.051962), (3, 0.005, 0.021848)):
-        layer, _ = converged_network(np.eye(CLASSES * EACH), depth, decay, "bias", lambda x: x)
+        layer, _ = small_network(np.eye(CLASSES * EACH), depth, decay, "bias", lambda x: x)
         np.testing.assert_allclose(quasi_interpolation(layer, decay).epsilon, epsilon, atol=2e-6)
 
 
 def test_without_a_bias_the_frame_is_orthogonal():
-    layer, _ = converged_network(np.eye(CLASSES * EACH), 2, 0.01, "bias-free")
+    layer, _ = small_network(np.eye(CLASSES * EACH), 2, 0.01, "bias-free")
     own = quasi_interpolation(layer, 0.01)
     assert own.stationarity < 1e-5 and own.orthogonality < 1e-3
     assert own.direction > 0.1 and own.simplex > 0.3
@@ -43,7 +43,7 @@ def test_without_a_bias_the_frame_is_orthogonal():
 
 def test_stationarity_is_exact_where_the_symmetry_is_not():
     inputs = np.random.default_rng(3).normal(size=(CLASSES * EACH, 10)) / 3
-    layer, _ = converged_network(inputs, 2, 0.02, "bias", lambda x: x)
+    layer, _ = small_network(inputs, 2, 0.02, "bias", lambda x: x)
     own = quasi_interpolation(layer, 0.02)
     assert own.stationarity < 1e-5 and own.direction > 1e-3
 

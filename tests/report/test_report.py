@@ -142,7 +142,8 @@ def test_a_bar_ends_with_its_work_whatever_becomes_of_it():
         return 1 / number
 
     before = set(threading.enumerate())
-    assert report.map_with_bar(inverse, (1, 2, 4), "numbers") == [1, 0.5, 0.25]
+    for mapped in (report.map_with_bar, report.map_in_threads):
+        assert mapped(inverse, (1, 2, 4), "numbers") == [1, 0.5, 0.25]
     # A bar that a stored traceback kept alive could wait for itself when collected.
     with pytest.raises(ZeroDivisionError) as failed:
         report.map_with_bar(inverse, (1, 0, 4), "numbers")

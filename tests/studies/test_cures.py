@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.cures import Config, check, summarise
+from nc_jax.report.cures import summarise_cures
+from studies.cures import Config, check
 from tests.running import run_study
 
 SMALL = ["--majority", 5, "--majority-size", 12, "--ratios", 6, "--epochs", 8, "--width", 0.02]
@@ -60,6 +61,6 @@ def test_the_summary_says_how_far_behind_the_designed_strength_is():
         for seed in (0, 1)
         for s, a in ((1.0, 0.6), (2.0, 0.55))
     ]
-    summary = summarise(pd.DataFrame(runs))
+    summary = summarise_cures(pd.DataFrame(runs))
     assert summary["best strength"].tolist() == [1.0]
     assert summary["percentage points below the best"].tolist() == ["5.0"]

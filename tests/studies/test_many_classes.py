@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies.many_classes import PARTS, PRESETS, Config, check, summarise_merging
+from nc_jax.report.codes import summarise_merging
+from studies.many_classes import PARTS, PRESETS, Config, check
 from tests.running import run_study
 
 

@@ -5,16 +5,9 @@ import pandas as pd
 import pytest
 
 from nc_jax.campaigns import chosen_for, pairs_of
-from studies.minority_collapse import (
-    PRESETS,
-    Config,
-    check,
-    draw_collapse,
-    draw_overlay,
-    plan_of,
-    predict,
-    summarise,
-)
+from nc_jax.report.minority import draw_collapse, draw_overlay
+from nc_jax.training import ImageData
+from studies.minority_collapse import PRESETS, Config, check, plans_of, predict, summarise
 from tests.running import run_study
 
 SMALL = ["--networks", "mlp", "--majority", 5, "--majority-size", 12, "--ratios", 1, 6]
@@ -71,7 +64,8 @@ def test_presets_make_sense():
     ]
     assert chosen_for("cifar10", PRESETS["cpu"].weight_decays) == ["0.01"]
     with pytest.raises(ValueError, match="--majority-size must be from 1 to 3 on digits"):
-        plan_of(Config(majority_size=4), "digits", "mlp", np.repeat(np.arange(10), 3))
+        images = ImageData(np.zeros((30, 8, 8, 1), np.uint8), np.repeat(np.arange(10), 3))
+        plans_of(Config(majority_size=4), "digits", "mlp", images)
     assert len(PRESETS["cpu"].ratios) >= 8 and len(PRESETS["cpu"].seeds) == 2
 
 

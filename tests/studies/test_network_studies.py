@@ -4,6 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nc_jax.campaigns import IDENTITY_COLUMNS, predict_rates
+from nc_jax.report.feedforward import summarise_layers
+from nc_jax.report.identities import draw_identities, draw_training, summarise_heads
+from nc_jax.report.oversampling import draw_networks, summarise_rates
 from studies import feedforward_collapse, oversampling, weight_decay
 from tests.running import run_study
 
@@ -108,16 +112,16 @@ def test_runs_that_broke_down_are_drawn_and_summed_up():
         about | own | {"ratio": ratio, "rate": rate, "cure": cure, "minority_size": 12 // ratio}
         for ratio, rate, cure in ((1, 1, "none"), (6, 1, "none"), (6, 3, "oversampling"))
     ]
-    ends = oversampling.predict(pd.DataFrame(rows))
-    assert oversampling.summarise(ends)["minority cosine, w_r = 1"].tolist() == ["nan"]
-    oversampling.draw_networks(ends).canvas.draw()
-    names = {name: np.nan for name in weight_decay.MEASURED}
+    ends = predict_rates(pd.DataFrame(rows))
+    assert summarise_rates(ends)["minority cosine, w_r = 1"].tolist() == ["nan"]
+    draw_networks(ends).canvas.draw()
+    names = {name: np.nan for name in IDENTITY_COLUMNS}
     own = about | names | {"head": "bias", "nc2_etf": np.nan}
     broken = pd.DataFrame([own])
-    assert weight_decay.summarise(broken)["cosine"].tolist() == ["nan"]
+    assert summarise_heads(broken)["cosine"].tolist() == ["nan"]
     assert len(weight_decay.lemmas(broken)) == 1
-    weight_decay.draw_training(broken).canvas.draw()
-    weight_decay.draw_identities(broken, broken).canvas.draw()
+    draw_training(broken).canvas.draw()
+    draw_identities(broken, broken).canvas.draw()
     broken = pd.DataFrame([about | {"pfc1": np.nan}])
-    summary = feedforward_collapse.summarise(feedforward_collapse.Config(), broken)
+    summary = summarise_layers(broken, feedforward_collapse.RUN, 0.02)
     assert summary["status"].tolist() == ["broke down"]

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nc_jax.campaigns import ends_of, with_states
+from nc_jax.prediction import foretold, league_of, states_of
 from nc_jax.report.prediction import draw_league, draw_loop, draw_map, draw_overlay
-from studies.prediction import PRESETS, Config, check, ends_of_runs, foretold, league_of, states_of
+from studies.prediction import KEYS, MILD, PRESETS, Config, check
 from tests.running import run_study
 
 SMALL = ["--majority", 4, "--majority-size", 12, "--ratios", 1, 6, "--loop", 1, 6]
@@ -22,6 +24,8 @@ def test_runs_are_laid_beside_the_surrogates(tmp_path):
     needed = {"data", "network", "majority", "ratio", "weight_decay", "seed", "surrogate"}
     needed |= {"seen_cosine", "predicted_cosine", "converged", "state"}
     assert needed <= set(table.columns)
+    columns = ["predicted_cosine", "predicted_loss", "classifier_rms", "mean_rms"]
+    assert [name for name in table.columns if name in columns] == columns
     matched = table[table["surrogate"] == "matched"]
     assert (matched["gap"] < 1e-9).all()
     balanced = matched[matched["ratio"] == 1]
@@ -30,6 +34,10 @@ def test_runs_are_laid_beside_the_surrogates(tmp_path):
     for figure in ("overlay", "league", "map", "loop"):
         assert (tmp_path / f"{figure}.png").stat().st_size > 10_000
     assert "converged" in done.stdout
+
+
+def ends_of_runs(through):
+    return with_states(ends_of(through, KEYS), "train_accuracy_majority")
 
 
 def rows(**changed):
@@ -57,7 +65,7 @@ def test_runs_that_all_broke_down_are_counted_and_drawn():
     table = ends_of_runs(pd.DataFrame([rows(), rows(ratio=6), rows(branch="up")]))
     assert (table["state"] == "broken").all() and not table["converged"].any()
     assert states_of(table)["broken"].sum() == 3
-    assert league_of(table)["runs"].tolist() == [0]
+    assert league_of(table, MILD)["runs"].tolist() == [0]
     lines = {"model": "linear", "layers": 2, "line": "equality", "majority": 5, "num_classes": 10}
     lines = pd.DataFrame([lines | {"weight_decay": decay, "ratio": 3.0} for decay in (0.05, 0.2)])
     assert foretold(table, lines)["runs"].tolist() == [0]

@@ -90,8 +90,8 @@ def predict_head_at_budgets(
         ValueError: a number that is not positive; fewer than two tokens occur.
     """
     sizes, alike = _grouped(counts)
-    weight, feature, scale = solvable_energies(weight_energy, feature_energy)
-    solution = certified(solve(LayerPeeled(sizes, weight, feature)))
+    raised_weight, raised_feature, scale = solvable_energies(weight_energy, feature_energy)
+    solution = certified(solve(LayerPeeled(sizes, raised_weight, raised_feature)))
     own = LayerPeeled(sizes, weight_energy, feature_energy)
     return _of_groups(solution, alike, scale, *certified_at(own, solution, scale))
 

@@ -82,7 +82,7 @@ def started_as(command: str) -> Iterator[None]:
 def program() -> str:
     """The command that started this study, without its options.
 
-    ``python studies/NAME.py`` for a script, or what :func:`started_as` was given.
+    ``python studies/NAME.py`` for a script, or what ``started_as`` was given.
     """
     script = Path(sys.argv[0])
     folder = f"{script.parent.name}/" if script.parent.name else ""

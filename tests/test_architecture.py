@@ -88,8 +88,8 @@ ROOMS = {
     },
     "training": {"datasets", "networks", "losses", "metrics"},
 }
-# The rooms that draw or write figures, and the only modules of the report that another room may import: they check
-# options, show progress and store tables.
+# The rooms that draw or write figures, and the only modules of the report that another room may
+# import: they check options, show progress and store tables.
 DRAWING = {"report", "explorer", "study"}
 PLAIN = {"options", "progress", "tables"}
 FOLDERS = ("nc_jax", "studies", "benchmarks", "tests")

@@ -15,5 +15,5 @@ def test_every_training_is_timed_and_stored(tmp_path, monkeypatch):
     quick = dataclasses.replace(bridges.PRESETS["quick"], out=tmp_path, pairs=1)
     bridges.main(quick)
     table = pd.read_parquet(tmp_path / "table.parquet")
-    assert len(table) == 4
+    assert len(table) == 5
     assert (table[["processor seconds without", "processor seconds with"]] > 0).all(axis=None)

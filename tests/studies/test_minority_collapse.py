@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from nc_jax.campaigns import chosen_for, pairs_of
+from nc_jax.datasets import ImageData
 from nc_jax.report.minority import draw_collapse, draw_overlay
-from nc_jax.training import ImageData
 from studies.minority_collapse import PRESETS, Config, check, plans_of, predict, summarise
 from tests.running import run_study
 

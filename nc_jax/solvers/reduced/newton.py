@@ -21,6 +21,9 @@ from nc_jax.solvers.reduced.rows import Chain, Curvature
 # its compilation takes long.
 MAX_UNROLLED = 16
 
+# Added to the unit diagonal of a scaled matrix, in units of rounding, so that LAPACK can factor it.
+REGULARISATION = 4
+
 # [n, M, L] right-hand sides to their solutions.
 Solve = Callable[[Array], Array]
 
@@ -124,7 +127,7 @@ def factored(matrix: NewtonMatrix, unrolled: bool, keep: Keep) -> Solve:
     scaled = full * scaling[:, :, None] * scaling[:, None, :]
     size = full.shape[-1]
     lower = jnp.linalg.cholesky(
-        scaled + 16 * jnp.finfo(full.dtype).eps * jnp.eye(size, dtype=full.dtype)
+        scaled + REGULARISATION * jnp.finfo(full.dtype).eps * jnp.eye(size, dtype=full.dtype)
     )
 
     def rough(right: Array) -> Array:

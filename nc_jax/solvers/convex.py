@@ -58,7 +58,7 @@ def relaxation(model: FactoredProgram) -> Any:
         # The loss is convex in the inner products of features of any dimension.
         full: Any = model
         ball = getattr(model.constraint, "feature_power", None) is None
-        short = width < full.full_dimension and ball
+        short = width < getattr(full, "full_dimension", 0) and ball
         return dataclasses.replace(full, dimension=None) if short else None
     convex = convex_form(model, model.sizes)
     return convex if convex is not None and width < convex.full_dimension else None

@@ -241,14 +241,16 @@ def _solve_together(model: Any, solver: Any, key: Array | None) -> Any:
     """A batch with common data in one call; what the solver does not read is not passed on."""
     needed = getattr(solver, "needed", None)
     solution = _solve_one(model if needed is None else needed(model), solver, key)
-    return dataclasses.replace(solution, model=model)
+    return dataclasses.replace(solution, model=model) if hasattr(solution, "model") else solution
 
 
 def _check(model: Any, solver: Any) -> None:
     """Raises TypeError unless the arguments are a model and a solver (or None)."""
     kind = type(model)
-    declared = hasattr(kind, "batch_shape") and hasattr(kind, "valid") and hasattr(model, "loss")
-    if not declared or isinstance(model, type):
+    # Looked up in the class, so that no property is computed.
+    own = getattr(model, "__dict__", {})
+    names = ("loss", "batch_shape", "valid")
+    if isinstance(model, type) or not all(name in own or hasattr(kind, name) for name in names):
         raise TypeError(
             "model must be a surrogate such as LayerPeeled or UnconstrainedFeatures (with loss, "
             f"batch_shape and valid), got {kind.__name__}"

@@ -139,6 +139,34 @@ def test_a_solver_from_outside_needs_only_a_call_and_a_size(kind):
 
 
 @immutable()
+class Together:
+    """A solver that takes a whole batch and returns something of its own."""
+
+    takes_batches = True
+
+    def floats_per_lane(self, model):
+        return 1
+
+    def __call__(self, model, key=None):
+        return {"energies": 2 * model.energies}
+
+
+@immutable(static=("batch_shape", "valid"))
+class Stored:
+    """A model whose members are fields."""
+
+    loss: nc.Loss
+    energies: jax.Array
+    batch_shape: tuple
+    valid: bool
+
+
+def test_a_solver_may_take_the_whole_batch_and_a_model_may_store_its_members():
+    model = Stored(nc.CrossEntropy(), jnp.arange(3.0), (3,), True)
+    np.testing.assert_array_equal(nc.solve(model, Together())["energies"], [0, 2, 4])
+
+
+@immutable()
 class Bare:
     """A model in neither form."""
 

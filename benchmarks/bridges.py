@@ -48,7 +48,7 @@ Epoch = Callable[[CollapseLogger | None], None]
 class Config:
     """What to time."""
 
-    pairs: int = 15
+    pairs: int = 40
     """Pairs of epochs, one of each with the logger."""
     width: int = 512
     """p, of the dense networks; the ResNet18 has 512."""

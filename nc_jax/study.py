@@ -54,7 +54,8 @@ class Study:
     Attributes:
         presets: configs by name, the default first; each has ``out``, the folder of the
             results, and may have ``dtype``, 'float64' or 'float32'.
-        check: raises ValueError that names an invalid option, before anything is computed.
+        check: raises ValueError that names an invalid option, before anything is computed and
+            after :func:`nc_jax.report.require_declared`, which checks each option alone.
         run: computes the results of a config.
         draw: makes figures by name from the config and the stored tables.
         every_core: whether JAX gets a device for every core, see
@@ -75,6 +76,15 @@ class Study:
         """
         report.run_command(self.presets, self.answer, doc or "")
 
+    def require(self, config: Any) -> None:
+        """Checks the options, first each alone and then together.
+
+        Raises:
+            ValueError: naming the invalid option.
+        """
+        report.require_declared(config)
+        self.check(config)
+
     def answer(self, config: Any) -> None:
         """Computes, stores the tables, and draws the figures from the stored tables.
 
@@ -83,7 +93,7 @@ class Study:
             OSError: the folder of the results cannot be written.
         """
         start = time.perf_counter()
-        self.check(config)
+        self.require(config)
         report.prepare_folder(config.out)
         if self.every_core:
             use_every_core()

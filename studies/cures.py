@@ -40,6 +40,7 @@ from nc_jax.campaigns import (
     converging_training,
     cured_plans,
     decays_of,
+    design_cures,
     digests_of,
     ends_of,
     load_splits,
@@ -51,7 +52,8 @@ from nc_jax.campaigns import (
     with_states,
 )
 from nc_jax.networks import NETWORKS
-from nc_jax.prediction import MATRICES, penalties_of
+from nc_jax.prediction import MATRICES
+from nc_jax.report import AboveOne, Count, Positive, Several
 from nc_jax.report.cures import (
     draw_accuracy,
     draw_geometry,
@@ -72,9 +74,9 @@ TARGET = "simplex-etf"
 class Config(TrainingOptions):
     """Options of this study: cures, networks, training and data."""
 
-    networks: tuple[str, ...] = ("mlp-norm",)
+    networks: Several[str] = ("mlp-norm",)
     """Names in nc_jax.networks.NETWORKS with batch normalisation; for one set: cifar10:vgg13."""
-    cures: tuple[str, ...] = (
+    cures: Several[str] = (
         "class-weights:0.5,1",
         "oversampling:0.5,1",
         "logit-adjustment:1,3",
@@ -84,31 +86,31 @@ class Config(TrainingOptions):
         "focal:1,3",
     )
     """Cures, each with the strengths for the networks; the designer's strength is added."""
-    weight_decays: tuple[str, ...] = ("0.01",)
+    weight_decays: Several[str] = ("0.01",)
     """λ, the weight decay, for all data sets, or for one as in cifar10:0.01."""
-    epochs: int = 500
+    epochs: Count = 500
     """Number of epochs of each run."""
     lowered: tuple[float, ...] | None = (0.65, 0.9)
     """Shares of the training after which the rate drops tenfold; default: 1/3 and 2/3."""
-    batch: int = 1024
+    batch: Count = 1024
     """Batch size: images in each step; all images if there are fewer."""
     even_batches: bool = True
     """Use batches of almost equal size instead of a smaller last batch."""
-    measures: int = 1
+    measures: Count = 1
     """Number of measurements per run; the last is always at its end."""
     decayed: Literal["effective", "all"] = "effective"
     """Parameters that weight decay acts on."""
     majority: int = 5
     """K_A, the number of large classes."""
-    majority_size: int | None = 100
+    majority_size: Count | None = 100
     """n_A, the number of images of a large class; by default all that each class has."""
-    ratios: tuple[int, ...] = (20,)
+    ratios: Several[Count] = (20,)
     """R of the networks' data; a small class has n_A // R images."""
     labels: Literal["random", "first"] = "random"
     """Whether the seed draws the large classes; if not, they are the first ones, as published."""
-    model_ratios: tuple[float, ...] = (10.0, 100.0, 1000.0)
+    model_ratios: Several[AboveOne] = (10.0, 100.0, 1000.0)
     """R of the curves that are computed from the model alone."""
-    model_energy: float = 8.0
+    model_energy: Positive = 8.0
     """E_H of the curves that are computed from the model alone, at E_W = 1."""
     out: Path = Path("results/cures/digits")
     """Folder in which the results are written."""
@@ -152,12 +154,8 @@ PRESETS = {
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
     check_options(config)
-    report.require_distinct(config, "cures", "ratios", "model_ratios")
     strengths_of(config.cures)
     check_majority(config, (config.majority,), CLASSES)
-    report.require_numbers(config, "ratios", "majority_size", least=1)
-    report.require_numbers(config, "model_ratios", above=1)
-    report.require_numbers(config, "model_energy", above=0)
     for data, network in pairs_of(config):
         if not NETWORKS[network].head.branches or NETWORKS[network].head.layers > 1:
             raise ValueError(f"--networks must be batch-normalised with one last layer: {network}")
@@ -183,31 +181,6 @@ def model_side(config: Config) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat(curves, ignore_index=True), designed
 
 
-def design_all(config: Config, trainings: list[Training]) -> pd.DataFrame:
-    """Every cure for every place: the designer's strength, and predicted cosines on its grid.
-
-    No training is involved: one row for each strength; ``designed`` is the same for a cure.
-    """
-    grids = strengths_of(config.cures)
-    places = {tuple(training.about[name] for name in PLACE): training for training in trainings}
-    cases = [(*item, cure) for item in places.items() for cure in grids if cure in design.CURES]
-
-    def one(case: tuple[Any, Training, str]) -> pd.DataFrame:
-        place, training, cure = case
-        small = training.about["num_classes"] - config.majority
-        sizes = [training.about["majority_size"]] * config.majority
-        sizes = np.array(sizes + [training.about["minority_size"]] * small, float)
-        # The network's penalties but without its ReLU, so certified.
-        penalties = penalties_of(NETWORKS[place[1]].head, place[3], float(np.sum(sizes)))
-        model = nc.UnconstrainedFeatures(sizes, *penalties)
-        columns = design.chosen_with(model, cure, grids[cure], TARGET)
-        return pd.DataFrame(dict(zip(PLACE, place, strict=True)) | columns)
-
-    names = [*PLACE, "cure", "strength", "predicted_cosine", "designed"]
-    parts = report.map_with_bar(one, cases, "cures of the networks")
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
-
-
 def plain_trainings(config: Config, data: str, network: str, labels: np.ndarray) -> list[Training]:
     """One training for every R, λ and seed, without a cure."""
     size = majority_size_of(config.majority_size, "--ratios", max(config.ratios), data, labels)
@@ -227,8 +200,9 @@ def run(config: Config) -> Results:
     splits = load_splits(config)
     labels = {data: split[0].labels for data, split in splits.items()}
     plain = [plain_trainings(config, *pair, labels[pair[0]]) for pair in pairs_of(config)]
-    designs = design_all(config, [training for own in plain for training in own])
     grids = strengths_of(config.cures)
+    trainings = [training for own in plain for training in own]
+    designs = design_cures(trainings, grids, config.majority, TARGET)
     plans = [plan for own in plain for plan in cured_plans(own, labels, grids, designs)]
     trained = ends_of(train_plans(config, splits, plans, measure_rows, MATRICES), KEYS)
     ends = with_states(trained, "balance").merge(

@@ -16,7 +16,7 @@ Time on two CPU cores: 45 s.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 import nc_jax as nc
 from nc_jax import report
 from nc_jax.experiments import solved
+from nc_jax.report import Bounds, Count, Interval, NonNegative, Positive, Several, TwoOrMore
 from nc_jax.solvers import phase_codes
 from nc_jax.study import Results, Study, swept, with_names
 from nc_jax.sweeps import Block, Build, Values
@@ -40,31 +41,31 @@ NC = ("nc1", "nc2")
 class Config:
     """Options of this study; energies are mean squared norms."""
 
-    num_classes: int = 4
+    num_classes: Annotated[int, Bounds(least=3, most=1000)] = 4
     """K, at least 3."""
-    majority: int = 2
+    majority: Count = 2
     """K_A, the number of large classes; at least two classes must be small."""
-    depths: tuple[int, ...] = (1, 2, 3, 5)
+    depths: Several[Count] = (1, 2, 3, 5)
     """m, the numbers of layers to solve; a single layer has no activation."""
-    width: int = 8
+    width: Count = 8
     """Dimension of the features and width of every hidden layer."""
-    samples: int = 2
+    samples: Count = 2
     """Number of free features per class."""
-    layer_energy: float = 0.75
+    layer_energy: Positive = 0.75
     """Bound E on (1/K) ‖W_l‖² of each layer; a simplex ETF passes unchanged at (K−1)/K."""
-    feature_energy: float = 5.0
+    feature_energy: Positive = 5.0
     """E_H, the energy of the features."""
-    ratio_range: tuple[float, float] = (1.0, 1e3)
+    ratio_range: Interval = (1.0, 1e3)
     """Smallest and largest imbalance ratio R = n_A / n_B; R = 1 is always solved."""
-    num_ratios: int = 9
+    num_ratios: TwoOrMore = 9
     """Number of ratios on each curve."""
-    restarts: int = 16
+    restarts: Count = 16
     """Number of random starts of every solve."""
-    max_iterations: int = 600
+    max_iterations: Count = 600
     """Largest number of steps of a restart."""
     out: Path = Path("results/deep_layer_peeled")
     """Folder in which the results are written."""
-    seed: int = 0
+    seed: NonNegative[int] = 0
     """Seed of the random starts."""
 
 
@@ -76,15 +77,7 @@ PRESETS = {
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    report.require_numbers(config, "num_classes", least=3, most=1000)
-    report.require_numbers(config, "majority", least=1, most=config.num_classes - 2)
-    report.require_distinct(config, "depths")
-    counts = ("depths", "width", "samples", "restarts", "max_iterations")
-    report.require_numbers(config, *counts, least=1)
-    report.require_numbers(config, "layer_energy", "feature_energy", above=0)
-    report.require_range(config, "ratio_range")
-    report.require_numbers(config, "num_ratios", least=2)
-    report.require_numbers(config, "seed", least=0)
+    report.require_numbers(config, "majority", most=config.num_classes - 2)
 
 
 def head_of(config: Config) -> Build:

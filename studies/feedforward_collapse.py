@@ -23,11 +23,11 @@ import itertools
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nc_jax import report
 from nc_jax.campaigns import (
     LAYER_COLUMNS,
     PUBLISHED,
@@ -42,6 +42,7 @@ from nc_jax.campaigns import (
     train_networks,
 )
 from nc_jax.datasets import ImageData
+from nc_jax.report import Bounds, Count, Positive, Several, TwoOrMore
 from nc_jax.report.feedforward import draw_layers, draw_predictions, summarise_layers
 from nc_jax.study import Results, Study
 
@@ -52,19 +53,19 @@ RUN = ["data", "network", "weight_decay", "seed"]
 class Config(TrainingOptions):
     """Options of this study: networks, training and data."""
 
-    networks: tuple[str, ...] = ("dense-resnet", "resnet-5-4")
+    networks: Several[str] = ("dense-resnet", "resnet-5-4")
     """Residual networks, for all data sets, or for one as in cifar10:resnet-2-3-4."""
-    per_class: int | None = 100
+    per_class: TwoOrMore | None = 100
     """Number of images per class; by default all that each class has."""
-    weight_decays: tuple[str, ...] = ("0.01",)
+    weight_decays: Several[str] = ("0.01",)
     """λ on every parameter, for all data sets, or for one as in cifar10:0.001."""
-    epochs: int = 80
+    epochs: Count = 80
     """Epochs of each run; the rate drops tenfold after one third and after two thirds."""
-    learning_rate: float = 0.05
+    learning_rate: Positive = 0.05
     """Learning rate at the start of training."""
-    tolerance: float = 0.02
+    tolerance: Annotated[float, Bounds(least=0, most=1)] = 0.02
     """ε of the effective depth: tolerated error of the nearest-class-centre classifier."""
-    measures: int = 6
+    measures: Count = 6
     """Number of measurements per run, evenly spaced through training; the last at its end."""
     out: Path = Path("results/feedforward_collapse/digits")
     """Folder in which the results are written."""
@@ -108,8 +109,6 @@ def check(config: Config) -> None:
     for network in config.networks:
         if "resnet" not in network:
             raise ValueError(f"--networks must be residual ones, got {network}")
-    report.require_numbers(config, "per_class", least=2)
-    report.require_numbers(config, "tolerance", least=0, most=1)
 
 
 def plans_of(config: Config, data: str, network: str, images: ImageData) -> list[Plan]:

@@ -18,7 +18,7 @@ Time on two CPU cores: 10 s.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nc_jax import report
-from nc_jax.campaigns import balanced_pixels
+from nc_jax.campaigns import balanced_pixels, require_data_set
 from nc_jax.metrics import measure_line, random_last_layer
+from nc_jax.report import Bounds, Count, NonNegative
 from nc_jax.report.geodesics import draw_geodesics
 from nc_jax.study import Results, Study
 
@@ -37,29 +38,31 @@ from nc_jax.study import Results, Study
 class Config:
     """Options of this study."""
 
-    data: Literal["gaussian", "digits", "mnist", "fashion_mnist", "cifar10"] = "gaussian"
-    """X: Gaussian classes, drawn anew for every line, or pixels of mean square length one."""
+    data: str = "gaussian"
+    """X: gaussian for Gaussian classes, drawn anew for every line, or pixels of mean square
+    length one of a data set: digits, mnist, fashion_mnist, cifar10, cifar100, stl10, or a .npz
+    archive of train_images, train_labels, test_images and test_labels."""
     data_dir: Path | None = None
     """Folder of the image data; by default the value of $NC_JAX_DATA."""
-    num_ends: int = 4000
+    num_ends: Count = 4000
     """Number of lines, each with its own random end point."""
-    num_classes: int = 4
+    num_classes: Annotated[int, Bounds(least=2, most=1000)] = 4
     """K, the number of classes."""
-    per_class: int = 20
+    per_class: Count = 20
     """n, the number of samples in each class."""
     dimension: int = 20
     """d, the dimension of Gaussian classes; pixels have their own dimension."""
-    sigma: float = 0.3
+    sigma: NonNegative[float] = 0.3
     """σ, the standard deviation of Gaussian classes; their means lie on the unit sphere."""
-    within: float = 0.0
+    within: Annotated[float, Bounds(least=0, most=1)] = 0.0
     """Share of the within-class deviations of X that the last layer keeps; 0 is full collapse."""
     lengths: tuple[float, float] = (0.3, 3.0)
     """Range of the length of the last layer's class means, relative to those of the data."""
-    num_positions: int = 101
+    num_positions: Annotated[int, Bounds(least=3)] = 101
     """Number of equal steps of t from 0 to 1 at which the metrics are measured."""
     out: Path = Path("results/geodesic")
     """Folder in which the results are written."""
-    seed: int = 0
+    seed: NonNegative[int] = 0
     """Seed of the random end points."""
 
 
@@ -78,17 +81,14 @@ SHOWN = 6
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    report.require_numbers(config, "num_ends", "per_class", least=1)
-    report.require_numbers(config, "num_classes", least=2, most=1000)
-    report.require_numbers(config, "num_positions", least=3)
-    report.require_numbers(config, "sigma", "seed", least=0)
-    report.require_numbers(config, "within", least=0, most=1)
     low, high = config.lengths
     if not 0 < low <= high < np.inf:
         raise ValueError(f"--lengths must be 0 < low ≤ high, got {low} {high}")
     if config.data == "gaussian":
         # Their means form a simplex ETF.
         report.require_numbers(config, "dimension", least=config.num_classes - 1)
+    else:
+        require_data_set(config.data)
 
 
 def positions_of(config: Config) -> np.ndarray:

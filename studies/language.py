@@ -22,10 +22,9 @@ versions of Python: provenance.json holds a digest of the text that was used.
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -33,15 +32,15 @@ from matplotlib.figure import Figure
 
 from nc_jax import report
 from nc_jax.campaigns import TextRun, optimisers_of, predict_texts, train_texts
-from nc_jax.datasets import Text, context_rows, load_text
-from nc_jax.metrics.tokens import frequency_bins
+from nc_jax.datasets import Text, load_text
 from nc_jax.prediction.language import TOKEN_SURROGATES, TokenTask, applies
 from nc_jax.prediction.rows import RUN_KEYS, compare_rows, summarise_rows, verdict_on_rows
+from nc_jax.report import Bounds, Count, Distinct, NonNegative, Positive, Several, Share, TwoOrMore
 from nc_jax.report.language import draw_courses, draw_rows
 from nc_jax.study import Results, Study
 from nc_jax.training.text_loop import BROKEN, TRAINED
-from nc_jax.training.text_measures import Looked
-from nc_jax.training.text_recipe import DECAYED, TextRecipe
+from nc_jax.training.text_measures import look_at
+from nc_jax.training.text_recipe import TextRecipe
 
 HEADS = ("untied", "tied")
 
@@ -56,51 +55,51 @@ class Config:
     """Largest number of tokens of the training text."""
     test_tokens: int = 30_000
     """Largest number of tokens of the test text, taken from held-out files."""
-    vocabulary: int = 2000
+    vocabulary: Annotated[int, Bounds(least=3)] = 2000
     """V, the size of the vocabulary; all other tokens are mapped to a single one."""
-    width: int = 64
+    width: Count = 64
     """p, the dimension of the features."""
-    attention_heads: int = 4
+    attention_heads: Count = 4
     """Number of attention heads in each block."""
-    blocks: int = 1
+    blocks: Count = 1
     """Number of blocks of the transformer."""
-    context: int = 32
+    context: TwoOrMore = 32
     """Context length: number of tokens that the network sees at once."""
-    heads: tuple[str, ...] = HEADS
+    heads: Annotated[tuple[str, ...], Distinct(HEADS)] = HEADS
     """Whether the head is a separate matrix (untied) or the embedding (tied)."""
-    weight_decays: tuple[str, ...] = ("sgd:0.001", "sgd:0.003", "sgd:0.01", "adamw:0.1")
+    weight_decays: Several[str] = ("sgd:0.001", "sgd:0.003", "sgd:0.01", "adamw:0.1")
     """λ of each optimiser: sgd, whose decay is a penalty in the gradient, or adamw."""
-    sgd_rate: float = 0.5
+    sgd_rate: Positive = 0.5
     """Largest learning rate of SGD."""
-    adamw_rate: float = 0.003
+    adamw_rate: Positive = 0.003
     """Largest learning rate of AdamW."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Bounds(least=0, below=1)] = 0.9
     """Momentum of SGD."""
-    decayed: str = "all"
+    decayed: Literal["all", "head"] = "all"
     """Whether weight decay acts on all parameters, or on the head and the norm before it."""
-    steps: int = 500
+    steps: Count = 500
     """Number of steps of each run."""
-    batch: int = 32
+    batch: Count = 32
     """Batch size: number of windows in each step."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Several[NonNegative[int]] = (0,)
     """Seeds of weights and windows; one run each."""
-    measures: int = 6
+    measures: Count = 6
     """Number of measurements after the start of a run; the last is at its end."""
-    places: int = 20_000
+    places: Count = 20_000
     """Largest number of positions, in training and in test text, on which a run is measured."""
-    bins: int = 8
+    bins: Count = 8
     """Number of frequency bins, of equal ratio."""
-    rare: float = 0.25
+    rare: Share = 0.25
     """Share of the vocabulary that counts as rare: its least frequent tokens."""
-    merged: float = 0.02
+    merged: Share = 0.02
     """Rows count as merged if their distance is below this share of the longest row's length."""
-    surrogates: tuple[str, ...] = TOKEN_SURROGATES
+    surrogates: Annotated[tuple[str, ...], Distinct(TOKEN_SURROGATES)] = TOKEN_SURROGATES
     """Surrogates to compare the runs with."""
-    groups: int = 60
+    groups: Count = 60
     """G, largest number of groups of tokens with nearly equal counts in the hard models."""
-    rows: int = 64
+    rows: TwoOrMore = 64
     """J, number of clusters of contexts in the soft models."""
-    iterations: int = 400
+    iterations: Count = 400
     """Largest number of iterations of the solver of a soft model."""
     out: Path = Path("results/language/quick")
     """Folder in which the results are written."""
@@ -147,21 +146,8 @@ PRESETS = {
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    report.require_distinct(config, "heads", known=HEADS)
-    report.require_distinct(config, "surrogates", known=TOKEN_SURROGATES)
-    report.require_distinct(config, "weight_decays", "seeds")
-    report.require_numbers(config, "vocabulary", least=3)
-    report.require_numbers(config, "rows", least=2, most=config.vocabulary)
-    counts = ["width", "attention_heads", "blocks", "steps", "batch", "measures", "places", "bins"]
-    report.require_numbers(config, *counts, "groups", "iterations", least=1)
-    report.require_numbers(config, "context", least=2)
+    report.require_numbers(config, "rows", most=config.vocabulary)
     report.require_numbers(config, "train_tokens", "test_tokens", least=config.context + 2)
-    report.require_numbers(config, "sgd_rate", "adamw_rate", above=0)
-    report.require_numbers(config, "rare", "merged", above=0, below=1)
-    report.require_numbers(config, "momentum", least=0, below=1)
-    report.require_numbers(config, "seeds", least=0)
-    if config.decayed not in DECAYED:
-        raise ValueError(f"--decayed must be one of {', '.join(DECAYED)}, got {config.decayed!r}")
     if config.width % config.attention_heads:
         raise ValueError(f"--width must be a multiple of --attention-heads, got {config.width}")
     for optimiser, decay in optimisers_of(config.weight_decays):
@@ -172,28 +158,11 @@ def check(config: Config) -> None:
             )
 
 
-def look_at(config: Config, text: Text) -> Looked:
-    """Frequency bins, rare tokens and clusters of contexts."""
-    rare = np.zeros(config.vocabulary, bool)
-    number = math.ceil(config.rare * config.vocabulary)
-    rare[np.argsort(text.counts, kind="stable")[:number]] = True
-    contexts = context_rows(text.train, config.vocabulary, config.rows)
-    bins = frequency_bins(text.counts, config.bins)
-    return Looked(text, contexts, bins, rare, config.merged, config.places)
-
-
 def recipe_of(config: Config, optimiser: str, decay: float) -> TextRecipe:
     """The training recipe of a run."""
     rate = config.sgd_rate if optimiser == "sgd" else config.adamw_rate
-    return TextRecipe(
-        optimiser,
-        rate,
-        decay,
-        config.decayed,
-        config.momentum,
-        config.steps,
-        batch=config.batch,
-    )
+    rest = config.decayed, config.momentum, config.steps
+    return TextRecipe(optimiser, rate, decay, *rest, batch=config.batch)
 
 
 def read_text(config: Config) -> Text:
@@ -220,8 +189,9 @@ def runs_of(config: Config) -> list[TextRun]:
 
 def run(config: Config) -> Results:
     """Trains, solves the surrogates of every run, and compares."""
-    text = read_text(config)
-    look, folder = look_at(config, text), config.out / "runs"
+    text, folder = read_text(config), config.out / "runs"
+    looked = config.rows, config.bins, config.rare, config.merged, config.places
+    look = look_at(text, *looked)
     through: Any = train_texts(folder, runs_of(config), look, config.measures)
     whole: Any = through[through["status"] == TRAINED]
     ends = whole[whole["step"] == config.steps].reset_index(drop=True)

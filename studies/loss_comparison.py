@@ -16,7 +16,7 @@ Time on two CPU cores: 30 s.
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 import nc_jax as nc
 from nc_jax import report
 from nc_jax.experiments import solved
+from nc_jax.report import Bounds, Count, Interval, NonNegative, Positive, Several, TwoOrMore
 from nc_jax.solvers import phase_codes
 from nc_jax.study import Results, Study, swept, with_names
 from nc_jax.sweeps import Block, Build, Product, Values, Zip
@@ -51,25 +52,25 @@ Curve = tuple[str, float]
 class Config:
     """Options of this study; energies are mean squared norms."""
 
-    num_classes: int = 4
+    num_classes: Annotated[int, Bounds(least=3, most=1000)] = 4
     """K, at least 3."""
-    majority: int = 2
+    majority: Count = 2
     """K_A, the number of large classes; at least two classes must be small."""
-    weight_energy: float = 1.0
+    weight_energy: Positive = 1.0
     """E_W, the energy of the classifiers."""
-    feature_energies: tuple[float, ...] = (0.6, 5.0)
+    feature_energies: Several[Positive] = (0.6, 5.0)
     """E_H, the energy of the features; each value gets its own column of panels."""
-    ratio_range: tuple[float, float] = (1.0, 1e4)
+    ratio_range: Interval = (1.0, 1e4)
     """Smallest and largest imbalance ratio R = n_A / n_B."""
-    num_ratios: int = 33
+    num_ratios: TwoOrMore = 33
     """Number of ratios on each curve."""
-    refinements: int = 3
+    refinements: NonNegative[int] = 3
     """Number of refinements of a threshold's bracket; each divides it by num-ratios - 1."""
-    restarts: int = 6
+    restarts: Count = 6
     """Number of random starts of every solve that has no certificate."""
     out: Path = Path("results/loss_comparison")
     """Folder in which the results are written."""
-    seed: int = 0
+    seed: NonNegative[int] = 0
     """Seed of the random starts."""
 
 
@@ -78,14 +79,7 @@ PRESETS = {"default": Config(), "quick": Config(num_ratios=9, refinements=1, res
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    report.require_numbers(config, "num_classes", least=3, most=1000)
-    report.require_numbers(config, "majority", least=1, most=config.num_classes - 2)
-    report.require_numbers(config, "weight_energy", "feature_energies", above=0)
-    report.require_distinct(config, "feature_energies")
-    report.require_range(config, "ratio_range")
-    report.require_numbers(config, "num_ratios", least=2)
-    report.require_numbers(config, "restarts", least=1)
-    report.require_numbers(config, "refinements", "seed", least=0)
+    report.require_numbers(config, "majority", most=config.num_classes - 2)
 
 
 def solver_of(config: Config) -> Build:

@@ -30,9 +30,11 @@ and p, each exponent and each profile is compiled separately.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -48,6 +50,17 @@ from nc_jax.diagnosis import (
     merging_rows,
     vocabulary_rows,
     zipf_counts,
+)
+from nc_jax.report import (
+    AboveOne,
+    Bounds,
+    Count,
+    Distinct,
+    Interval,
+    NonNegative,
+    Positive,
+    Several,
+    TwoOrMore,
 )
 from nc_jax.report.codes import draw_codes, draw_merging, summarise_codes, summarise_merging
 from nc_jax.report.vocabularies import (
@@ -66,51 +79,51 @@ PARTS = ("codes", "merging", "vocabularies", "profiles")
 class Config:
     """Options of this study."""
 
-    parts: tuple[str, ...] = PARTS
+    parts: Annotated[tuple[str, ...], Distinct(PARTS)] = PARTS
     """Panels to compute: codes, merging, vocabularies, profiles."""
-    dimensions: tuple[int, ...] = (3, 4)
+    dimensions: Several[TwoOrMore] = (3, 4)
     """p of the codes; K runs from p + 2 to p times --most."""
-    model_every: int = 12
+    model_every: Count = 12
     """The model is solved in addition to the codes if K is a multiple of this number."""
-    most: int = 4
+    most: TwoOrMore = 4
     """Largest K of the codes, as a multiple of p."""
-    budget: float = 20.0
+    budget: Positive = 20.0
     """E of the balanced Layer-Peeled Model that is compared with the codes."""
-    restarts: int = 16
+    restarts: Count = 16
     """Number of random starts of every Layer-Peeled Model."""
-    num_classes: int = 10
+    num_classes: Annotated[int, Bounds(least=3, most=1000)] = 10
     """K in the merging panels."""
-    majority: int = 3
+    majority: Count = 3
     """K_A, the number of large classes if there are two class sizes."""
-    ratio: float = 20.0
+    ratio: AboveOne = 20.0
     """R, the ratio of the largest to the smallest class."""
-    widths: tuple[int, ...] = (2, 9)
+    widths: Several[Count] = (2, 9)
     """p in the merging panels, at most K − 1."""
-    budget_range: tuple[float, float] = (0.3, 8.0)
+    budget_range: Interval = (0.3, 8.0)
     """Smallest and largest E in the merging panels."""
-    num_budgets: int = 13
+    num_budgets: TwoOrMore = 13
     """Number of values of E in the merging panels."""
-    tokens: int = 50_000
+    tokens: Annotated[int, Bounds(least=3)] = 50_000
     """K, the number of tokens of a vocabulary."""
     corpus: float = 1e7
     """N, the number of words; every token occurs at least once."""
-    exponents: tuple[float, ...] = (0.8, 1.0, 1.2)
+    exponents: Several[Annotated[float, Bounds(above=0, below=4)]] = (0.8, 1.0, 1.2)
     """s, the exponents of the counts 1/(k + 2.7)^s."""
-    vocabulary_budgets: tuple[float, float] = (1e-3, 30.0)
+    vocabulary_budgets: Interval = (1e-3, 30.0)
     """Smallest and largest E of the vocabularies."""
-    num_vocabulary_budgets: int = 15
+    num_vocabulary_budgets: TwoOrMore = 15
     """Number of values of E for the vocabularies, and for the profiles."""
-    contours: tuple[int, ...] = (64, 256, 768, 4096)
+    contours: Several[Count] = (64, 256, 768, 4096)
     """Values of p for which the phase map shows whether the convex optimum fits."""
-    profiles: tuple[str, ...] = tuple(PROFILES)
+    profiles: Annotated[tuple[str, ...], Distinct(tuple(PROFILES))] = tuple(PROFILES)
     """Names of the long-tailed size profiles."""
-    profile_budgets: tuple[float, float] = (0.03, 30.0)
+    profile_budgets: Interval = (0.03, 30.0)
     """Smallest and largest E of the profiles."""
-    merge_tolerance: float = 0.1
+    merge_tolerance: Annotated[float, Bounds(least=0, below=1)] = 0.1
     """Counts with at most this relative difference are merged in vocabularies and profiles."""
     out: Path = Path("results/many_classes")
     """Folder in which the results are written."""
-    seed: int = 0
+    seed: NonNegative[int] = 0
     """Seed of the random starts."""
 
 
@@ -146,34 +159,12 @@ PRESETS = {
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    report.require_distinct(config, "dimensions", "widths")
-    report.require_numbers(config, "dimensions", "most", "num_budgets", least=2)
-    report.require_numbers(config, "model_every", "restarts", least=1)
-    report.require_numbers(config, "num_classes", least=3, most=1000)
-    report.require_numbers(config, "widths", "majority", least=1, most=config.num_classes - 1)
-    report.require_numbers(config, "ratio", above=1)
-    report.require_numbers(config, "budget", above=0)
-    report.require_range(config, "budget_range")
-    report.require_numbers(config, "seed", least=0)
-    check_sizes(config)
-
-
-def check_sizes(config: Config) -> None:
-    """The same checks for the parts, vocabularies and profiles."""
-    report.require_distinct(config, "parts", known=PARTS)
-    report.require_distinct(config, "profiles", known=PROFILES)
-    report.require_numbers(config, "tokens", least=3)
+    report.require_numbers(config, "widths", "majority", most=config.num_classes - 1)
     report.require_numbers(config, "corpus", least=config.tokens)
-    report.require_distinct(config, "exponents", "contours")
-    report.require_numbers(config, "exponents", above=0, below=4)
     if len(config.exponents) < 2:
         raise ValueError(
             f"--exponents must be at least two values, got {report.shown(config.exponents)}"
         )
-    report.require_range(config, "vocabulary_budgets", "profile_budgets")
-    report.require_numbers(config, "num_vocabulary_budgets", least=2)
-    report.require_numbers(config, "contours", least=1)
-    report.require_numbers(config, "merge_tolerance", least=0, below=1)
 
 
 def balanced_rows(config: Config, dimension: int, size: int) -> list[dict[str, Any]]:
@@ -197,34 +188,33 @@ def imbalanced_rows(config: Config, kind: str, dimension: int) -> list[dict[str,
     return [{"sizes": kind} | row for row in rows]
 
 
-def zipf_rows(config: Config, exponent: float) -> list[dict[str, Any]]:
-    """The rows of one vocabulary, over the budget."""
-    counts = zipf_counts(config.tokens, config.corpus, exponent)
-    budgets = np.geomspace(*config.vocabulary_budgets, config.num_vocabulary_budgets)
-    rows = vocabulary_rows(counts, budgets, config.merge_tolerance)
-    return [{"exponent": exponent} | row for row in rows]
+def counted_rows(
+    config: Config, about: dict[str, Any], counts: np.ndarray, ends: tuple[float, float]
+) -> list[dict[str, Any]]:
+    """The rows of one vocabulary or profile, over the budget."""
+    budgets = np.geomspace(*ends, config.num_vocabulary_budgets)
+    return [about | row for row in vocabulary_rows(counts, budgets, config.merge_tolerance)]
 
 
-def profile_rows(config: Config, name: str) -> list[dict[str, Any]]:
-    """The rows of one profile, over the budget."""
-    budgets = np.geomspace(*config.profile_budgets, config.num_vocabulary_budgets)
-    rows = vocabulary_rows(PROFILES[name].counts(), budgets, config.merge_tolerance)
-    return [{"profile": name} | row for row in rows]
+def tasks_of(config: Config) -> dict[str, list[Callable[[], list[dict[str, Any]]]]]:
+    """What computes the rows of each part; each task compiles programs of its own."""
+    codes = [(p, k) for p in config.dimensions for k in range(p + 2, config.most * p + 1)]
+    merging = list(itertools.product(SIZES, config.widths))
+    corpus = config.tokens, config.corpus
+    ends = config.vocabulary_budgets, config.profile_budgets
+    words = [({"exponent": s}, zipf_counts(*corpus, s), ends[0]) for s in config.exponents]
+    known = [({"profile": name}, PROFILES[name].counts(), ends[1]) for name in config.profiles]
+    return {
+        "codes": [partial(balanced_rows, config, *place) for place in codes],
+        "merging": [partial(imbalanced_rows, config, *place) for place in merging],
+        "vocabularies": [partial(counted_rows, config, *own) for own in words],
+        "profiles": [partial(counted_rows, config, *own) for own in known],
+    }
 
 
 def tables_of(config: Config) -> dict[str, pd.DataFrame]:
     """The table of each part, in the order of PARTS."""
-    codes = [(p, k) for p in config.dimensions for k in range(p + 2, config.most * p + 1)]
-    tasks: dict[str, list[Callable[[], Any]]] = {
-        "codes": [(lambda p=p, k=k: balanced_rows(config, p, k)) for p, k in codes],
-        "merging": [
-            (lambda kind=kind, p=p: imbalanced_rows(config, kind, p))
-            for kind in SIZES
-            for p in config.widths
-        ],
-        "vocabularies": [(lambda s=s: zipf_rows(config, s)) for s in config.exponents],
-        "profiles": [(lambda name=name: profile_rows(config, name)) for name in config.profiles],
-    }
+    tasks = tasks_of(config)
     chosen = [part for part in PARTS if part in config.parts]
     # The longest task is started first, so that no core is idle at the end.
     longest = [(part, task) for part in reversed(chosen) for task in tasks[part]]
@@ -239,28 +229,26 @@ def tables_of(config: Config) -> dict[str, pd.DataFrame]:
 def run(config: Config) -> Results:
     """The table of each part, and what it says."""
     tables = tables_of(config)
+    limit = f"Balanced classes at E = {config.budget:g}, and the limit of large budgets"
+    apart = "Budget E from which on a classifier stands apart by a tenth"
+    words = partial(summarise_vocabularies, contours=config.contours)
     summaries = {
-        "codes": summarise_codes,
-        "merging": summarise_merging,
-        "vocabularies": lambda table: summarise_vocabularies(table, config.contours),
-        "profiles": summarise_profiles,
+        "codes": (summarise_codes, limit),
+        "merging": (summarise_merging, apart),
+        "vocabularies": (words, f"Vocabularies of {config.tokens:,} tokens"),
+        "profiles": (summarise_profiles, "Long-tailed size profiles"),
     }
-    titles = {
-        "codes": f"Balanced classes at E = {config.budget:g}, and the limit of large budgets",
-        "merging": "Budget E from which on a classifier stands apart by a tenth",
-        "vocabularies": f"Vocabularies of {config.tokens:,} tokens",
-        "profiles": "Long-tailed size profiles",
-    }
-    said = {part: summaries[part](table) for part, table in tables.items()}
-    return Results(tables, said, [(titles[part], summary) for part, summary in said.items()])
+    said = {part: summaries[part][0](table) for part, table in tables.items()}
+    shown = [(summaries[part][1], summary) for part, summary in said.items()]
+    return Results(tables, said, shown)
 
 
 def draw(config: Config, tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
     """A figure of each part."""
     drawn: dict[str, Callable[[pd.DataFrame], Figure]] = {
-        "codes": lambda table: draw_codes(table, config.budget),
+        "codes": partial(draw_codes, budget=config.budget),
         "merging": draw_merging,
-        "vocabularies": lambda table: draw_vocabularies(table, config.contours),
+        "vocabularies": partial(draw_vocabularies, contours=config.contours),
         "profiles": draw_profiles,
     }
     return {part: drawn[part](table) for part, table in tables.items()}

@@ -28,7 +28,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nc_jax import report
 from nc_jax.campaigns import (
     PUBLISHED,
     Plan,
@@ -43,6 +42,7 @@ from nc_jax.campaigns import (
     train_networks,
 )
 from nc_jax.datasets import ImageData
+from nc_jax.report import Count, Several
 from nc_jax.report.minority import draw_collapse, draw_overlay
 from nc_jax.study import Results, Study
 
@@ -55,11 +55,11 @@ KEYS = ["data", "network", "majority", "ratio", "weight_decay", "seed"]
 class Config(TrainingOptions):
     """Options of this study: networks, training and data."""
 
-    majority: tuple[int, ...] = (3, 5, 7)
+    majority: Several[int] = (3, 5, 7)
     """K_A: the first K_A labels are the large classes; each value gets its own panel."""
-    majority_size: int | None = 100
+    majority_size: Count | None = 100
     """n_A, the number of images of a large class; by default all that each class has."""
-    ratios: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100)
+    ratios: Several[Count] = (1, 2, 5, 10, 20, 50, 100)
     """R, the imbalance ratio; a small class has n_A // R images."""
     out: Path = Path("results/minority_collapse/digits")
     """Folder in which the results are written."""
@@ -95,8 +95,6 @@ PRESETS = {
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
     check_options(config)
-    report.require_distinct(config, "majority", "ratios")
-    report.require_numbers(config, "ratios", "majority_size", least=1)
     check_majority(config, config.majority)
 
 

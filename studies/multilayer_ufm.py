@@ -17,7 +17,7 @@ Time on two CPU cores: 25 s; with --preset digits 70 s.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +26,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import nc_jax as nc
-from nc_jax import report
-from nc_jax.campaigns import balanced_pixels
+from nc_jax.campaigns import balanced_pixels, require_data_set
 from nc_jax.datasets import gaussian_classes
 from nc_jax.experiments import descent_rows, solved
 from nc_jax.metrics import feedforward_metrics
+from nc_jax.report import Count, Interval, NonNegative, Positive, TwoOrMore
 from nc_jax.report.multilayer import (
     MEASURES,
     draw_descent,
@@ -47,37 +47,39 @@ from nc_jax.theory import bracket, narrow
 class Config:
     """Options of this study."""
 
-    data: Literal["gaussian", "digits", "mnist", "fashion_mnist", "cifar10"] = "gaussian"
-    """The inputs X: Gaussian classes, or pixels scaled to a mean square length of one."""
+    data: str = "gaussian"
+    """The inputs X: gaussian for Gaussian classes, or pixels of mean square length one of a data
+    set: digits, mnist, fashion_mnist, cifar10, cifar100, stl10, or a .npz archive of
+    train_images, train_labels, test_images and test_labels."""
     data_dir: Path | None = None
     """Folder of the image data; by default the value of $NC_JAX_DATA."""
-    num_classes: int = 4
+    num_classes: TwoOrMore = 4
     """K, the number of classes."""
-    per_class: int = 50
+    per_class: Count = 50
     """n, the number of samples in each class."""
-    dimension: int = 20
+    dimension: Count = 20
     """d, the dimension of Gaussian classes; pixels have their own dimension."""
-    sigma: float = 0.3
+    sigma: NonNegative[float] = 0.3
     """σ, the standard deviation of Gaussian classes; their means lie on the unit sphere."""
-    lambda_w: float = 5e-3
+    lambda_w: Positive = 5e-3
     """λ_W, the weight decay of the classifiers."""
-    lambda_h: float = 0.1
+    lambda_h: Positive = 0.1
     """λ_H, the penalty on moving features, in Fig. 4."""
-    lambda_range: tuple[float, float] = (1e-6, 1e3)
+    lambda_range: Interval = (1e-6, 1e3)
     """Smallest and largest λ_H in Fig. 5."""
-    num_lambdas: int = 241
+    num_lambdas: TwoOrMore = 241
     """Number of values of λ_H in Fig. 5."""
-    num_layers: int = 12
+    num_layers: Count = 12
     """L, the number of layers in the third figure."""
-    restarts: int = 16
+    restarts: Count = 16
     """Number of random starts for each λ_H."""
-    rate: float = 0.1
+    rate: Positive = 0.1
     """Step size of gradient descent."""
-    steps: int = 300_000
+    steps: Count = 300_000
     """Number of iterations of gradient descent."""
     out: Path = Path("results/multilayer_ufm")
     """Folder in which the results are written."""
-    seed: int = 0
+    seed: NonNegative[int] = 0
     """Seed of the data and of the random starts."""
 
 
@@ -98,12 +100,8 @@ CHUNK = 32
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    report.require_range(config, "lambda_range")
-    report.require_numbers(config, "lambda_w", "lambda_h", "rate", above=0)
-    report.require_numbers(config, "num_classes", "num_lambdas", least=2)
-    counts = ("per_class", "dimension", "num_layers", "restarts", "steps")
-    report.require_numbers(config, *counts, least=1)
-    report.require_numbers(config, "sigma", "seed", least=0)
+    if config.data != "gaussian":
+        require_data_set(config.data)
 
 
 def inputs_of(config: Config) -> tuple[np.ndarray, np.ndarray]:

@@ -27,8 +27,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import nc_jax as nc
-from nc_jax import report
 from nc_jax.experiments import solved
+from nc_jax.report import AboveOne, Count, NonNegative, Positive, Several
 from nc_jax.report.optima import METRICS, draw_optima, summarise_optima
 from nc_jax.solvers.frames import smallest_frames
 from nc_jax.study import Results, Study, swept
@@ -43,23 +43,23 @@ NORM_CLASSES, NORM_ENERGY = 3, 2.0
 class Config:
     """Options of this study; energies are mean squared norms."""
 
-    shapes: tuple[tuple[int, int, int], ...] = ((4, 4, 2),)
+    shapes: Several[tuple[int, int, int]] = ((4, 4, 2),)
     """K, p, n of each balanced problem: classes, dimensions, samples per class."""
-    budgets: tuple[float, ...] = (1.0, 2.0, 5.0)
+    budgets: Several[Positive] = (1.0, 2.0, 5.0)
     """E = sqrt(E_W E_H) of the Layer-Peeled Models, with E_W = 1; E_H for the contrastive loss."""
-    decays: tuple[float, ...] = (0.02, 0.2)
+    decays: Several[Positive] = (0.02, 0.2)
     """c = K sqrt(n λ_W λ_H) of the unconstrained features; at c = 1 the solution becomes zero."""
-    powers: tuple[float, ...] = (1.5, 3.0)
+    powers: Several[AboveOne] = (1.5, 3.0)
     """q of the power softmax losses."""
-    temperatures: tuple[float, ...] = (0.5, 1.0)
+    temperatures: Several[Positive] = (0.5, 1.0)
     """τ of the contrastive losses."""
-    norms: tuple[float, ...] = (1.2, 1.5, 3.0, 4.0, 8.0)
+    norms: Several[AboveOne] = (1.2, 1.5, 3.0, 4.0, 8.0)
     """q of the norm of the features in Proposition 2."""
-    restarts: int = 4
+    restarts: Count = 4
     """Number of random starts of every solve."""
     out: Path = Path("results/neural_collapse")
     """Folder in which the results are written."""
-    seed: int = 0
+    seed: NonNegative[int] = 0
     """Seed of the random starts."""
 
 
@@ -77,12 +77,6 @@ def check(config: Config) -> None:
             raise ValueError(
                 f"--shapes must be K ≥ 3, p ≥ K and n ≥ 1, got {classes} {dimension} {samples}"
             )
-    swept = ("budgets", "decays", "powers", "temperatures", "norms")
-    report.require_distinct(config, "shapes", *swept)
-    report.require_numbers(config, "budgets", "decays", "temperatures", above=0)
-    report.require_numbers(config, "powers", "norms", above=1)
-    report.require_numbers(config, "restarts", least=1)
-    report.require_numbers(config, "seed", least=0)
 
 
 def losses(config: Config) -> dict[str, tuple[Any, list[float]]]:

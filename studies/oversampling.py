@@ -45,6 +45,7 @@ from nc_jax.campaigns import (
 )
 from nc_jax.datasets import ImageData, find_data_set, oversampled
 from nc_jax.experiments import Experiment
+from nc_jax.report import AboveOne, Count, Several, TwoOrMore
 from nc_jax.report.oversampling import draw_model, draw_networks, summarise_rates
 from nc_jax.study import Results, Study, swept, with_names
 from nc_jax.sweeps import Block, Product, Values
@@ -60,19 +61,19 @@ KEYS = ["data", "network", "majority", "weight_decay", "seed", "ratio", "rate", 
 class Config(TrainingOptions):
     """Options of this study: networks, training and data."""
 
-    majority: tuple[int, ...] = (3, 5, 7)
+    majority: Several[int] = (3, 5, 7)
     """K_A: the first K_A labels are the large classes; each value gets its own panel."""
-    majority_size: int | None = 100
+    majority_size: Count | None = 100
     """n_A, the number of images of a large class; by default all that each class has."""
-    ratio: int = 50
+    ratio: TwoOrMore = 50
     """R, the imbalance ratio; a small class has n_A // R images."""
-    rates: tuple[int, ...] = (1, 7, 50)
+    rates: Several[int] = (1, 7, 50)
     """w_r, how often each image of a small class is shown in one epoch."""
     class_weights: bool = False
     """Also train with the loss of small classes times w_r; the model treats both alike."""
-    model_ratio: float = 1000.0
+    model_ratio: AboveOne = 1000.0
     """R of the curves that are computed from the model alone."""
-    measures: int = 2
+    measures: Count = 2
     """Number of measurements per run, evenly spaced through training; the last at its end."""
     out: Path = Path("results/oversampling/digits")
     """Folder in which the results are written."""
@@ -110,10 +111,6 @@ PRESETS = {
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
     check_options(config)
-    report.require_distinct(config, "majority", "rates")
-    report.require_numbers(config, "majority_size", least=1)
-    report.require_numbers(config, "ratio", least=2)
-    report.require_numbers(config, "model_ratio", above=1)
     check_majority(config, config.majority, CLASSES)
     if min(config.rates) != 1:
         raise ValueError(

@@ -15,7 +15,7 @@ Time on two CPU cores: 15 s.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 import nc_jax as nc
 from nc_jax import report
 from nc_jax.experiments import Experiment
+from nc_jax.report import Bounds, Count, Interval, NonNegative, Positive, Several, TwoOrMore
 from nc_jax.report.phases import draw_cosines, draw_phases
 from nc_jax.study import Results, Study, swept
 from nc_jax.sweeps import Block, Product, Values
@@ -38,21 +39,21 @@ CHUNK = 8192
 class Config:
     """Options of this study; all energies are mean squared norms."""
 
-    num_classes: int = 10
+    num_classes: Annotated[int, Bounds(least=3)] = 10
     """K, at least 3."""
-    majority: tuple[int, ...] = (3, 5, 7)
+    majority: Several[Count] = (3, 5, 7)
     """K_A, the number of large classes; each value gets its own panel."""
-    weight_energy: float = 1.0
+    weight_energy: Positive = 1.0
     """E_W, the energy of the classifiers."""
-    feature_energies: tuple[float, ...] = (5.0, 10.0)
+    feature_energies: Several[Positive] = (5.0, 10.0)
     """E_H, the energy of the features; each value gets its own curve."""
-    ratio_range: tuple[float, float] = (1.0, 1e4)
+    ratio_range: Interval = (1.0, 1e4)
     """Smallest and largest imbalance ratio R = n_A / n_B."""
-    num_ratios: int = 401
+    num_ratios: TwoOrMore = 401
     """Number of ratios on each curve."""
-    budget_range: tuple[float, float] = (0.25, 4.0)
+    budget_range: Interval = (0.25, 4.0)
     """Smallest and largest budget E = sqrt(E_W E_H) of the phase map."""
-    map_size: tuple[int, int] = (241, 201)
+    map_size: tuple[TwoOrMore, TwoOrMore] = (241, 201)
     """Number of ratios and of budgets in the phase map."""
     loss: Literal["cross-entropy", "mean-squared-error"] = "cross-entropy"
     """The loss; exact thresholds are known for cross-entropy."""
@@ -60,7 +61,7 @@ class Config:
     """Floating-point precision of the solves."""
     out: Path = Path("results/phase_transition")
     """Folder in which the results are written."""
-    seed: int = 0
+    seed: NonNegative[int] = 0
     """Recorded with the results; the solvers of this study are deterministic."""
 
 
@@ -69,13 +70,7 @@ PRESETS = {"default": Config(), "quick": Config(num_ratios=41, map_size=(31, 21)
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
-    report.require_numbers(config, "num_classes", least=3)
-    report.require_numbers(config, "majority", least=1, most=config.num_classes - 1)
-    report.require_numbers(config, "weight_energy", "feature_energies", above=0)
-    report.require_distinct(config, "majority", "feature_energies")
-    report.require_range(config, "ratio_range", "budget_range")
-    report.require_numbers(config, "num_ratios", "map_size", least=2)
-    report.require_numbers(config, "seed", least=0)
+    report.require_numbers(config, "majority", most=config.num_classes - 1)
 
 
 def run(config: Config) -> Results:

@@ -26,7 +26,7 @@ import itertools
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -60,6 +60,7 @@ from nc_jax.prediction import (
     predict_runs,
     states_of,
 )
+from nc_jax.report import Count, Distinct, NonNegative, Positive, Several
 from nc_jax.report.prediction import draw_league, draw_loop, draw_map, draw_overlay
 from nc_jax.study import Results, Study
 
@@ -74,31 +75,31 @@ MILD = 20
 class Config(TrainingOptions):
     """Options of this study: networks, training and data."""
 
-    networks: tuple[str, ...] = ("mlp-norm",)
+    networks: Several[str] = ("mlp-norm",)
     """Names in nc_jax.networks.NETWORKS, for all data sets, or for one: cifar10:convnet-norm."""
-    weight_decays: tuple[str, ...] = ("0.005", "0.02")
+    weight_decays: Several[str] = ("0.005", "0.02")
     """λ, the weight decay, for all data sets, or for one as in cifar10:0.01."""
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: Several[NonNegative[int]] = (0, 1)
     """Seeds of weights, sample order, choice of images and large classes; one run each."""
-    epochs: int = 600
+    epochs: Count = 600
     """Number of epochs of each run."""
-    learning_rate: float = 0.2
+    learning_rate: Positive = 0.2
     """Learning rate at the start of training."""
     lowered: tuple[float, ...] | None = (0.65, 0.9)
     """Shares of the training after which the rate drops tenfold; default: 1/3 and 2/3."""
-    batch: int = 1024
+    batch: Count = 1024
     """Batch size: images in each step; all images if there are fewer."""
     even_batches: bool = True
     """Use batches of almost equal size instead of a smaller last batch."""
-    measures: int = 1
+    measures: Count = 1
     """Number of measurements per run; the last is always at its end."""
     decayed: Literal["effective", "all"] = "effective"
     """Parameters that weight decay acts on."""
-    majority: tuple[int, ...] = (5,)
+    majority: Several[int] = (5,)
     """K_A, the number of large classes; each value gets its own panel."""
-    majority_size: int | None = 100
+    majority_size: Count | None = 100
     """n_A, the number of images of a large class; by default all that each class has."""
-    ratios: tuple[int, ...] = (1, 5, 10, 20, 50)
+    ratios: Several[Count] = (1, 5, 10, 20, 50)
     """R of the runs trained from scratch; a small class has n_A // R images."""
     loop: tuple[int, ...] = (1, 10, 50, 100)
     """Increasing R of the runs that go up and down again; fewer than two values: no such runs."""
@@ -106,7 +107,7 @@ class Config(TrainingOptions):
     """λ of the runs with --loop; a subset of --weight-decays."""
     labels: Literal["random", "first"] = "random"
     """Whether the seed draws the large classes; if not, they are the first ones, as published."""
-    surrogates: tuple[str, ...] = tuple(LEAGUE)
+    surrogates: Annotated[tuple[str, ...], Distinct(tuple(LEAGUE))] = tuple(LEAGUE)
     """Surrogates to compare the runs with."""
     lines: bool = False
     """Also follow the branches of the deep models under cross-entropy (some minutes)."""
@@ -146,9 +147,6 @@ PRESETS = {
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
     check_options(config)
-    report.require_distinct(config, "majority", "ratios")
-    report.require_distinct(config, "surrogates", known=LEAGUE)
-    report.require_numbers(config, "ratios", "majority_size", least=1)
     check_majority(config, config.majority)
     if list(config.loop) != sorted(set(config.loop)) or min(config.loop, default=1) < 1:
         raise ValueError(f"--loop must be rising ratios from 1 on, got {report.shown(config.loop)}")

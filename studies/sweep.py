@@ -15,8 +15,8 @@
     python studies/sweep.py plot ratio_budget.toml --output minority_cosine
     python studies/sweep.py plot hundred_million.toml --output minority_cosine --cells 200
 
-The file format is described in ``nc_jax/specs.py``. Four examples come with the study and are
-found by their names: ratio_budget.toml, long_tailed.toml, weight_decay.toml and
+The file format is described in ``nc_jax/specs/reading.py``. Four examples come with the study
+and are found by their names: ratio_budget.toml, long_tailed.toml, weight_decay.toml and
 hundred_million.toml, which can be stopped (Ctrl-C) and drawn at any time.
 
 Time on two CPU cores: 15 s (ratio_budget.toml).
@@ -25,7 +25,7 @@ Time on two CPU cores: 15 s (ratio_budget.toml).
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,20 +37,26 @@ from matplotlib.figure import Figure
 from pyarrow import dataset
 
 from nc_jax import report
-from nc_jax.specs import Spec, read_spec
+from nc_jax.specs import (
+    Cluster,
+    Spec,
+    chosen_axes,
+    coarse_table,
+    compute,
+    other_code,
+    read_spec,
+)
 from nc_jax.sweeps import (
     Estimates,
     Outcome,
-    Plan,
     Store,
-    aggregate,
-    cells_of,
-    run_sweep,
+    planned_rows,
     stop_on_signals,
+    stored_rows,
     usable_devices,
     use_every_core,
 )
-from nc_jax.sweeps.machines import on_ray, require_ray, share_of
+from nc_jax.sweeps.machines import share_of
 
 EXPORTS = (".csv", ".parquet", ".md")
 EXAMPLES = Path(__file__).parent / "specs"
@@ -72,9 +78,9 @@ class Options:
     """i/n: this process computes every n-th chunk; by default from Slurm or jax.distributed."""
     ray: str | None = None
     """'local' for a cluster on this machine, or the address of one to join."""
-    cpus: float = 1.0
+    cpus: report.NonNegative[float] = 1.0
     """CPU cores that each Ray task reserves."""
-    gpus: float = 0.0
+    gpus: report.NonNegative[float] = 0.0
     """GPUs that each Ray task reserves."""
     replace: bool = False
     """If the file or the code has changed, discard the earlier sweep in the store."""
@@ -92,55 +98,32 @@ class Options:
     cells, and over all other axes, without loading the table. aggregate: 100."""
 
 
-def described(choices: Any) -> str:
-    """The choices of a block in one line."""
-    return ", ".join(f"{name} = {value}" for name, value in choices.items()) or "–"
-
-
 def show_plan(spec: Spec, store: Store) -> int:
     """Prints points, chunks, and the estimated time."""
-    before, estimates = store.plan(), Estimates(spec.experiment)
-    rows, total = [], 0.0
-    for block in spec.plan.blocks:
-        chunk, seconds = estimates.chunk(block), estimates.seconds(block)
-        total += seconds
-        chunk = block.chunk or chunk
-        row = {"choices": described(block.choices), "points": len(block.grid), "chunk": chunk}
-        row |= {"chunks": -(-len(block.grid) // chunk), "estimate, s": f"{seconds:.3g}"}
-        rows.append(row)
-    report.print_table(pd.DataFrame(rows), f"{spec.plan.num_points:,} points into {store.address}")
+    before = store.plan()
+    rows = pd.DataFrame(planned_rows(spec.plan, Estimates(spec.experiment)))
+    shown = rows.assign(**{"estimate, s": rows["estimate, s"].map("{:.3g}".format)})
+    report.print_table(shown, f"{spec.plan.num_points:,} points into {store.address}")
     done = sum(before.size(*key) for key in store.scan(before).parts) if before else 0
-    where = f"{len(usable_devices())} device(s)"
+    total, where = rows["estimate, s"].sum(), f"{len(usable_devices())} device(s)"
     print(f"{done:,} points are already stored; all points take about {total:.3g} s on {where}")
+    for line in other_code(spec, store):
+        print(line)
     return 0
 
 
 def run(spec: Spec, store: Store, options: Options) -> int:
     """Computes what is missing; 0 if all is done, 1 after failures, 130 if interrupted."""
-    if options.ray:
-        require_ray()
-    stop = stop_on_signals()
-    share = share_of(options.shard)
-    measure = Estimates(spec.experiment).chunk
-    plan = store.prepare(spec.plan, measure, options.replace, options.any_code)
-    mine = sum(
-        plan.size(*key) for order, key in enumerate(plan.chunks()) if order % share[1] == share[0]
-    )
-    elsewhere = None
-    if options.ray:
-        maker, x64 = "nc_jax.experiments:experiment_from", spec.experiment.dtype == "float64"
-        resources = options.ray, options.cpus, options.gpus
-        elsewhere = on_ray(plan, store, maker, spec.plan.code, spec.seed, x64, *resources)
-    with report.points_bar(mine) as progress:
-        work = plan, spec.experiment, store, spec.seed, share
-        try:
-            outcome = run_sweep(*work, None, stop, progress, elsewhere)
-        except OSError as error:
-            raise OSError(f"{error}; what was written is whole, {resume_line(options)}") from error
-    return conclude(plan, store, options, outcome)
+    cluster = Cluster(options.ray, options.cpus, options.gpus) if options.ray else None
+    chosen = share_of(options.shard), options.replace, options.any_code, cluster
+    try:
+        outcome = compute(spec, store, *chosen, stop_on_signals(), report.points_bar)
+    except OSError as error:
+        raise OSError(f"{error}; what was written is whole, {resume_line(options)}") from error
+    return conclude(store, options, outcome)
 
 
-def conclude(plan: Plan, store: Store, options: Options, outcome: Outcome) -> int:
+def conclude(store: Store, options: Options, outcome: Outcome) -> int:
     """Reports the outcome and returns the exit code."""
     for name in outcome.damaged:
         print(f"{name} was truncated or altered; computed again", file=sys.stderr)
@@ -170,85 +153,72 @@ def resume_line(options: Options) -> str:
     return f"to resume: {report.program()} resume {options.spec}{where}"
 
 
-def status(store: Store) -> int:
+def status(spec: Spec, store: Store) -> int:
     """Prints what the store holds; 0 if it is complete, 1 if not."""
     plan = store.plan()
     if plan is None:
         raise FileNotFoundError(f"no sweep in {store.address}")
     scan = store.scan(plan)
-    rows = []
-    for place, block in enumerate(plan.blocks):
-        done = [chunk for own, chunk in scan.parts if own == place]
-        row = {"choices": described(block.choices), "points": len(block.grid)}
-        row |= {"done": sum(plan.size(place, chunk) for chunk in done)}
-        rows.append(row | {"chunks": f"{len(done)} of {block.num_chunks}"})
-    report.print_table(pd.DataFrame(rows), f"{store.address}")
+    report.print_table(pd.DataFrame(stored_rows(plan, scan)), f"{store.address}")
     for kind in ("damaged", "foreign"):
         for name in getattr(scan, kind):
             print(f"{kind}: {name}")
     for note in store.failures():
         print(f"failed: chunk {note['chunk']} of {note['choices']}: {note['error']}")
+    for line in other_code(spec, store):
+        print(line)
     return 0 if len(scan.parts) == plan.num_chunks else 1
+
+
+def write(options: Options, default: str, table: Callable[[], Any]) -> Path:
+    """Writes rows, which are made only if the file has a known kind; returns the file."""
+    to = options.to or Path(default)
+    if to.suffix not in EXPORTS:
+        raise ValueError(f"--to must end in {', '.join(EXPORTS)}, got {to}")
+    rows = table()
+    report.prepare_folder(to.parent)
+    report.export_dataset(rows, to)
+    return to
 
 
 def export(store: Store, options: Options) -> int:
     """Writes the whole table to one file."""
-    to = options.to or Path("table.csv")
-    if to.suffix not in EXPORTS:
-        raise ValueError(f"--to must end in {', '.join(EXPORTS)}, got {to}")
-    report.prepare_folder(to.parent)
-    report.export_dataset(store.dataset(), to)
-    print(to)
+    print(write(options, "table.csv", store.dataset))
     return 0
 
 
-def chosen_axes(spec: Spec, options: Options) -> tuple[str, ...]:
-    """The axes to plot or aggregate over."""
+def require_output(spec: Spec, options: Options) -> None:
+    """ValueError if --output is not an output of the sweep."""
     if options.output is not None and options.output not in spec.experiment.outputs:
         raise ValueError(f"--output must be one of {', '.join(spec.experiment.outputs)}")
-    over = options.over or spec.axes[-2:]
-    unknown = [name for name in over if name not in spec.axes]
-    if unknown or len(over) not in (1, 2):
-        raise ValueError(
-            f"--over must be one or two of {', '.join(spec.axes)}, got {report.shown(tuple(over))}"
-        )
-    return tuple(over)
-
-
-def coarse(spec: Spec, store: Store, options: Options, outputs: Sequence[str]) -> pd.DataFrame:
-    """Outputs in the cells of the chosen axes."""
-    over, plan = chosen_axes(spec, options), store.plan() or spec.plan
-    numbers = options.cells or (100,)
-    if len(numbers) not in (1, len(over)) or not all(0 < number <= 1000 for number in numbers):
-        raise ValueError(f"--cells must be one number from 1 to 1000, or one for each of {over}")
-    each = numbers if len(numbers) == len(over) else numbers * len(over)
-    cells = {name: cells_of(plan, name, number) for name, number in zip(over, each, strict=True)}
-    return aggregate(store, cells, outputs)
 
 
 def write_aggregate(spec: Spec, store: Store, options: Options) -> int:
     """Writes the table of the cells."""
-    to = options.to or Path("aggregate.csv")
-    if to.suffix not in EXPORTS:
-        raise ValueError(f"--to must end in {', '.join(EXPORTS)}, got {to}")
+    require_output(spec, options)
     outputs = [options.output] if options.output else list(spec.experiment.outputs)
-    table = coarse(spec, store, options, outputs)
-    report.prepare_folder(to.parent)
-    report.export_dataset(dataset.dataset(pa.Table.from_pandas(table, preserve_index=False)), to)
-    print(f"{to}: {table['points'].sum():,} points in {len(table):,} cells")
+
+    def rows() -> Any:
+        table = coarse_table(spec, store, options.over, options.cells, outputs)
+        print(f"{table['points'].sum():,} points in {len(table):,} cells")
+        return dataset.dataset(pa.Table.from_pandas(table, preserve_index=False))
+
+    print(write(options, "aggregate.csv", rows))
     return 0
 
 
 def plot(spec: Spec, store: Store, options: Options) -> int:
     """Draws a figure of one output."""
     start = time.perf_counter()
+    require_output(spec, options)
     output = options.output or spec.experiment.outputs[0]
-    over = chosen_axes(spec, options)
+    over = chosen_axes(spec, options.over)
     if options.to is not None and options.to.suffix != ".png":
         raise ValueError(f"--to must end in .png, got {options.to}")
     if options.cells:
         rest = []
-        table = coarse(spec, store, options, [output]).rename(columns={f"{output}_mean": output})
+        table = coarse_table(spec, store, over, options.cells, [output])
+        table = table.rename(columns={f"{output}_mean": output})
     else:
         rest = [name for name in spec.axes if name not in over]
         table = store.to_pandas([*spec.axes, output])
@@ -266,22 +236,22 @@ def plot(spec: Spec, store: Store, options: Options) -> int:
 
 def main(options: Options) -> int:
     """Runs one command and returns the exit code."""
-    report.require_numbers(options, "cpus", "gpus", least=0)
+    report.require_declared(options)
     example = EXAMPLES / options.spec
     spec = read_spec(example if example.exists() and not options.spec.exists() else options.spec)
     store = Store(options.store or spec.store)
-    if options.command == "plan":
-        return show_plan(spec, store)
+    commands = {
+        "plan": lambda: show_plan(spec, store),
+        "run": lambda: run(spec, store, options),
+        "resume": lambda: run(spec, store, options),
+        "status": lambda: status(spec, store),
+        "export": lambda: export(store, options),
+        "plot": lambda: plot(spec, store, options),
+        "aggregate": lambda: write_aggregate(spec, store, options),
+    }
     if options.command == "resume" and store.plan() is None:
         raise FileNotFoundError(f"no sweep in {store.address}; use run")
-    if options.command in ("run", "resume"):
-        return run(spec, store, options)
-    if options.command == "status":
-        return status(store)
-    if options.command == "export":
-        return export(store, options)
-    command = plot if options.command == "plot" else write_aggregate
-    return command(spec, store, options)
+    return commands[options.command]()
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import nc_jax as nc
-from nc_jax import report
 from nc_jax.campaigns import (
     IDENTITY_COLUMNS,
     PUBLISHED,
@@ -49,6 +48,7 @@ from nc_jax.campaigns import (
 )
 from nc_jax.datasets import ImageData
 from nc_jax.networks import NETWORKS
+from nc_jax.report import Count, Positive, Several
 from nc_jax.report.identities import draw_identities, draw_training, summarise_heads
 from nc_jax.study import Results, Study
 from nc_jax.training.whole_batch import train_dense
@@ -70,25 +70,25 @@ SMALL = ((2, 0.01), (3, 0.005))
 class Config(TrainingOptions):
     """Options of this study: networks, training and data."""
 
-    networks: tuple[str, ...] = ("mlp", "convnet")
+    networks: Several[str] = ("mlp", "convnet")
     """Homogeneous networks, for all data sets, or for one as in cifar10:convnet."""
-    width: float = 0.25
+    width: Positive = 0.25
     """Factor on the number of channels of every network."""
-    heads: tuple[Head, ...] = ("bias-free", "bias", "centred")
+    heads: Several[Head] = ("bias-free", "bias", "centred")
     """Kind of last layer."""
-    weight_decays: tuple[str, ...] = ("0", "0.001")
+    weight_decays: Several[str] = ("0", "0.001")
     """λ on every kernel, for all data sets, or for one as in cifar10:0.001."""
-    per_class: int | None = 50
+    per_class: Count | None = 50
     """Number of images per class; by default all that each class has."""
-    epochs: int = 500
+    epochs: Count = 500
     """Epochs of each run; the rate drops tenfold after one third and after two thirds."""
-    learning_rate: float = 0.1
+    learning_rate: Positive = 0.1
     """Learning rate at the start of training."""
-    batch: int = 50
+    batch: Count = 50
     """Batch size: number of images in each step."""
-    measures: int = 10
+    measures: Count = 10
     """Number of measurements per run, evenly spaced through training; the last at its end."""
-    checkpoint: int = 100
+    checkpoint: Count = 100
     """Number of epochs between checkpoints."""
     out: Path = Path("results/weight_decay/digits")
     """Folder in which the results are written."""
@@ -118,12 +118,10 @@ PRESETS = {
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
     check_options(config)
-    report.require_distinct(config, "heads")
     kinds = [name.removesuffix("-bias-free") for name in NETWORKS if name.endswith("-bias-free")]
     for network in config.networks:
         if network.rpartition(":")[2] not in kinds:
             raise ValueError(f"--networks must be of {', '.join(kinds)}, got {network}")
-    report.require_numbers(config, "per_class", least=1)
 
 
 def small_network(

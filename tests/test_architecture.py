@@ -47,6 +47,7 @@ ROOMS = {
         "source",
         "prediction",
         "diagnosis",
+        "design",
         "training",
         "datasets",
         "report",

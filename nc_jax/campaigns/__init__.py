@@ -2,7 +2,7 @@
 
 from nc_jax.campaigns.campaign import Campaign, Training, measure_collapse, train_all
 from nc_jax.campaigns.chains import train_chains
-from nc_jax.campaigns.cures import PLACE, cured_plans, strengths_of
+from nc_jax.campaigns.cures import PLACE, cured_plans, design_cures, strengths_of
 from nc_jax.campaigns.layers import (
     IDENTITY_COLUMNS,
     LAYER_COLUMNS,
@@ -18,6 +18,7 @@ from nc_jax.campaigns.options import (
     decays_of,
     pairs_of,
     recipe_of,
+    require_data_set,
 )
 from nc_jax.campaigns.plans import (
     Plan,
@@ -63,6 +64,7 @@ __all__ = [
     "converging_training",
     "cured_plans",
     "decays_of",
+    "design_cures",
     "digests_of",
     "ends_of",
     "fastest_trainer",
@@ -80,6 +82,7 @@ __all__ = [
     "predict_rates",
     "predict_texts",
     "recipe_of",
+    "require_data_set",
     "step_training",
     "strengths_of",
     "train_all",

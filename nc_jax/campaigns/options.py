@@ -3,12 +3,21 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from nc_jax.datasets import find_data_set
 from nc_jax.losses import CrossEntropy, Loss
 from nc_jax.networks import NETWORKS
-from nc_jax.report.options import flag, require_distinct, require_numbers, shown
+from nc_jax.report.options import (
+    Bounds,
+    Count,
+    NonNegative,
+    Positive,
+    Several,
+    flag,
+    require_numbers,
+    shown,
+)
 from nc_jax.training import Recipe
 
 # The training of the papers that the studies reproduce, for presets.
@@ -26,36 +35,36 @@ PUBLISHED: dict[str, Any] = {
 class TrainingOptions:
     """Options of networks, training and data."""
 
-    data: tuple[str, ...] = ("digits",)
+    data: Several[str] = ("digits",)
     """Image data sets: digits, mnist, fashion_mnist, cifar10, cifar100 or stl10, or a .npz archive
     of train_images, train_labels, test_images and test_labels."""
     data_dir: Path | None = None
     """Folder of the data; without it $NC_JAX_DATA, a cache and a download are tried."""
-    networks: tuple[str, ...] = ("small-resnet",)
+    networks: Several[str] = ("small-resnet",)
     """Names in nc_jax.networks.NETWORKS, for all data sets, or for one as in cifar10:vgg13."""
-    width: float = 0.125
+    width: Positive = 0.125
     """Factor on the number of channels of every network."""
-    weight_decays: tuple[str, ...] = ("0.02",)
+    weight_decays: Several[str] = ("0.02",)
     """λ, the weight decay, for all data sets, or for one as in cifar10:0.01."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Several[NonNegative[int]] = (0,)
     """Seeds of weights, sample order and choice of images; one run each."""
-    epochs: int = 40
+    epochs: Count = 40
     """Number of epochs of each run."""
-    learning_rate: float = 0.2
+    learning_rate: Positive = 0.2
     """Learning rate at the start of training."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Bounds(least=0, below=1)] = 0.9
     """μ, the momentum of stochastic gradient descent; 0 for none."""
     lowered: tuple[float, ...] | None = None
     """Shares of the training after which the rate drops tenfold; default: 1/3 and 2/3."""
-    batch: int = 64
+    batch: Count = 64
     """Batch size: number of images in each step."""
     even_batches: bool = False
     """Use batches of almost equal size instead of a smaller last batch."""
-    test_size: int = 2000
+    test_size: Count = 2000
     """Largest number of held-out images on which accuracies are computed."""
-    measures: int = 4
+    measures: Count = 4
     """Number of measurements per run, evenly spaced through training; the last at its end."""
-    checkpoint: int = 25
+    checkpoint: Count = 25
     """Number of epochs between checkpoints."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Floating-point precision of the networks' computations."""
@@ -69,9 +78,8 @@ def check_options(options: TrainingOptions) -> None:
     Raises:
         ValueError: naming the option that is invalid.
     """
-    require_distinct(options, "data", "networks", "weight_decays", "seeds")
     for data in options.data:
-        _require_data(data)
+        require_data_set(data)
     for name in ("networks", "weight_decays"):
         for choice in getattr(options, name):
             data = choice.rpartition(":")[0]
@@ -83,10 +91,6 @@ def check_options(options: TrainingOptions) -> None:
     for network in map(_bare, options.networks):
         if network not in NETWORKS:
             raise ValueError(f"--networks must be of {', '.join(NETWORKS)}, got {network}")
-    require_numbers(options, "measures", "checkpoint", "epochs", "batch", "test_size", least=1)
-    require_numbers(options, "width", "learning_rate", above=0)
-    require_numbers(options, "momentum", least=0, below=1)
-    require_numbers(options, "seeds", least=0)
     if options.lowered:
         require_numbers(options, "lowered", above=0, below=1)
     try:
@@ -99,7 +103,12 @@ def check_options(options: TrainingOptions) -> None:
         )
 
 
-def _require_data(data: str) -> None:
+def require_data_set(data: str) -> None:
+    """Checks --data.
+
+    Raises:
+        ValueError: there is no data set of this name, and no archive at this path.
+    """
     try:
         find_data_set(data)
     except (ValueError, FileNotFoundError) as error:

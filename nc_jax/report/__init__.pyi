@@ -26,7 +26,18 @@ from .tokens_page import (
     head_page as head_page,
 )
 from .options import (
+    AboveOne as AboveOne,
+    Bounds as Bounds,
+    Count as Count,
+    Distinct as Distinct,
+    Interval as Interval,
+    NonNegative as NonNegative,
+    Positive as Positive,
+    Several as Several,
+    Share as Share,
+    TwoOrMore as TwoOrMore,
     flag as flag,
+    require_declared as require_declared,
     require_distinct as require_distinct,
     require_numbers as require_numbers,
     require_range as require_range,

@@ -1,15 +1,88 @@
-"""Checks of a study's options; every error names the option as it was typed."""
+"""Checks of a study's options; every error names the option as it was typed.
 
+What holds for one option alone is declared in its type, as in ``ratio: Positive`` or
+``depths: Several[Count]``, and checked by :func:`require_declared`; what relates options to each
+other is checked by the study.
+"""
+
+import dataclasses
 import math
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 # Squares of the ends, and the margins of a logarithmic axis, must not overflow.
 LARGEST = 1e100
+Value = TypeVar("Value")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """Declares what :func:`require_numbers` checks of an option."""
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+
+    def require(self, config: Any, name: str) -> None:
+        """Checks one option."""
+        require_numbers(config, name, **dataclasses.asdict(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Distinct:
+    """Declares what :func:`require_distinct` checks of an option."""
+
+    known: tuple[Any, ...] | None = None
+
+    def require(self, config: Any, name: str) -> None:
+        """Checks one option."""
+        require_distinct(config, name, known=self.known)
+
+
+class Ends:
+    """Declares what :func:`require_range` checks of an option."""
+
+    def require(self, config: Any, name: str) -> None:
+        """Checks one option."""
+        require_range(config, name)
+
+
+# Types of options: of one number, of the two ends of an interval, of several distinct values.
+Count = Annotated[int, Bounds(least=1)]
+TwoOrMore = Annotated[int, Bounds(least=2)]
+Several = Annotated[tuple[Value, ...], Distinct()]
+NonNegative = Annotated[Value, Bounds(least=0)]
+Positive = Annotated[float, Bounds(above=0)]
+AboveOne = Annotated[float, Bounds(above=1)]
+Share = Annotated[float, Bounds(above=0, below=1)]
+Interval = Annotated[tuple[float, float], Ends()]
 
 
 def flag(name: str) -> str:
     """The option that sets a field: ``--num-classes`` for ``num_classes``."""
     return f"--{name.replace('_', '-')}"
+
+
+def require_declared(config: Any) -> None:
+    """Checks every option against what its type declares, unless it is None.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    hints = get_type_hints(type(config), include_extras=True)
+    for field in dataclasses.fields(config):
+        for declared in _declared(hints[field.name]):
+            if getattr(config, field.name) is not None:
+                declared.require(config, field.name)
+
+
+def _declared(hint: Any) -> Iterator[Bounds | Distinct | Ends]:
+    """What a type and its arguments declare."""
+    yield from (own for own in getattr(hint, "__metadata__", ()) if hasattr(own, "require"))
+    for argument in get_args(hint):
+        if not hasattr(argument, "require"):
+            yield from _declared(argument)
 
 
 def require_numbers(

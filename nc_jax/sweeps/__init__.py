@@ -23,6 +23,7 @@ from nc_jax.sweeps.grid import (
     logspace,
     point_ids,
 )
+from nc_jax.sweeps.overview import planned_rows, stored_rows
 from nc_jax.sweeps.plan import Block, Plan
 from nc_jax.sweeps.stopping import stop_on_signals
 from nc_jax.sweeps.store import Store
@@ -51,9 +52,11 @@ __all__ = [
     "linspace",
     "logspace",
     "measured_chunk",
+    "planned_rows",
     "point_ids",
     "run_sweep",
     "stop_on_signals",
+    "stored_rows",
     "tabulate",
     "usable_devices",
     "use_every_core",

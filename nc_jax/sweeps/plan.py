@@ -6,6 +6,7 @@ is a shape. If axis values are appended, the new points form further blocks.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -109,6 +110,11 @@ class Plan:
     def num_chunks(self) -> int:
         """Number of chunks in all blocks."""
         return sum(block.num_chunks for block in self.blocks)
+
+    def points_of(self, share: tuple[int, int]) -> int:
+        """Number of points in the chunks of one of n processes, see :func:`run_sweep`."""
+        mine = itertools.islice(self.chunks(), share[0], None, share[1])
+        return sum(self.size(*key) for key in mine)
 
     def size(self, place: int, chunk: int) -> int:
         """Number of points in one chunk."""

@@ -84,6 +84,11 @@ class Store:
         """
         return self._begun()[0]
 
+    def codes(self) -> list[str]:
+        """The digests of the code that began the sweep and of all that continued it."""
+        plan, others = self._begun()
+        return [plan.code, *others] if plan is not None and plan.code else others
+
     def _begun(self) -> tuple[Plan | None, list[str]]:
         """The plan, and the digests of other code with which it was continued."""
         try:

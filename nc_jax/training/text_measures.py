@@ -5,14 +5,16 @@ like those of a surrogate's optimum. Features are not centred: because the head 
 bias, their mean distinguishes frequent tokens from rare ones.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nc_jax.datasets import ContextRows, Text
+from nc_jax.datasets import ContextRows, Text, context_rows
 from nc_jax.metrics.tokens import (
     BinnedRows,
     binned_rows,
+    frequency_bins,
     mean_cosine_of_rows,
     nearest_distances,
     participation,
@@ -39,6 +41,24 @@ class Looked(NamedTuple):
     rare: np.ndarray
     merged: float
     places: int
+
+
+def look_at(text: Text, rows: int, bins: int, rare: float, merged: float, places: int) -> Looked:
+    """Frequency bins, rare tokens and clusters of contexts of a text.
+
+    Args:
+        text: the text of the training.
+        rows: J, number of clusters of contexts, see :func:`nc_jax.datasets.context_rows`.
+        bins: number of frequency bins, see :func:`nc_jax.metrics.tokens.frequency_bins`.
+        rare: share of the vocabulary that counts as rare: its least frequent tokens.
+        merged: as in :class:`Looked`.
+        places: as in :class:`Looked`.
+    """
+    vocabulary = len(text.counts)
+    least = np.zeros(vocabulary, bool)
+    least[np.argsort(text.counts, kind="stable")[: math.ceil(rare * vocabulary)]] = True
+    contexts = context_rows(text.train, vocabulary, rows)
+    return Looked(text, contexts, frequency_bins(text.counts, bins), least, merged, places)
 
 
 class MeasuredText(NamedTuple):

@@ -5,10 +5,12 @@ import importlib
 import math
 import typing
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 from nc_jax import report
+from nc_jax.study import Study
 from studies import diagnose
 
 NAMES = sorted(path.stem for path in Path(diagnose.__file__).parent.glob("*.py"))
@@ -32,8 +34,10 @@ def put(value, bad):
 @pytest.mark.parametrize("name", CHECKED)
 def test_numbers_out_of_range_name_the_option(name):
     study = importlib.import_module(f"studies.{name}")
+    require = Study(study.PRESETS, study.check, study.run, study.draw).require
+    for config in study.PRESETS.values():
+        require(config)
     config = next(iter(study.PRESETS.values()))
-    study.check(config)
     hints = typing.get_type_hints(study.Config)
     numeric = {name: kind for name, hint in hints.items() if (kind := kind_of(hint))}
     assert numeric
@@ -41,7 +45,7 @@ def test_numbers_out_of_range_name_the_option(name):
         for bad in [-1] if kind is int else [-1.0, math.nan, math.inf]:
             choice = {option: put(getattr(config, option), bad)}
             with pytest.raises(ValueError, match=f"{report.flag(option)} .*got .*{bad}"):
-                study.check(dataclasses.replace(config, **choice))
+                require(dataclasses.replace(config, **choice))
 
 
 @pytest.mark.parametrize("option", ["weight_energy", "feature_energy", "weight_decay"])
@@ -88,3 +92,34 @@ def test_a_range_rises(ends):
 def test_choices_are_distinct_and_known(values):
     with pytest.raises(ValueError, match="--some-numbers must be"):
         report.require_distinct(Options(values), "some_numbers", known="abc")
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    count: report.Count = 1
+    sizes: report.Several[report.TwoOrMore] | None = None
+    share: report.Share = 0.5
+    ends: report.Interval = (1.0, 2.0)
+    names: Annotated[tuple[str, ...], report.Distinct(("a", "b"))] = ("a",)
+    free: float = -1.0
+
+
+@pytest.mark.parametrize(
+    ("option", "bad"),
+    [
+        ("count", 0),
+        ("sizes", (2, 1)),
+        ("sizes", (2, 2)),
+        ("sizes", ()),
+        ("share", 1.0),
+        ("share", math.nan),
+        ("ends", (2.0, 1.0)),
+        ("names", ("a", "c")),
+        ("names", ("a", "a")),
+    ],
+)
+def test_what_a_type_declares_is_checked(option, bad):
+    report.require_declared(Declared())
+    report.require_declared(Declared(sizes=(2, 3), names=("b", "a")))
+    with pytest.raises(ValueError, match=f"--{option} must be"):
+        report.require_declared(dataclasses.replace(Declared(), **{option: bad}))

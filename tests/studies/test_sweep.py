@@ -87,8 +87,8 @@ def test_other_code_is_refused_unless_asked_for(tmp_path):
     shutil.copytree(ROOT / "nc_jax", tmp_path / "nc_jax", ignore=shutil.ignore_patterns("*.pyc"))
     (tmp_path / "spec.toml").write_text(SPEC.replace("[1, 2]", "[1]"))
 
-    def sweep_with(*options):
-        command = [sys.executable, ROOT / "studies" / "sweep.py", "run", "spec.toml"]
+    def sweep_with(*options, command="run"):
+        command = [sys.executable, ROOT / "studies" / "sweep.py", command, "spec.toml"]
         environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
         return subprocess.run([*command, "--store", "store", *options], cwd=tmp_path,
                               env=environment, capture_output=True, text=True)  # fmt: skip
@@ -102,9 +102,12 @@ def test_other_code_is_refused_unless_asked_for(tmp_path):
     done = sweep_with()
     assert done.returncode == 2 and "another version of the code" in done.stderr
     assert sorted((tmp_path / "store" / "parts").iterdir()) == parts[1:]
+    for command in ("plan", "status"):
+        assert "begun by another version" in sweep_with(command=command).stdout, command
     done = sweep_with("--any-code", "True")
     assert done.returncode == 0 and "20 points in 1 chunks" in done.stdout, done.stderr
     assert "2 chunks were already stored" in done.stdout
+    assert "rows of 2 versions of the code" in sweep_with(command="status").stdout
     assert set((tmp_path / "store" / "parts").iterdir()) > set(parts[1:])
 
 

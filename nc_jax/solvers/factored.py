@@ -20,7 +20,13 @@ from nc_jax.solvers.convex import convex_solver, relaxation
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.parametrisations import parametrised
 from nc_jax.solvers.quasi_newton import Minima
-from nc_jax.solvers.restarts import MultiStart, best_of, checked_counts, minimise_restarts
+from nc_jax.solvers.restarts import (
+    SETTINGS,
+    MultiStart,
+    best_of,
+    checked_counts,
+    minimise_restarts,
+)
 from nc_jax.surrogates.layers import FactoredProgram
 
 # A relaxed program without its own solver has no spurious minima; the second start is a reserve.
@@ -29,7 +35,7 @@ RELAXED_RESTARTS = 2
 LANES_WORTH_A_CORE = 4
 
 
-@immutable(static=("restarts", "max_iterations", "memory", "slots"))
+@immutable(static=SETTINGS)
 class FactoredMultiStart(MultiStart):
     """L-BFGS on weights, features and biases, restarted from random points.
 
@@ -41,13 +47,6 @@ class FactoredMultiStart(MultiStart):
         tolerance: see :class:`.MultiStart`, as for all others. By default a lane is stationary
             at 1e−7 in float64 and 1e−2 in float32.
     """
-
-    tolerance: Any
-    stationarity: Any
-    restarts: int
-    max_iterations: int
-    memory: int
-    slots: int
 
     default_stationarity = (1e-7, 1e-2)
 

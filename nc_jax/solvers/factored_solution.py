@@ -23,18 +23,10 @@ class FactoredSolution(RestartedSolution):
     Attributes:
         model: the model that was solved.
         layers: features [..., S, p], weights and biases of the best restart.
-        objective: see :class:`.RestartedSolution`, as for all others.
     """
 
     model: FactoredProgram
     layers: TopLayers
-    objective: Array
-    gap: Array
-    residual: Array
-    status: Array
-    iterations: Array
-    restart_objectives: Array
-    restart_evaluations: Array
 
     @property
     def labels(self) -> np.ndarray:

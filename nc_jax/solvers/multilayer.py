@@ -31,7 +31,13 @@ from nc_jax.losses import MeanSquaredError
 from nc_jax.solvers.acceptance import require_accepted
 from nc_jax.solvers.multilayer_solution import MultilayerSolution
 from nc_jax.solvers.quasi_newton import Minima
-from nc_jax.solvers.restarts import MultiStart, best_of, checked_counts, minimise_restarts
+from nc_jax.solvers.restarts import (
+    SETTINGS,
+    MultiStart,
+    best_of,
+    checked_counts,
+    minimise_restarts,
+)
 from nc_jax.surrogates.multilayer import LayerInputs, MultilayerUnconstrainedFeatures
 
 # Fractions of the largest θ at which the bound is evaluated: it is concave in θ,
@@ -87,7 +93,7 @@ class _Settled(NamedTuple):
     pull: Array
 
 
-@immutable(static=("restarts", "max_iterations", "memory", "slots"))
+@immutable(static=SETTINGS)
 class EliminatedMultiStart(MultiStart):
     """L-BFGS on W alone with features eliminated, for squared error, from many random starts.
 
@@ -95,13 +101,6 @@ class EliminatedMultiStart(MultiStart):
         tolerance: see :class:`.MultiStart`, as for all others. More slots would not fit into a
             core's cache. By default a lane is stationary at 1e−9 in float64 and 1e−3 in float32.
     """
-
-    tolerance: Any
-    stationarity: Any
-    restarts: int
-    max_iterations: int
-    memory: int
-    slots: int
 
     takes_batches = True
 
@@ -196,7 +195,7 @@ def _shrinking(weights: Array, price: Array) -> Array:
         return jax.scipy.linalg.cho_solve((factor, True), jnp.eye(size, dtype=weights.dtype))
 
 
-@immutable(static=("reduced", "restarts", "max_iterations", "memory", "slots"))
+@immutable(static=("reduced", *SETTINGS))
 class LayerwiseMultiStart(MultiStart):
     """L-BFGS on W and the features of the last layer, or of all layers; any loss.
 
@@ -208,13 +207,7 @@ class LayerwiseMultiStart(MultiStart):
             all L layers are free.
     """
 
-    tolerance: Any
-    stationarity: Any
     reduced: bool
-    restarts: int
-    max_iterations: int
-    memory: int
-    slots: int
 
     takes_batches = True
 
@@ -325,7 +318,9 @@ def _solve(
         weights, layers = ending.masked((settled.weights, settled.layers))
         # The data are shared, so the model is inserted after the lanes.
         unknown: Any = None
-        return MultilayerSolution(unknown, weights, layers, **ending.fields)
+        return MultilayerSolution(
+            model=unknown, classifiers=weights, layers=layers, **ending.fields
+        )
 
     count = minima.value.shape[0]
     solved = jax.lax.map(finish, (lanes.numbers, minima), batch_size=min(count, 256))

@@ -25,20 +25,13 @@ class MultilayerSolution(RestartedSolution):
         classifiers: W [..., K, d].
         layers: [..., L, N, d] if all layers were free, [..., 1, N, d] if only the
             last one was; None if the features were eliminated.
-        objective: see :class:`.RestartedSolution`, as for all others. For a nonconvex loss the
-            gap is the objective itself, and it is never larger.
+
+    For a nonconvex loss the gap is the objective itself, and it is never larger.
     """
 
     model: MultilayerUnconstrainedFeatures
     classifiers: Array
     layers: Array | None
-    objective: Array
-    gap: Array
-    residual: Array
-    status: Array
-    iterations: Array
-    restart_objectives: Array
-    restart_evaluations: Array
 
     def lane(self, index: Any) -> "MultilayerSolution":
         """One member of a batch, at an index of its leading axes; the data stay shared."""

@@ -9,11 +9,15 @@ from jax import Array
 
 from nc_jax.batches import Lanes
 from nc_jax.checks import require_count
-from nc_jax.immutable import derived
+from nc_jax.immutable import derived, immutable
 from nc_jax.solvers.quasi_newton import Minima, Settings, minimise_lanes
 from nc_jax.solvers.solution import Status, default_tolerance
 
+# Settings that are fixed when a program is compiled.
+SETTINGS = ("restarts", "max_iterations", "memory", "slots")
 
+
+@immutable(static=SETTINGS)
 class MultiStart:
     """What the solvers with random starts have in common: counts, accuracy, settings.
 
@@ -99,6 +103,7 @@ class Ending(NamedTuple):
         return jax.tree.map(lambda x: jnp.where(self.good, x, jnp.nan), values)
 
 
+@immutable()
 class RestartedSolution:
     """What the solutions from random starts have in common.
 

@@ -30,7 +30,9 @@ def random_point(model):
     own = parametrised(model)
     layers = jax.jit(lambda: own.layers(own.start(jax.random.key(3))))()
     zero = jnp.zeros(())
-    return nc.FactoredSolution(model, layers, zero, zero, zero, zero, zero, zero[None], zero[None])
+    numbers = dict.fromkeys(("objective", "gap", "residual", "status", "iterations"), zero)
+    restarts = dict.fromkeys(("restart_objectives", "restart_evaluations"), zero[None])
+    return nc.FactoredSolution(model=model, layers=layers, **numbers, **restarts)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -23,7 +23,6 @@ decided by its own closed condition. The method is derived for this project
 from the program of Fang et al. 2021, Eq. 7.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -39,9 +38,8 @@ from nc_jax.solvers.solution import Solution, default_tolerance, label
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 
-# Newton steps if neither group has more than so many times the classes of the other, and where
-# their numbers are traced.
-STEPS, EQUAL_ENOUGH, MOST_STEPS = 7, 20, 14
+# Newton steps if neither group has more than so many times the classes of the other.
+STEPS, EQUAL_ENOUGH = 7, 20
 
 
 class _Numbers(NamedTuple):
@@ -124,7 +122,7 @@ def _balance(t: Array, setting: _Setting, collapsed: Array) -> Array:
     return log_ratio + log_p3 - log_q + t - 0.5 * jnp.log(major / minor)
 
 
-def _solve(setting: _Setting, steps: int) -> _Numbers:
+def _solve(setting: _Setting, steps: int | Array) -> _Numbers:
     """Newton's method from the balanced end, on the first branch and then on the right one."""
     upper = 0.5 * jnp.log(setting.major / setting.minor)
     lower = upper - setting.log_ratio
@@ -143,16 +141,17 @@ def _solve(setting: _Setting, steps: int) -> _Numbers:
     return _numbers(newton(t, collapsed), setting, collapsed)
 
 
-def _steps(counts: np.ndarray | Array) -> int:
+def _steps(counts: np.ndarray | Array) -> int | Array:
     """Newton steps that reach the accuracy of rounding, found on random programs.
 
     From the balanced end the first step goes too far if a few large classes face many small ones.
     """
-    if not isinstance(counts, np.ndarray):
-        return MOST_STEPS
-    unequal = float(np.max(counts) / np.min(counts))
-    more = 1 + math.ceil(2 * math.log10(unequal / 10)) if unequal > EQUAL_ENOUGH else 0
-    return STEPS + more
+    # Where the counts are known, so is the length of the loop when it is compiled.
+    own = np if isinstance(counts, np.ndarray) else jnp
+    unequal = own.max(counts) / own.min(counts)
+    more = 1 + own.ceil(2 * own.log10(unequal / 10))
+    steps = STEPS + own.where(unequal > EQUAL_ENOUGH, more, 0)
+    return int(steps) if own is np else steps.astype(int)
 
 
 def _vanished(setting: _Setting) -> Array:

@@ -33,6 +33,7 @@ def cure_advice(diagnosis: Diagnosis) -> list[Advice]:
     by = "the Layer-Peeled Model" if diagnosis.settled is None else "the model of this weight decay"
     return [
         Advice(
+            _rank(diagnosis, place),
             TITLES[cure.cure],
             f"{SYMBOLS[cure.cure]} = {cure.strength:.3g}",
             f"{HOW[cure.cure]} {_effect(cure, by)}",
@@ -40,8 +41,25 @@ def cure_advice(diagnosis: Diagnosis) -> list[Advice]:
             cure.parameters,
             CODE[cure.cure],
         )
-        for cure in diagnosis.cures
+        for place, cure in enumerate(diagnosis.cures)
     ]
+
+
+def _rank(diagnosis: Diagnosis, place: int) -> str:
+    if _is_sound(diagnosis):
+        return "Optional"
+    return "Recommended" if place == 0 else "Alternative"
+
+
+def _is_troubled(diagnosis: Diagnosis) -> bool:
+    """Whether classes have merged or vanished."""
+    return bool(diagnosis.in_state("merged") or diagnosis.in_state("vanished"))
+
+
+def _is_sound(diagnosis: Diagnosis) -> bool:
+    """Whether all classes are apart, in the network and in the model."""
+    model = diagnosis.model
+    return model is not None and not (_is_troubled(diagnosis) or model.merged or model.vanished)
 
 
 def _effect(cure: Recommended, by: str) -> str:
@@ -64,12 +82,12 @@ def _effect(cure: Recommended, by: str) -> str:
 def advice_findings(diagnosis: Diagnosis) -> list[Finding]:
     """What to do, the recommended cure first."""
     lines = []
-    troubled = bool(diagnosis.in_state("merged") or diagnosis.in_state("vanished"))
-    model = diagnosis.model
-    if model is not None and not (troubled or model.merged or model.vanished):
-        lines.append("Nothing has to be done to keep the classes apart.")
+    troubled, model = _is_troubled(diagnosis), diagnosis.model
+    if _is_sound(diagnosis):
+        more = " A cure would make their distances more equal." if diagnosis.cures else ""
+        lines.append(f"Nothing has to be done to keep the classes apart.{more}")
     for place, cure in enumerate(diagnosis.cures):
-        first = "Recommended" if place == 0 else "Alternative"
+        first = _rank(diagnosis, place)
         title, symbol = TITLES[cure.cure], SYMBOLS[cure.cure]
         then = "all classes are apart" if cure.parts else "classes still merge"
         lines.append(

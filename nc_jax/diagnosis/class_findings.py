@@ -63,6 +63,9 @@ def _accuracy(diagnosis: Diagnosis) -> Finding:
             f"{named_classes(names, poor)}."
         )
         return Finding("found", "bad", text)
+    if accuracy.min() == 1:
+        text = f"On the samples in this file, {by} is right for every sample."
+        return Finding("found", "good", text)
     worst = int(np.argmin(accuracy))
     text = (
         f"On the samples in this file, {by} is right for at least {accuracy[worst]:.1%} of "

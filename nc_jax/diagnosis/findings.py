@@ -50,6 +50,7 @@ class Advice(NamedTuple):
     """A cure, ready to use.
 
     Attributes:
+        rank: 'Recommended', 'Alternative', or 'Optional' if no class needs it.
         title: what to do, in a few words.
         strength: its one number, with its symbol.
         text: what it does, why, and how certain this is.
@@ -58,6 +59,7 @@ class Advice(NamedTuple):
         code: code of a training step in PyTorch that uses the numbers.
     """
 
+    rank: str
     title: str
     strength: str
     text: str

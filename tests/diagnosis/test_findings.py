@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nc_jax.diagnosis import by_part, findings, verdict
+from nc_jax.diagnosis import by_part, cure_advice, findings, verdict
 from nc_jax.diagnosis.findings import listed
 from tests.diagnoses import made_diagnosis
 
@@ -57,4 +57,8 @@ def test_a_sound_network_gets_a_plain_yes():
     sound = made._replace(**changes)
     assert verdict(sound).level == "good" and sound.residual == 0
     assert "Nothing has to be done" in text_of(sound) and "Train again" not in text_of(sound)
+    assert "is right for every sample" in text_of(sound)
+    assert "Recommended" not in text_of(sound)
+    assert {advice.rank for advice in cure_advice(sound)} == {"Optional"}
+    assert [advice.rank for advice in cure_advice(made)] == ["Recommended", "Alternative"]
     assert verdict(sound._replace(model=made.model)).level == "warning"

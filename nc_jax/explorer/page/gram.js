@@ -4,6 +4,9 @@ import { css, diverging } from "./colours.js";
 import { groupName } from "./groups.js";
 import { html, node, shown, whenResized } from "./plot.js";
 
+// Lines between groups of classes are drawn for fewer than so many groups.
+const MOST_LINES = 20;
+
 export class GramMap {
   constructor(place, reading, kind) {
     Object.assign(this, { place, reading, kind, point: null, at: [0, 0] });
@@ -62,8 +65,10 @@ export class GramMap {
     const frame = node("g", { class: "axis" });
     const cell = side / size;
     frame.append(node("rect", { x: left, y: top, width: side, height: side, fill: "none", stroke: "currentColor" }));
-    for (const [k, group] of this.point.membership.entries()) {
-      if (k === 0 || group === this.point.membership[k - 1]) continue;
+    const { membership } = this.point;
+    const between = membership.flatMap((group, k) => (k > 0 && group !== membership[k - 1] ? [k] : []));
+    // Many lines would cover the colours.
+    for (const k of between.length < MOST_LINES ? between : []) {
       frame.append(node("path", { d: `M${left} ${top + k * cell}h${side}M${left + k * cell} ${top}v${side}`, fill: "none", style: "stroke:#444;stroke-width:0.8" }));
     }
     for (const k of labelled(size)) {

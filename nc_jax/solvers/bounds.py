@@ -71,10 +71,10 @@ def _convex_bound(model: GroupedProgram, samples: tuple[int, ...], layers: TopLa
     logits = jnp.matmul(means, layers.weights[0].T, precision="highest")
     bias = layers.biases[0] if layers.biases else None
     point = GroupLogits(jnp.zeros(len(samples), dtype), logits / model.row_scale[:, None], bias)
-    _, slope = value_and_gradient(model, point)
+    found = value_and_gradient(model, point)
     scaled = means / model.row_scale[:, None]
-    norm, steepest = _norms(model, scaled, layers.weights[0], point.between, slope.between)
-    certificate = certify_with(model, point, steepest, norm)
+    norm, steepest = _norms(model, scaled, layers.weights[0], point.between, found[1].between)
+    certificate = certify_with(model, point, found, steepest, norm)
     return certificate.objective - certificate.gap
 
 

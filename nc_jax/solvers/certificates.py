@@ -64,17 +64,30 @@ def nuclear_norm(counts: np.ndarray | Array, point: GroupLogits) -> Array:
 
 def certify(model: GroupedProgram, point: GroupLogits) -> Certificate:
     """Certificate of group numbers whose nuclear norm is at most τ."""
-    _, gradient = value_and_gradient(model, point)
-    operator_norm = jnp.max(singular_values(gradient.between))
-    return certify_with(model, point, operator_norm, nuclear_norm(model.sizes.counts, point))
+    found = value_and_gradient(model, point)
+    operator_norm = jnp.max(singular_values(found[1].between))
+    norm = nuclear_norm(model.sizes.counts, point)
+    return certify_with(model, point, found, operator_norm, norm)
 
 
 def certify_with(
-    model: GroupedProgram, point: GroupLogits, between_norm: Array, norm: Array
+    model: GroupedProgram,
+    point: GroupLogits,
+    found: tuple[Array, GroupLogits],
+    between_norm: Array,
+    norm: Array,
 ) -> Certificate:
-    """Certificate if ‖∇_M f‖_op and ‖X‖_* (or an upper bound on it) are already known."""
+    """Certificate of a point about which much is already known.
+
+    Args:
+        model: the model.
+        point: its group numbers.
+        found: :func:`.value_and_gradient` there.
+        between_norm: ‖∇_M f‖_op.
+        norm: ‖X‖_*, or an upper bound on it.
+    """
     counts = model.sizes.counts
-    value, gradient = value_and_gradient(model, point)
+    value, gradient = found
     inner = jnp.sum(gradient.within * point.within) + jnp.sum(gradient.between * point.between)
     slope = jnp.maximum(jnp.max(within_slopes(counts, gradient)), between_norm)
     penalised = model.penalty * norm

@@ -88,12 +88,13 @@ def dual_bound(
         as_they_are: whether to bound the program of the original classes, before merging.
     """
     counts = model.sizes.counts
-    _, gradient = value_and_gradient(model, point)
+    found = value_and_gradient(model, point)
+    gradient = found[1]
     square = jnp.matmul(gradient.between, gradient.between.T, precision="highest")
     values, basis = jnp.linalg.eigh(square)
     singular = jnp.sqrt(jnp.maximum(values, 0))
     steepest = jnp.max(singular)
-    plain = certify_with(model, point, steepest, norm)
+    plain = certify_with(model, point, found, steepest, norm)
     bound = plain.objective - plain.gap
     if as_they_are:
         bound = jnp.full_like(bound, -jnp.inf)

@@ -102,15 +102,15 @@ def _cleaned(
     left, singular, right = singular_triples(point.between)
     plain = _onto_budget(model, _Spectrum(point.within, left, singular, right, point.bias))
     as_given = plain.point()
-    _, gradient = value_and_gradient(model, as_given)
-    steepest = jnp.max(singular_values(gradient.between))
-    before = certify_with(model, as_given, steepest, plain.norm(counts))
-    zeroed, resolved = _complementary_zeros(model, plain, gradient, steepest, tolerance)
+    found = value_and_gradient(model, as_given)
+    steepest = jnp.max(singular_values(found[1].between))
+    before = certify_with(model, as_given, found, steepest, plain.norm(counts))
+    zeroed, resolved = _complementary_zeros(model, plain, found[1], steepest, tolerance)
     cleaned = _onto_budget(model, zeroed)
     with_zeros = cleaned.point()
-    _, gradient = value_and_gradient(model, with_zeros)
-    steepest = jnp.max(singular_values(gradient.between))
-    after = certify_with(model, with_zeros, steepest, cleaned.norm(counts))
+    found = value_and_gradient(model, with_zeros)
+    steepest = jnp.max(singular_values(found[1].between))
+    after = certify_with(model, with_zeros, found, steepest, cleaned.norm(counts))
     return as_given, before, with_zeros, after, resolved
 
 

@@ -250,3 +250,28 @@ def test_programs_with_saturated_logits_or_singular_values_at_their_bounds_conve
         assert solution.status == nc.Status.CONVERGED
         assert solution.gap < 1e-12
         assert solution.iterations <= 30
+
+
+def test_steps_of_rounding_near_an_almost_singular_optimum_do_not_lead_away():
+    # Most singular values vanish, and the matrix of the last steps is almost singular.
+    for sizes, energy in ((np.geomspace(1000, 5, 12), 1.0), (np.geomspace(1000, 5, 16), 5.0)):
+        solution = nc.solve(nc.LayerPeeled(sizes, 1.0, energy), nc.ReducedInteriorPoint())
+        assert solution.status == nc.Status.CONVERGED and solution.iterations < 30
+        assert solution.gap < 1e-11
+
+
+def test_programs_whose_means_vanish_converge():
+    # The singular vectors of a matrix that tends to zero tell nothing of those of the slopes.
+    membership = (0, 1, 1, 2, 3, 4, 4)
+    sizes = nc.ClassSizes([[4.6, 2.5, 7.0, 10.8, 17.3], [5, 2, 7, 11, 17]], membership)
+    penalties = np.array([0.05745538723326791, 0.06])
+    model = nc.UnconstrainedFeatures(sizes, penalties, penalties, penalties)
+    solution = nc.solve_batch(model, nc.ReducedInteriorPoint())
+    assert (solution.status == nc.Status.CONVERGED).all(), solution.gap
+    assert (nc.phase(solution) == "vanished").all()
+    # Only the budget of a model without penalties shows the same.
+    sizes = nc.ClassSizes([325.75090067, 1.82662114, 2.89908431], (0, 0, 1, 1, 1, 2, 2, 2, 2))
+    loss = nc.logit_adjustment(sizes, 1.0)
+    model = nc.LayerPeeled(sizes, 1.0, 0.3135775773384835, loss)
+    solution = nc.solve(model, nc.ReducedInteriorPoint())
+    assert solution.status == nc.Status.CONVERGED and solution.gap < 1e-11

@@ -120,11 +120,25 @@ def _solved(model: GroupedProgram, steps: int) -> tuple[GroupLogits, Array]:
 
 
 class _Progress(NamedTuple):
-    """Iterates of a chunk, whether each lane goes on, its last gap, the number of its steps."""
+    """How far the lanes [L] of a chunk are.
+
+    Attributes:
+        point: the iterates.
+        best: α, M and b of the last iterate if a lane has converged, else of that with the
+            smallest gap and complementarity: near an optimum where the system is almost
+            singular, steps of rounding can lead away from it.
+        active: whether a lane goes on.
+        gap, complementarity: those of the step before.
+        least: the smallest sum of both.
+        steps: number of steps.
+    """
 
     point: Iterate
+    best: GroupLogits
     active: Array
     gap: Array
+    complementarity: Array
+    least: Array
     steps: Array
 
 
@@ -148,7 +162,9 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
         lanes_shape = program.numbers.radius.shape
         active = jnp.ones(lanes_shape, bool)
         infinite = jnp.full_like(program.numbers.radius, jnp.inf)
-        return _Progress(start_of(program), active, infinite, jnp.zeros(lanes_shape, jnp.int32))
+        before = infinite, infinite, infinite
+        start, none = start_of(program), jnp.zeros(lanes_shape, jnp.int32)
+        return _Progress(start, _logits(start), active, *before, none)
 
     def first(models: Any) -> _Progress:
         limit = int(STRAGGLERS * chunk) if chunks > 1 else 0
@@ -170,7 +186,7 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
         chunked = chunked[0], jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, -1), chunked[1])
         progress = _lanes_first(jax.lax.map(last, chunked))
         progress = _taken(progress, jnp.argsort(order, stable=True))
-    point = progress.point
+    point = progress.best
     within = spread(several_of(models), groups, point.within.T).T
     solved = GroupLogits(within, point.between, point.bias), progress.steps
     return jax.tree.map(lambda leaf: leaf[:lanes], solved)
@@ -217,24 +233,49 @@ def _run(program: Program, progress: _Progress, limit: Any, steps: int) -> _Prog
 
     def body(state: _Progress) -> _Progress:
         new, measures = advance(program, state.point, keep)
-        done, close = _done(measures, state.gap, precision)
+        # The gap alone means nothing where rounding has led out of the budget.
+        distance = measures.gap + measures.complementarity
+        better = distance < state.least
+        least = jnp.minimum(state.least, distance)
+        before = state.gap, state.complementarity, least
+        done, close, stalled = _done(measures, *before, precision)
         sound = jnp.isfinite(new.multiplier + total(new.bound) + total(total(new.between)))
         # The last step is already computed and gains some digits, unless the point is so
         # accurate that the direction is one of rounding.
-        moves = state.active & sound & (state.steps < steps) & (measures.calm | ~close)
+        moves = state.active & sound & (state.steps < steps) & (measures.calm | ~close) & ~stalled
         active = moves & ~done
-        point = jax.tree.map(lambda a, b: jnp.where(moves, a, b), new, state.point)
-        return _Progress(point, active, measures.gap, state.steps + moves.astype(jnp.int32))
+        point = _where(moves, new, state.point)
+        good = _where(done, _logits(point), _logits(state.point))
+        best = _where(state.active & (done | better), good, state.best)
+        now = measures.gap, measures.complementarity, least
+        return _Progress(point, best, active, *now, state.steps + moves.astype(jnp.int32))
 
     return jax.lax.while_loop(goes_on, body, progress)
 
 
-def _done(measures: Measures, last_gap: Array, precision: Any) -> tuple[Array, Array]:
-    """Whether a lane has reached the accuracy of rounding, and whether it is close to it."""
+def _where(chosen: Array, one: Any, other: Any) -> Any:
+    """Lanes [..., L] of one tree or of another."""
+    return jax.tree.map(lambda a, b: jnp.where(chosen, a, b), one, other)
+
+
+def _logits(point: Iterate) -> GroupLogits:
+    return GroupLogits(point.within, point.between, point.bias)
+
+
+def _done(
+    measures: Measures, last_gap: Array, last: Array, least: Array, precision: Any
+) -> tuple[Array, Array, Array]:
+    """Whether a lane has reached the accuracy of rounding, is close to it, and gets no closer."""
     complementarity, gap, scale, pull, _ = measures
     # At an optimum of zero the scale falls with the gap; then the logits are accurate.
     goal = precision * (scale + jnp.sqrt(jnp.finfo(gap.dtype).eps) * pull)
     # Near the accuracy of rounding the gap stops to fall.
     low = gap <= STANDSTILL * precision * (scale + pull)
     done = (complementarity <= goal) & ((gap <= goal) | (low & (gap >= 0.5 * last_gap)))
-    return done, done | (low & (complementarity <= CLOSE * goal))
+    near = complementarity <= CLOSE * goal
+    # Where many singular values vanish, the bound on the gap can rise again by orders of
+    # magnitude, and further steps lead away from the optimum.
+    stalled = (
+        near & (least <= STANDSTILL * precision * (scale + pull)) & (complementarity >= last / 2)
+    )
+    return done | stalled, done | (low & near), stalled & ~done

@@ -13,6 +13,7 @@ from nc_jax.solvers.lanes import (
     diagonal_matrix,
     is_diagonal,
     largest,
+    least,
     rotated,
     total,
     transpose,
@@ -198,7 +199,9 @@ def _in_basis(program: Program, old: Iterate, keep: Keep) -> tuple[Basis, Blocks
     multiplier = program.numbers.penalty + old.multiplier
     tiny = jnp.finfo(multiplier.dtype).tiny
     eps = 4 * jnp.finfo(multiplier.dtype).eps
-    size = _size(old.between) + tiny
+    # Where M has vanished beside the budget or logits of order one, its own vectors mean nothing.
+    unit = total(program.counts) / least(program.numbers.row_scale)
+    size = jnp.maximum(_size(old.between), jnp.minimum(unit, program.numbers.radius))
     # M and S have the same singular vectors on the path. Where singular values of one
     # are equal or zero, those of the other determine them.
     both = old.between / size + old.dual_between / multiplier

@@ -147,11 +147,12 @@ def _steps(counts: np.ndarray | Array) -> int | Array:
     From the balanced end the first step goes too far if a few large classes face many small ones.
     """
     # Where the counts are known, so is the length of the loop when it is compiled.
-    own = np if isinstance(counts, np.ndarray) else jnp
+    known = isinstance(counts, np.ndarray)
+    own: Any = np if known else jnp
     unequal = own.max(counts) / own.min(counts)
     more = 1 + own.ceil(2 * own.log10(unequal / 10))
     steps = STEPS + own.where(unequal > EQUAL_ENOUGH, more, 0)
-    return int(steps) if own is np else steps.astype(int)
+    return int(steps) if known else steps.astype(int)
 
 
 def _vanished(setting: _Setting) -> Array:

@@ -11,6 +11,8 @@ from unittest import mock
 
 import jax
 
+from nc_jax.study import Study
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -46,6 +48,11 @@ def run_study(name, *arguments):
 
 
 @contextlib.contextmanager
+def require(study, config):
+    """Checks a config of a study's module as the study does at its start."""
+    Study(study.PRESETS, study.check, study.run, study.draw).require(config)
+
+
 def settings_of_jax(**changes):
     """Other settings in all threads, and those of before afterwards, whatever a study changed."""
     kept = {name: jax.config.values[name] for name in changes}

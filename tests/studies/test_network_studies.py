@@ -9,7 +9,7 @@ from nc_jax.report.feedforward import summarise_layers
 from nc_jax.report.identities import draw_identities, draw_training, summarise_heads
 from nc_jax.report.oversampling import draw_networks, summarise_rates
 from studies import feedforward_collapse, oversampling, weight_decay
-from tests.running import run_study
+from tests.running import require, run_study
 
 TINY = ["--epochs", 4, "--measures", 2, "--batch", 32, "--test-size", 200]
 
@@ -80,7 +80,7 @@ def test_feedforward_collapse_measures_every_layer(tmp_path):
 def test_presets_make_sense():
     for study in (oversampling, weight_decay, feedforward_collapse):
         for config in study.PRESETS.values():
-            study.check(config)
+            require(study, config)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_presets_make_sense():
 )
 def test_options_that_make_no_sense_are_named(study, choice, named):
     with pytest.raises(ValueError, match=named):
-        study.check(study.Config(**choice))
+        require(study, study.Config(**choice))
 
 
 def test_runs_that_broke_down_are_drawn_and_summed_up():

@@ -10,8 +10,8 @@ from typing import Annotated
 import pytest
 
 from nc_jax import report
-from nc_jax.study import Study
 from studies import diagnose
+from tests.running import require
 
 NAMES = sorted(path.stem for path in Path(diagnose.__file__).parent.glob("*.py"))
 # These two look at their options in main, together with the file that they are given.
@@ -34,9 +34,8 @@ def put(value, bad):
 @pytest.mark.parametrize("name", CHECKED)
 def test_numbers_out_of_range_name_the_option(name):
     study = importlib.import_module(f"studies.{name}")
-    require = Study(study.PRESETS, study.check, study.run, study.draw).require
     for config in study.PRESETS.values():
-        require(config)
+        require(study, config)
     config = next(iter(study.PRESETS.values()))
     hints = typing.get_type_hints(study.Config)
     numeric = {name: kind for name, hint in hints.items() if (kind := kind_of(hint))}
@@ -45,7 +44,7 @@ def test_numbers_out_of_range_name_the_option(name):
         for bad in [-1] if kind is int else [-1.0, math.nan, math.inf]:
             choice = {option: put(getattr(config, option), bad)}
             with pytest.raises(ValueError, match=f"{report.flag(option)} .*got .*{bad}"):
-                require(dataclasses.replace(config, **choice))
+                require(study, dataclasses.replace(config, **choice))
 
 
 @pytest.mark.parametrize("option", ["weight_energy", "feature_energy", "weight_decay"])

@@ -47,12 +47,12 @@ def run_study(name, *arguments):
     return subprocess.CompletedProcess(command, code, said.getvalue(), complained.getvalue())
 
 
-@contextlib.contextmanager
 def require(study, config):
     """Checks a config of a study's module as the study does at its start."""
     Study(study.PRESETS, study.check, study.run, study.draw).require(config)
 
 
+@contextlib.contextmanager
 def settings_of_jax(**changes):
     """Other settings in all threads, and those of before afterwards, whatever a study changed."""
     kept = {name: jax.config.values[name] for name in changes}

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from nc_jax.report.cures import summarise_cures
-from studies.cures import Config, check
-from tests.running import run_study
+from studies import cures
+from studies.cures import Config
+from tests.running import require, run_study
 
 SMALL = ["--majority", 5, "--majority-size", 12, "--ratios", 6, "--epochs", 8, "--width", 0.02]
 SMALL += ["--seeds", 3, "--model-ratios", 300, "--cures", "class-weights:1", "focal:2"]
@@ -50,7 +51,7 @@ def test_networks_are_trained_with_the_designed_strength_too(tmp_path):
 )
 def test_bad_options_are_named(changed, text):
     with pytest.raises(ValueError, match=text):
-        check(Config(**changed))
+        require(cures, Config(**changed))
 
 
 def test_the_summary_says_how_far_behind_the_designed_strength_is():

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from nc_jax.report.codes import summarise_merging
-from studies.many_classes import PARTS, PRESETS, Config, check
-from tests.running import run_study
+from studies import many_classes
+from studies.many_classes import PARTS, PRESETS, Config
+from tests.running import require, run_study
 
 
 def test_the_quick_preset_finds_polygons_and_where_classes_merge(tmp_path):
@@ -88,9 +89,9 @@ def test_the_summary_says_from_which_budget_on_a_class_stands_apart():
 )
 def test_bad_options_are_named(changed, text):
     with pytest.raises(ValueError, match=text):
-        check(dataclasses.replace(Config(), **changed))
+        require(many_classes, dataclasses.replace(Config(), **changed))
 
 
 def test_every_preset_is_sound():
     for preset in PRESETS.values():
-        check(preset)
+        require(many_classes, preset)

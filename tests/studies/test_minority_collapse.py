@@ -7,8 +7,9 @@ import pytest
 from nc_jax.campaigns import chosen_for, pairs_of
 from nc_jax.datasets import ImageData
 from nc_jax.report.minority import draw_collapse, draw_overlay
-from studies.minority_collapse import PRESETS, Config, check, plans_of, predict, summarise
-from tests.running import run_study
+from studies import minority_collapse
+from studies.minority_collapse import PRESETS, Config, plans_of, predict, summarise
+from tests.running import require, run_study
 
 SMALL = ["--networks", "mlp", "--majority", 5, "--majority-size", 12, "--ratios", 1, 6]
 SMALL += ["--epochs", 6, "--measures", 2, "--weight-decays", 0.005]
@@ -55,7 +56,7 @@ def test_the_model_where_minority_classifiers_vanish_is_at_its_limit():
 
 def test_presets_make_sense():
     for config in PRESETS.values():
-        check(config)
+        require(minority_collapse, config)
     assert pairs_of(PRESETS["paper"]) == [
         ("fashion_mnist", "vgg11"),
         ("fashion_mnist", "resnet18"),
@@ -88,7 +89,7 @@ def test_presets_make_sense():
 )
 def test_options_that_make_no_sense_are_named(choice, named):
     with pytest.raises(ValueError, match=named):
-        check(Config(**choice))
+        require(minority_collapse, Config(**choice))
 
 
 def test_bad_options_are_one_line(tmp_path):

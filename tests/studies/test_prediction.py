@@ -7,8 +7,9 @@ import pytest
 from nc_jax.campaigns import ends_of, with_states
 from nc_jax.prediction import foretold, league_of, states_of
 from nc_jax.report.prediction import draw_league, draw_loop, draw_map, draw_overlay
-from studies.prediction import KEYS, MILD, PRESETS, Config, check
-from tests.running import run_study
+from studies import prediction
+from studies.prediction import KEYS, MILD, PRESETS, Config
+from tests.running import require, run_study
 
 SMALL = ["--majority", 4, "--majority-size", 12, "--ratios", 1, 6, "--loop", 1, 6]
 SMALL += ["--epochs", 8, "--weight-decays", 0.02, "--width", 0.02, "--seeds", 3]
@@ -106,9 +107,9 @@ def test_states_are_foretold_by_the_side_of_a_line():
 )
 def test_options_that_make_no_sense_are_named(options, text):
     with pytest.raises(ValueError, match=text):
-        check(Config(**options))
+        require(prediction, Config(**options))
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_make_sense(name):
-    check(PRESETS[name])
+    require(prediction, PRESETS[name])

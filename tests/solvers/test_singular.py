@@ -43,7 +43,8 @@ def test_a_batch_equals_single_matrices_in_float32_too(groups):
     assert batch.dtype == jnp.float32
     alone = jax.jit(singular_values)
     single = np.stack([alone(matrix) for matrix in given])
-    np.testing.assert_allclose(batch, single, atol=1e-6)
+    # Their order is not fixed, and differs between LAPACK and Jacobi's method.
+    np.testing.assert_allclose(np.sort(batch), np.sort(single), atol=1e-6)
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4])

@@ -44,7 +44,7 @@ def test_a_batch_equals_single_matrices_in_float32_too(groups):
     alone = jax.jit(singular_values)
     single = np.stack([alone(matrix) for matrix in given])
     # Their order is not fixed, and differs between LAPACK and Jacobi's method.
-    np.testing.assert_allclose(np.sort(batch), np.sort(single), atol=1e-6)
+    np.testing.assert_allclose(np.sort(batch), np.sort(single), rtol=3e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4])

@@ -76,16 +76,16 @@ def _on_cluster(spec: Spec, plan: Plan, store: Store, cluster: Cluster) -> Calla
 
 
 def other_code(spec: Spec, store: Store) -> list[str]:
-    """A line if the store holds rows of other code than the present one, else none."""
-    codes = store.codes()
+    """Lines on a store with rows of several versions of the code, or not of the present one."""
+    codes, lines = store.codes(), []
     if len(codes) > 1:
-        return [f"{store.address} holds rows of {len(codes)} versions of the code"]
-    if not codes or codes[0] == spec.plan.code:
-        return []
-    return [
-        f"{store.address} was begun by another version of the code: 'run' needs another --store, "
-        "--replace True, or --any-code True to continue it"
-    ]
+        lines.append(f"{store.address} holds rows of {len(codes)} versions of the code")
+    if codes and spec.plan.code not in codes:
+        lines.append(
+            f"{store.address} was filled by another version of the code: 'run' needs another "
+            "--store, --replace True, or --any-code True to continue it"
+        )
+    return lines
 
 
 def chosen_axes(spec: Spec, over: Sequence[str]) -> tuple[str, ...]:

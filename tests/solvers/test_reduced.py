@@ -267,7 +267,7 @@ def test_programs_whose_means_vanish_converge():
     penalties = np.array([0.05745538723326791, 0.06])
     model = nc.UnconstrainedFeatures(sizes, penalties, penalties, penalties)
     solution = nc.solve_batch(model, nc.ReducedInteriorPoint())
-    assert (solution.status == nc.Status.CONVERGED).all(), solution.gap
+    assert (solution.status == nc.Status.CONVERGED).all() and (solution.iterations < 40).all()
     assert (nc.phase(solution) == "vanished").all()
     # Only the budget of a model without penalties shows the same.
     sizes = nc.ClassSizes([325.75090067, 1.82662114, 2.89908431], (0, 0, 1, 1, 1, 2, 2, 2, 2))

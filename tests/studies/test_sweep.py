@@ -103,7 +103,7 @@ def test_other_code_is_refused_unless_asked_for(tmp_path):
     assert done.returncode == 2 and "another version of the code" in done.stderr
     assert sorted((tmp_path / "store" / "parts").iterdir()) == parts[1:]
     for command in ("plan", "status"):
-        assert "begun by another version" in sweep_with(command=command).stdout, command
+        assert "filled by another version" in sweep_with(command=command).stdout, command
     done = sweep_with("--any-code", "True")
     assert done.returncode == 0 and "20 points in 1 chunks" in done.stdout, done.stderr
     assert "2 chunks were already stored" in done.stdout

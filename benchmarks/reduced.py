@@ -170,9 +170,11 @@ def main(config: Config) -> None:
         work = operations_per_step(model)
         biased = rows[rows["case"].str.endswith("with bias")].iloc[0]
         reached = biased["solves/s"] * biased["steps, mean"] * work
+        note = f"{groups} groups, slowest case: {slowest['solves/s']:,.0f} solves/s"
+        if peer > 0:
+            note += f", {slowest['solves/s'] / peer:.1f} times moreau's two-group batch"
         notes += [
-            f"{groups} groups, slowest case: {slowest['solves/s']:,.0f} solves/s, "
-            f"{slowest['solves/s'] / peer:.1f} times moreau's two-group batch",
+            note,
             f"{groups} groups with bias: {work:,.0f} operations a step, "
             f"{reached / 1e9:.1f} Gop/s, {reached / rate:.0%} of the matrix-product rate",
         ]

@@ -68,6 +68,17 @@ def test_convex_solutions_equal_those_of_the_cpu(name, dtype):
     np.testing.assert_allclose(own.objective, expected.objective, atol=2 * tolerance)
 
 
+def test_three_groups_of_equal_weights_are_certified():
+    rng = np.random.default_rng(0)
+    sizes = nc.ClassSizes(np.exp(rng.uniform(4, 13, (4096, 3))), (0, 0, 0, 1, 1, 1, 2, 2, 2, 2))
+    budgets = np.exp(rng.uniform(-6, 5, 4096))
+    weights = nc.size_weights(sizes)
+    model = nc.LayerPeeled(sizes, 1.0, budgets, nc.CrossEntropy(), class_weights=weights)
+    solution = nc.solve_batch(model, nc.ReducedInteriorPoint())
+    assert np.all(np.asarray(solution.status) == nc.Status.CONVERGED)
+    assert float(jnp.max(solution.gap)) < 1e-9
+
+
 def test_derivatives_equal_those_of_the_cpu():
     def objective(ratio):
         model = nc.LayerPeeled(nc.two_groups(3, 7, ratio), 1.0, 2.0)
@@ -93,26 +104,39 @@ def test_stationary_points_equal_those_of_the_cpu():
         np.testing.assert_allclose(own.objective, expected.objective, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("precision", "tolerance"), [("float32", 2e-3), ("bfloat16", 6e-2)], ids=["float32", "bfloat16"]
-)
-@pytest.mark.parametrize("network", ["vgg11", "resnet18"])
-def test_an_epoch_ends_where_that_of_the_cpu_ends(network, precision, tolerance):
+def step_of(network, precision):
+    """All weights after one step, the mean loss of its batch, and the step's length."""
     rng = np.random.default_rng(0)
     labels = np.arange(48).astype(np.int32) % 10
     pixels = rng.integers(0, 256, (48, 32, 32, 3), dtype=np.uint8)
-    data = ImageData(pixels, labels)
+    recipe = Recipe(batch_size=48, learning_rate=0.01, precision=precision)
+    images = on_device(ImageData(pixels, labels), DATA_SETS["cifar10"])
+    trainer = Trainer(network, images, 10, recipe, longest=48, width=0.25)
+    run = Run(np.arange(48), recipe)
+    # An accelerator may multiply float32 matrices with fewer digits, which one step shows.
+    with jax.default_matmul_precision("highest"):
+        start = trainer.start([run])
+        before = flat(start.weights)
+        _, stack = next(trainer.epochs([run], start))
+    after = flat(stack.weights)
+    return after, np.asarray(stack.losses)[0], np.linalg.norm(after - before)
 
-    def trained():
-        recipe = Recipe(batch_size=16, learning_rate=0.01, precision=precision)
-        images = on_device(data, DATA_SETS["cifar10"])
-        trainer = Trainer(network, images, 10, recipe, longest=48, width=0.25)
-        run = Run(np.arange(48), recipe)
-        _, stack = next(trainer.epochs([run], trainer.start([run])))
-        return stack.losses, stack.weights
 
-    (own, weights), (loss, expected) = trained(), on_cpu(trained)
-    np.testing.assert_allclose(own[0], loss[0], rtol=tolerance)
-    for ours, theirs in zip(jax.tree.leaves(weights), jax.tree.leaves(expected), strict=True):
-        distance = np.linalg.norm(np.asarray(ours) - theirs)
-        assert distance <= 10 * tolerance * np.linalg.norm(theirs) + 1e-3
+def flat(weights):
+    return np.concatenate([np.ravel(np.asarray(leaf)) for leaf in jax.tree.leaves(weights)])
+
+
+@pytest.mark.parametrize("network", ["vgg11", "resnet18"])
+def test_a_step_of_training_equals_that_of_the_cpu(network):
+    own, loss, _ = step_of(network, "float32")
+    expected, expected_loss, moved = on_cpu(lambda: step_of(network, "float32"))
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-4)
+    assert np.linalg.norm(own - expected) <= 0.01 * moved
+
+
+@pytest.mark.parametrize("network", ["vgg11", "resnet18"])
+def test_bfloat16_loses_no_more_than_on_the_cpu(network):
+    exact, _, _ = on_cpu(lambda: step_of(network, "float32"))
+    rounded, _, _ = on_cpu(lambda: step_of(network, "bfloat16"))
+    own, _, _ = step_of(network, "bfloat16")
+    assert np.linalg.norm(own - exact) <= 1.5 * np.linalg.norm(rounded - exact)

@@ -88,14 +88,18 @@ def _angles(
 
 
 def _direction(x: Array, y: Array) -> tuple[Array, Array]:
-    """Cosine ≥ 0 and sine of the angle of (x, y) or (−x, −y); angle zero for the zero vector.
+    """Cosine ≥ 0 and sine of the angle of (x, y) or (−x, −y); angle zero if both vanish.
 
     Of the rotations that make a block diagonal these are the smallest, with signed singular
     values in any order. Those that sort them do not converge.
     """
-    length = jnp.sqrt(x * x + y * y)
-    known = length > 0
-    inverse = 1 / jnp.where(known, length, 1)
+    square = x * x + y * y
+    # Squares below the normal numbers lose their digits, or are flushed to zero as XLA does on a
+    # CPU. Next to them the factors would not be a cosine and a sine.
+    limits = jnp.finfo(square.dtype)
+    known = square >= limits.tiny / limits.eps
+    length = jnp.sqrt(jnp.where(known, square, 1))
+    inverse = 1 / length
     sine = jnp.where(x < 0, -y, y) * inverse
     return jnp.where(known, jnp.abs(x) * inverse, 1), jnp.where(known, sine, 0)
 

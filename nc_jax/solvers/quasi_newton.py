@@ -357,8 +357,10 @@ def _remember(
     """Stores a pair if it is usable and drops the oldest; the new direction −H g."""
     count = memory.curvatures.shape[-1]
     curvature, square = _dot(difference, change), _dot(change, change)
-    eps = jnp.finfo(gradient.dtype).eps
-    usable = usable & (curvature > eps * _norm(difference) * jnp.sqrt(square))
+    limits = jnp.finfo(gradient.dtype)
+    usable = usable & (curvature > limits.eps * _norm(difference) * jnp.sqrt(square))
+    # An accelerator does not flush tiny numbers to zero, and one over them is infinite.
+    usable = usable & (jnp.minimum(curvature, square) > limits.tiny / limits.eps)
     kept = usable[:, None]
     pairs = memory.pairs.at[:, place].set(jnp.where(kept, difference, 0))
     pairs = pairs.at[:, count + place].set(jnp.where(kept, change, 0))

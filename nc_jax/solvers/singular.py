@@ -59,7 +59,10 @@ def _of_lanes(matrix: Array) -> tuple[Array, Array, Array]:
     groups, _, lanes = matrix.shape
     eye = jnp.broadcast_to(jnp.where(is_diagonal(groups), 1, 0).astype(matrix.dtype), matrix.shape)
     zero = jnp.zeros((groups, lanes), matrix.dtype)
+    entry = jnp.max(jnp.abs(matrix), axis=(0, 1))
+    entry = jnp.where(entry > 0, entry, 1)
+    matrix = matrix / entry
     basis, _ = aligned(matrix, Basis(eye, eye), zero, SWEEPS)
-    values = diagonal(rotated(basis.left, matrix, basis.right))
+    values = diagonal(rotated(basis.left, matrix, basis.right)) * entry
     left = jnp.where(values < 0, -basis.left, basis.left)
     return left, jnp.abs(values), jnp.swapaxes(basis.right, 0, 1)

@@ -275,3 +275,24 @@ def test_programs_whose_means_vanish_converge():
     model = nc.LayerPeeled(sizes, 1.0, 0.3135775773384835, loss)
     solution = nc.solve(model, nc.ReducedInteriorPoint())
     assert solution.status == nc.Status.CONVERGED and solution.gap < 1e-11
+
+
+@pytest.mark.parametrize("counts", [(3, 7), (3, 3, 4), (1, 1, 2, 3)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_in_float32_converge_to_the_optimum(counts, weighted):
+    rng = np.random.default_rng(len(counts))
+    membership = tuple(np.repeat(np.arange(len(counts)), counts).tolist())
+    group_sizes = 50 * np.exp(rng.uniform(0, 9, (128, len(counts))))
+    budgets = np.exp(rng.uniform(-6, 5, 128))
+
+    def solved(dtype):
+        sizes = nc.ClassSizes(group_sizes.astype(dtype), membership)
+        weights = nc.size_weights(sizes) if weighted else None
+        loss = nc.CrossEntropy()
+        model = nc.LayerPeeled(sizes, dtype(1), budgets.astype(dtype), loss, class_weights=weights)
+        return nc.solve_batch(model, nc.ReducedInteriorPoint())
+
+    own, exact = solved(np.float32), solved(np.float64)
+    assert own.gap.dtype == jnp.float32
+    assert np.all(np.asarray(own.status) == nc.Status.CONVERGED)
+    np.testing.assert_allclose(own.objective, exact.objective, atol=2e-5)

@@ -47,6 +47,21 @@ def test_a_batch_equals_single_matrices_in_float32_too(groups):
     np.testing.assert_allclose(np.sort(batch), np.sort(single), rtol=3e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("groups", range(2, SMALL + 1))
+def test_factors_stay_orthogonal_where_squares_underflow(groups):
+    # Near a multiple of the identity, and near convergence, a rotation divides tiny numbers.
+    given = np.random.default_rng(0).normal(size=(4096, groups, groups))
+    given[1::2] = np.eye(groups) + 1e-3 * given[1::2]
+    given[2::4] *= np.geomspace(1e-200, 1e100, len(given[2::4]))[:, None, None]
+    left, singular, right = map(np.asarray, jax.vmap(singular_triples)(given))
+    for factor in (left, right):
+        square = factor.swapaxes(1, 2) @ factor
+        np.testing.assert_allclose(square, np.broadcast_to(np.eye(groups), given.shape), atol=1e-12)
+    largest = np.max(np.abs(given), axis=(1, 2), keepdims=True)
+    restored = left * singular[:, None] @ right
+    np.testing.assert_allclose(restored / largest, given / largest, atol=1e-12)
+
+
 @pytest.mark.parametrize("groups", [2, 3, 4])
 def test_slopes_are_those_of_differences(groups):
     rng = np.random.default_rng(1)

@@ -42,6 +42,8 @@ ROUNDING = 4
 STANDSTILL = 1e5
 # A lane whose complementarity is within this multiple of its goal takes no step that changes much.
 CLOSE = 3e3
+# Nothing above this share of the objective is rounding, in float32 either.
+ROUNDED = 1e-5
 
 
 @immutable(static=("steps",))
@@ -270,12 +272,11 @@ def _done(
     # At an optimum of zero the scale falls with the gap; then the logits are accurate.
     goal = precision * (scale + jnp.sqrt(jnp.finfo(gap.dtype).eps) * pull)
     # Near the accuracy of rounding the gap stops to fall.
-    low = gap <= STANDSTILL * precision * (scale + pull)
+    standstill = min(STANDSTILL * precision, ROUNDED) * (scale + pull)
+    low = gap <= standstill
     done = (complementarity <= goal) & ((gap <= goal) | (low & (gap >= 0.5 * last_gap)))
-    near = complementarity <= CLOSE * goal
+    near = complementarity <= min(CLOSE, ROUNDED / precision) * goal
     # Where many singular values vanish, the bound on the gap can rise again by orders of
     # magnitude, and further steps lead away from the optimum.
-    stalled = (
-        near & (least <= STANDSTILL * precision * (scale + pull)) & (complementarity >= last / 2)
-    )
+    stalled = near & (least <= standstill) & (complementarity >= last / 2)
     return done | stalled, done | (low & near), stalled & ~done

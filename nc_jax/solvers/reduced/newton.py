@@ -21,6 +21,10 @@ from nc_jax.solvers.reduced.rows import Chain, Curvature
 # its compilation takes long.
 MAX_UNROLLED = 16
 
+# A pivot of the written factorisation that is smaller than this many units of rounding of the
+# diagonal is one of rounding, and is replaced: it could be negative.
+PIVOT = 64
+
 # Iterative refinements by LAPACK in a program that is solved alone; in a batch, where they would
 # cost a third of the speed, there is one.
 REFINEMENTS_ALONE = 3
@@ -182,7 +186,8 @@ def _unrolled(columns: list[Array], keep: Keep) -> Solve:
         column = columns[k]
         for j in range(k):
             column = column - factor[j][k - j :] * factor[j][k - j]
-        own = lax.rsqrt(column[0] * (1 + 4 * jnp.finfo(column.dtype).eps))
+        rounding = PIVOT * jnp.finfo(column.dtype).eps
+        own = lax.rsqrt(jnp.maximum(column[0] * (1 + rounding), rounding * columns[k][0]))
         own, column = keep((own, column * own))
         inverse.append(own)
         factor.append(column)

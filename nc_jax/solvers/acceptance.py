@@ -47,7 +47,9 @@ class Solver(Protocol[Model, Found]):
     - ``batching(model, lanes)``: a :class:`Batching`, if lanes should not run side by side;
     - ``solve_lanes(models, keys)``: a batch with one leading axis at once, with a key for each;
     - ``takes_batches = True``, if a call itself solves a batch of models with common data, and
-      ``needed(model)``: the model without data that it does not read.
+      ``needed(model)``: the model without data that it does not read;
+    - ``small_matrices = True``, if a single solve takes milliseconds, so that less time is spent
+      on its compilation, and more than one thread does not help.
     """
 
     def __call__(self, model: Model, key: Array | None = None) -> Found:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar, overload
 
@@ -11,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from threadpoolctl import threadpool_limits
 
 from nc_jax.batches import lanes_of
 from nc_jax.checks import is_concrete, require_count
@@ -21,6 +21,7 @@ from nc_jax.solvers.factored import FactoredMultiStart
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.multilayer import EliminatedMultiStart, LayerwiseMultiStart
 from nc_jax.solvers.multilayer_solution import MultilayerSolution
+from nc_jax.solvers.programs import one_thread, quickly
 from nc_jax.solvers.solution import Solution
 from nc_jax.surrogates.grouped import GroupedProgram
 from nc_jax.surrogates.layers import FactoredProgram
@@ -161,18 +162,22 @@ def solve_batch(
     lanes = lanes_of(model)
     models = lanes.rebuild(lanes.numbers)
     count = math.prod(shape)
+    small = getattr(solver, "small_matrices", False) and _runs_on_cpu(models, keys)
     if hasattr(solver, "solve_lanes"):
         keys = jax.random.split(jax.random.key(0), count) if keys is None else keys
         parts = _batching(solver, model, count).parts
         solved = _in_parts(lambda own, key: _solve_queue(own, solver, key), models, keys, parts)
-    elif batch_size is not None:
-        solved = _solve_lanes(models, solver, keys, min(batch_size, count))
     else:
-        parts, size = _batching(solver, model, count)
-        size = None if size is None else max(1, min(size, count, _most_lanes(solver, model)))
-        solved = _in_parts(
-            lambda own, key: _solve_lanes(own, solver, key, size), models, keys, parts
-        )
+        parts, size = _batching(solver, model, count) if batch_size is None else (1, batch_size)
+        most = count if batch_size is not None else min(count, _most_lanes(solver, model))
+        size = None if size is None else max(1, min(size, most))
+
+        def side_by_side(own: Any, key: Any) -> Any:
+            return _solve_lanes(own, solver, key, size)
+
+        with one_thread() if small else nullcontext():
+            solved = _in_parts(side_by_side, models, keys, parts)
+            solved = jax.block_until_ready(solved) if small else solved
     return jax.tree.map(lambda leaf: leaf.reshape(shape + leaf.shape[1:]), solved)
 
 
@@ -196,8 +201,22 @@ def _lane_keys(key: Array, shape: tuple[int, ...]) -> Array:
     return key.reshape(-1)
 
 
-@jax.jit
 def _solve_one(model: Any, solver: Any, key: Array | None) -> Any:
+    if not _runs_on_cpu(model, solver, key):
+        return jax.jit(_call)(model, solver, key)
+    if not getattr(solver, "small_matrices", False):
+        return quickly(_call, optimised=True)(model, solver, key)
+    with one_thread():
+        return jax.block_until_ready(quickly(_call, optimised=False)(model, solver, key))
+
+
+def _runs_on_cpu(*numbers: Any) -> bool:
+    """Whether a call of a compiled function runs now, and on a CPU."""
+    concrete = all(is_concrete(leaf) for leaf in jax.tree.leaves(numbers))
+    return concrete and jax.default_backend() == "cpu"
+
+
+def _call(model: Any, solver: Any, key: Array | None) -> Any:
     return solver(model, key=key)
 
 
@@ -216,10 +235,8 @@ def _solve_lanes(models: Any, solver: Any, keys: Array | None, batch_size: int |
 
 def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int) -> Any:
     """Lanes in equal parts, one per core, if possible: on a CPU, for concrete numbers."""
-    leaves = jax.tree.leaves((models, keys))
-    lanes = leaves[0].shape[0]
-    concrete = all(is_concrete(leaf) for leaf in leaves)
-    if parts < 2 or not concrete or jax.default_backend() != "cpu":
+    lanes = jax.tree.leaves((models, keys))[0].shape[0]
+    if parts < 2 or not _runs_on_cpu(models, keys):
         return solved_by(models, keys)
     # Equal parts share one compiled program; copies of the last lane fill the last part.
     size = -(-lanes // parts)
@@ -232,7 +249,7 @@ def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int)
         return jax.block_until_ready(solved_by(*part))
 
     # LAPACK's own threads wait actively and would take the cores from each other.
-    with threadpool_limits(1), ThreadPoolExecutor(parts) as pool:
+    with one_thread(), ThreadPoolExecutor(parts) as pool:
         solved = list(pool.map(solve_part, shares))
     return jax.tree.map(lambda *own: jnp.concatenate(own)[:lanes], *solved)
 

@@ -296,3 +296,18 @@ def test_batches_in_float32_converge_to_the_optimum(counts, weighted):
     assert own.gap.dtype == jnp.float32
     assert np.all(np.asarray(own.status) == nc.Status.CONVERGED)
     np.testing.assert_allclose(own.objective, exact.objective, atol=2e-5)
+
+
+@pytest.mark.parametrize("counts", [(1, 1), (3, 7), (2, 1, 4)])
+def test_optima_far_out_on_the_tail_of_the_loss_converge_to_rounding(counts):
+    # The loss is of order exp(−budget): complementarity must not run ahead of the slopes.
+    rng = np.random.default_rng(1)
+    membership = tuple(np.repeat(np.arange(len(counts)), counts).tolist())
+    sizes = nc.ClassSizes(np.exp(rng.uniform(0, 7, (96, len(counts)))), membership)
+    model = nc.LayerPeeled(sizes, 1.0, np.geomspace(10, 900, 96))
+    solution = nc.solve_batch(model, nc.ReducedInteriorPoint())
+    assert np.all(np.asarray(solution.status) == nc.Status.CONVERGED)
+    # Far beyond, where the whole objective is less than rounding of one, few digits are left.
+    gap = np.asarray(solution.gap) / np.asarray(solution.objective)
+    assert np.max(gap) < 0.01
+    assert np.max(gap[np.asarray(solution.objective) > 1e-20]) < 1e-9

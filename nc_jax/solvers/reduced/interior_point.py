@@ -59,6 +59,7 @@ class ReducedInteriorPoint:
 
     tolerance: Any
     steps: int
+    small_matrices = True
 
     def __init__(self, tolerance: Any = None, steps: int = 60):
         set_fields(self, tolerance=tolerance, steps=steps)

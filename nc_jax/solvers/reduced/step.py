@@ -46,6 +46,9 @@ from nc_jax.solvers.reduced.state import (
 TO_BOUNDARY = 0.995
 # Smallest and largest reduction of the complementarity that a step aims at.
 REDUCTIONS = 1e-3, 0.9
+# The complementarity aims at no less than this share of the gap: where it runs ahead of the slopes,
+# as under losses with an exponential tail, the system becomes too badly conditioned.
+FOLLOW = 1e-3
 # Sweeps of Jacobi's method in a step, which follows the basis.
 SWEEPS = 1
 # A step is calm if it reduces the complementarity by the first factor, or raises it at most by the
@@ -111,7 +114,9 @@ def advance(program: Program, old: Iterate, keep: Keep) -> tuple[Iterate, Measur
     length = keep(jnp.minimum(1, TO_BOUNDARY * longest_step(cones, blocks, predicted.blocks)))
     ahead = blocks.moved(length, predicted.blocks)
     remaining = complementarity(numbers.penalty, program.multiplicity, ahead) / gap
-    reduction = jnp.clip(jnp.clip(remaining, 0, 1) ** 3, *REDUCTIONS)
+    distance = certified(program, old, slope, (between, rotated_slope), objective)
+    lowest = jnp.clip(FOLLOW * distance / gap, *REDUCTIONS)
+    reduction = jnp.clip(jnp.clip(remaining, 0, 1) ** 3, lowest, REDUCTIONS[1])
     second = Blocks(*(length * part for part in predicted.blocks))
     change, _ = _direction(program, point, reduction * target, second, solved)
     change = keep(change)
@@ -119,7 +124,7 @@ def advance(program: Program, old: Iterate, keep: Keep) -> tuple[Iterate, Measur
     turned = _size(new.between - old.between)
     measures = Measures(
         complementarity=gap,
-        gap=certified(program, old, slope, (between, rotated_slope), objective),
+        gap=distance,
         scale=objective + blocks.multiplier * norm,
         pull=total(rows.own_curvature * slots.own**2),
         calm=(ahead <= CALM[0] * gap)

@@ -1,0 +1,61 @@
+"""How programs that solve a single model are compiled and run on a CPU.
+
+Compiling a program takes seconds, running it for one model takes milliseconds. So it is
+compiled with fewer optimisations, which change the numbers by rounding only.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+import jax
+from threadpoolctl import ThreadpoolController
+
+# Options of XLA with which programs compile several times as fast. Without optimisation by LLVM
+# their loops take up to five times as long, at the level 1 as long as usual.
+FAST = {
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+LEVEL = "xla_backend_optimization_level"
+
+
+@cache
+def quickly(function: Callable[..., Any], optimised: bool) -> Callable[..., Any]:
+    """The function compiled for a CPU in less time; its arguments must not be traced.
+
+    Args:
+        function: to be compiled.
+        optimised: whether running times matter beside that of the compilation.
+    """
+    return jax.jit(function, compiler_options=_known({**FAST, LEVEL: int(optimised)}))
+
+
+def _known(options: dict[str, Any]) -> dict[str, Any]:
+    """Those options that the installed XLA knows; it refuses all others."""
+    if _compiles(options):
+        return options
+    return {name: value for name, value in options.items() if _compiles({name: value})}
+
+
+def _compiles(options: dict[str, Any]) -> bool:
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """A context in which LAPACK uses one thread.
+
+    Its threads wait actively for each other, longer than operations on small matrices take.
+    """
+    return _libraries().limit(limits=1)

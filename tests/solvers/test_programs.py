@@ -1,0 +1,42 @@
+"""How programs of single models are compiled and run."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import nc_jax as nc
+from nc_jax.solvers import programs
+from nc_jax.solvers.programs import one_thread, quickly
+
+
+def threads():
+    return {library["filepath"]: library["num_threads"] for library in threadpool_info()}
+
+
+def test_options_that_xla_does_not_know_are_left_out():
+    known = programs._known({programs.LEVEL: 0, "xla_no_such_option": True})
+    assert known == {programs.LEVEL: 0}
+    assert quickly(jnp.sin, optimised=False) is quickly(jnp.sin, optimised=False)
+    np.testing.assert_allclose(quickly(jnp.sin, optimised=False)(0.5), np.sin(0.5))
+
+
+def test_lapack_has_its_threads_back_after_a_solve():
+    with threadpool_limits(2):
+        before = threads()
+        with one_thread():
+            assert set(threads().values()) == {1}
+        assert nc.solve(nc.LayerPeeled([5.0, 3.0, 1.0])).status == nc.Status.CONVERGED
+        assert threads() == before
+
+
+def test_a_model_alone_equals_its_lane_and_its_traced_solve():
+    sizes = nc.long_tailed(5, 100.0)
+    models = nc.LayerPeeled(sizes, 1.0, np.array([0.5, 5.0]))
+    batch = nc.solve_batch(models)
+    for lane, budget in enumerate([0.5, 5.0]):
+        model = nc.LayerPeeled(sizes, 1.0, budget)
+        alone, traced = nc.solve(model), jax.jit(nc.solve)(model)
+        for solution in (alone, traced):
+            assert solution.status == nc.Status.CONVERGED
+            np.testing.assert_allclose(solution.objective, batch.objective[lane], rtol=1e-9)

@@ -48,8 +48,8 @@ class Solver(Protocol[Model, Found]):
     - ``solve_lanes(models, keys)``: a batch with one leading axis at once, with a key for each;
     - ``takes_batches = True``, if a call itself solves a batch of models with common data, and
       ``needed(model)``: the model without data that it does not read;
-    - ``small_matrices = True``, if a single solve takes milliseconds, so that less time is spent
-      on its compilation, and more than one thread does not help.
+    - ``brief = True``, if it solves a model alone in milliseconds, so that less time is spent on
+      the compilation, and LAPACK's threads do not help.
     """
 
     def __call__(self, model: Model, key: Array | None = None) -> Found:
@@ -67,10 +67,12 @@ class Batching(NamedTuple):
     Attributes:
         parts: number of equal parts, each with a core of its own.
         at_a_time: largest number of lanes that run side by side; None for one after another.
+        one_thread: whether LAPACK uses one thread, as it does whenever there are several parts.
     """
 
     parts: int
     at_a_time: int | None
+    one_thread: bool = False
 
 
 def refusal_of(solver: Any, model: Any) -> Exception | None:

@@ -56,6 +56,7 @@ def _libraries() -> ThreadpoolController:
 def one_thread() -> AbstractContextManager[Any]:
     """A context in which LAPACK uses one thread.
 
-    Its threads wait actively for each other, longer than operations on small matrices take.
+    Its threads wait actively for each other, longer than operations on small matrices take, and
+    take the cores from parts of a batch that run at the same time.
     """
     return _libraries().limit(limits=1)

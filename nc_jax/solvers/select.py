@@ -4,7 +4,6 @@ import dataclasses
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar, overload
 
@@ -162,22 +161,19 @@ def solve_batch(
     lanes = lanes_of(model)
     models = lanes.rebuild(lanes.numbers)
     count = math.prod(shape)
-    small = getattr(solver, "small_matrices", False) and _runs_on_cpu(models, keys)
     if hasattr(solver, "solve_lanes"):
         keys = jax.random.split(jax.random.key(0), count) if keys is None else keys
-        parts = _batching(solver, model, count).parts
-        solved = _in_parts(lambda own, key: _solve_queue(own, solver, key), models, keys, parts)
+        division = _batching(solver, model, count)
+        solved = _in_parts(lambda own, key: _solve_queue(own, solver, key), models, keys, division)
+    elif batch_size is not None:
+        solved = _solve_lanes(models, solver, keys, min(batch_size, count))
     else:
-        parts, size = _batching(solver, model, count) if batch_size is None else (1, batch_size)
-        most = count if batch_size is not None else min(count, _most_lanes(solver, model))
-        size = None if size is None else max(1, min(size, most))
-
-        def side_by_side(own: Any, key: Any) -> Any:
-            return _solve_lanes(own, solver, key, size)
-
-        with one_thread() if small else nullcontext():
-            solved = _in_parts(side_by_side, models, keys, parts)
-            solved = jax.block_until_ready(solved) if small else solved
+        division = _batching(solver, model, count)
+        size = division.at_a_time
+        size = None if size is None else max(1, min(size, count, _most_lanes(solver, model)))
+        solved = _in_parts(
+            lambda own, key: _solve_lanes(own, solver, key, size), models, keys, division
+        )
     return jax.tree.map(lambda leaf: leaf.reshape(shape + leaf.shape[1:]), solved)
 
 
@@ -204,7 +200,7 @@ def _lane_keys(key: Array, shape: tuple[int, ...]) -> Array:
 def _solve_one(model: Any, solver: Any, key: Array | None) -> Any:
     if not _runs_on_cpu(model, solver, key):
         return jax.jit(_call)(model, solver, key)
-    if not getattr(solver, "small_matrices", False):
+    if not getattr(solver, "brief", False):
         return quickly(_call, optimised=True)(model, solver, key)
     with one_thread():
         return jax.block_until_ready(quickly(_call, optimised=False)(model, solver, key))
@@ -233,10 +229,11 @@ def _solve_lanes(models: Any, solver: Any, keys: Array | None, batch_size: int |
     return jax.lax.map(lane, (models, keys), batch_size=batch_size)
 
 
-def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int) -> Any:
+def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, division: Batching) -> Any:
     """Lanes in equal parts, one per core, if possible: on a CPU, for concrete numbers."""
     lanes = jax.tree.leaves((models, keys))[0].shape[0]
-    if parts < 2 or not _runs_on_cpu(models, keys):
+    parts = division.parts
+    if not _runs_on_cpu(models, keys) or (parts < 2 and not division.one_thread):
         return solved_by(models, keys)
     # Equal parts share one compiled program; copies of the last lane fill the last part.
     size = -(-lanes // parts)
@@ -248,7 +245,6 @@ def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, parts: int)
     def solve_part(part: tuple[Any, Any]) -> Any:
         return jax.block_until_ready(solved_by(*part))
 
-    # LAPACK's own threads wait actively and would take the cores from each other.
     with one_thread(), ThreadPoolExecutor(parts) as pool:
         solved = list(pool.map(solve_part, shares))
     return jax.tree.map(lambda *own: jnp.concatenate(own)[:lanes], *solved)

@@ -207,7 +207,7 @@ class TwoGroupRoot:
 
     tolerance: Any
     steps: int | None
-    small_matrices = True
+    brief = True
 
     def __init__(self, tolerance: Any = None, steps: int | None = None):
         set_fields(self, tolerance=tolerance, steps=steps)

@@ -59,7 +59,7 @@ class ReducedInteriorPoint:
 
     tolerance: Any
     steps: int
-    small_matrices = True
+    brief = True
 
     def __init__(self, tolerance: Any = None, steps: int = 60):
         set_fields(self, tolerance=tolerance, steps=steps)
@@ -80,7 +80,9 @@ class ReducedInteriorPoint:
     def batching(self, model: GroupedProgram, lanes: int) -> Batching:
         """A part for each core, unless programs that call LAPACK would wait for each other."""
         # Two programs that call LAPACK for a batch may wait for each other in XLA's threads.
-        if self.calls_lapack(model) or lanes < LANES_WORTH_A_THREAD:
+        if self.calls_lapack(model):
+            return Batching(1, lanes, one_thread=True)
+        if lanes < LANES_WORTH_A_THREAD:
             return Batching(1, lanes)
         cores = min(os.cpu_count() or 1, lanes // LANES_WORTH_A_THREAD)
         return Batching(cores, -(-lanes // cores))

@@ -250,8 +250,9 @@ def _run(program: Program, progress: _Progress, limit: Any, steps: int) -> _Prog
         moves = state.active & sound & (state.steps < steps) & (measures.calm | ~close) & ~stalled
         active = moves & ~done
         point = _where(moves, new, state.point)
-        good = _where(done, _logits(point), _logits(state.point))
-        best = _where(state.active & (done | better), good, state.best)
+        # Where the curvature of the loss jumps, the last step may also lead anywhere.
+        good = _where(done & measures.short, _logits(point), _logits(state.point))
+        best = _where(state.active & ((done & ~stalled) | better), good, state.best)
         now = measures.gap, measures.complementarity, least
         return _Progress(point, best, active, *now, state.steps + moves.astype(jnp.int32))
 
@@ -271,7 +272,7 @@ def _done(
     measures: Measures, last_gap: Array, last: Array, least: Array, precision: Any
 ) -> tuple[Array, Array, Array]:
     """Whether a lane has reached the accuracy of rounding, is close to it, and gets no closer."""
-    complementarity, gap, scale, pull, _ = measures
+    complementarity, gap, scale, pull = measures[:4]
     # At an optimum of zero the scale falls with the gap; then the logits are accurate.
     goal = precision * (scale + jnp.sqrt(jnp.finfo(gap.dtype).eps) * pull)
     # Near the accuracy of rounding the gap stops to fall.

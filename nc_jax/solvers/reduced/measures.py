@@ -19,6 +19,7 @@ class Measures(NamedTuple):
         scale: the objective, with all positive terms of the gap.
         pull: size of the terms whose differences are the slopes.
         calm: whether the step from there hardly changes anything.
+        short: whether it moves M by a small share of its norm.
     """
 
     complementarity: Array
@@ -26,6 +27,7 @@ class Measures(NamedTuple):
     scale: Array
     pull: Array
     calm: Array
+    short: Array
 
 
 def certified(

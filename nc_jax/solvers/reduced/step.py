@@ -121,14 +121,14 @@ def advance(program: Program, old: Iterate, keep: Keep) -> tuple[Iterate, Measur
     change, _ = _direction(program, point, reduction * target, second, solved)
     change = keep(change)
     new, ahead = _moved(program, old, point, change, slots, keep)
-    turned = _size(new.between - old.between)
+    short = _size(new.between - old.between) <= CALM[2] * _size(old.between)
     measures = Measures(
         complementarity=gap,
         gap=distance,
         scale=objective + blocks.multiplier * norm,
         pull=total(rows.own_curvature * slots.own**2),
-        calm=(ahead <= CALM[0] * gap)
-        | ((ahead <= CALM[1] * gap) & (turned <= CALM[2] * _size(old.between))),
+        calm=(ahead <= CALM[0] * gap) | ((ahead <= CALM[1] * gap) & short),
+        short=short,
     )
     return new, measures
 

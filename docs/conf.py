@@ -66,7 +66,7 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(jax|jaxlib|numpy|np|pandas|pyarrow|matplotlib|flax|nnx|rich|xarray|polars|optax)\b.*",
     ),
-    (r"py:.*", r"(collections|pathlib|typing|datetime|threading|os|io)\b.*"),
+    (r"py:.*", r"(collections|contextlib|pathlib|typing|datetime|threading|os|io)\b.*"),
 ]
 
 html_theme = "furo"

@@ -8,7 +8,8 @@ an interruption.
 There is one way from a question to a table. A :class:`nc_jax.sweeps.Grid` holds the points; a
 function of their columns, made by :func:`nc_jax.experiments.solved` from a surrogate and outputs
 or by :class:`nc_jax.experiments.Experiment` from their names, computes rows; and :func:`swept`
-evaluates it on all points. Networks are trained by :func:`nc_jax.campaigns.train_networks`.
+evaluates it on all points. Programs that no batch can hold, because each has a shape of its own,
+are computed by :func:`computed`. Networks are trained by :func:`nc_jax.campaigns.train_networks`.
 """
 
 import dataclasses
@@ -144,6 +145,28 @@ def swept(
         return tabulate(*work)
     with report.points_bar(sum(len(block.grid) for block in blocks)) as progress:
         return tabulate(*work, progress)
+
+
+def computed(
+    tasks: Mapping[str, Sequence[Callable[[], list[dict[str, Any]]]]],
+) -> dict[str, pd.DataFrame]:
+    """Tables of parts whose programs are all different, so that none can be a batch.
+
+    Each task compiles and runs its small programs on one core. The tasks of the last part are
+    started first: it should be the one with the longest tasks, so that no core is idle at the end.
+
+    Args:
+        tasks: by part; each task computes rows.
+
+    Returns:
+        A DataFrame for each part, with the rows in the order of the tasks.
+    """
+    started = [(part, task) for part in reversed(list(tasks)) for task in tasks[part]]
+    found = report.map_in_threads(lambda item: item[1](), started, "programs")
+    rows: dict[str, list[dict[str, Any]]] = {part: [] for part in tasks}
+    for (part, _), own in zip(started, found, strict=True):
+        rows[part] += own
+    return {part: pd.DataFrame(own) for part, own in rows.items()}
 
 
 def with_names(table: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,8 +33,8 @@ from nc_jax import design, report
 from nc_jax.campaigns import (
     PLACE,
     PUBLISHED,
+    ConvergingOptions,
     Training,
-    TrainingOptions,
     check_majority,
     check_options,
     converging_training,
@@ -71,11 +71,9 @@ TARGET = "simplex-etf"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(TrainingOptions):
+class Config(ConvergingOptions):
     """Options of this study: cures, networks, training and data."""
 
-    networks: Several[str] = ("mlp-norm",)
-    """Names in nc_jax.networks.NETWORKS with batch normalisation; for one set: cifar10:vgg13."""
     cures: Several[str] = (
         "class-weights:0.5,1",
         "oversampling:0.5,1",
@@ -90,24 +88,10 @@ class Config(TrainingOptions):
     """λ, the weight decay, for all data sets, or for one as in cifar10:0.01."""
     epochs: Count = 500
     """Number of epochs of each run."""
-    lowered: tuple[float, ...] | None = (0.65, 0.9)
-    """Shares of the training after which the rate drops tenfold; default: 1/3 and 2/3."""
-    batch: Count = 1024
-    """Batch size: images in each step; all images if there are fewer."""
-    even_batches: bool = True
-    """Use batches of almost equal size instead of a smaller last batch."""
-    measures: Count = 1
-    """Number of measurements per run; the last is always at its end."""
-    decayed: Literal["effective", "all"] = "effective"
-    """Parameters that weight decay acts on."""
     majority: int = 5
     """K_A, the number of large classes."""
-    majority_size: Count | None = 100
-    """n_A, the number of images of a large class; by default all that each class has."""
     ratios: Several[Count] = (20,)
     """R of the networks' data; a small class has n_A // R images."""
-    labels: Literal["random", "first"] = "random"
-    """Whether the seed draws the large classes; if not, they are the first ones, as published."""
     model_ratios: Several[AboveOne] = (10.0, 100.0, 1000.0)
     """R of the curves that are computed from the model alone."""
     model_energy: Positive = 8.0

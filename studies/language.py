@@ -21,70 +21,37 @@ versions of Python: provenance.json holds a digest of the text that was used.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from nc_jax import report
-from nc_jax.campaigns import TextRun, optimisers_of, predict_texts, train_texts
-from nc_jax.datasets import Text, load_text
+from nc_jax.campaigns import (
+    TextOptions,
+    check_text_options,
+    optimisers_of,
+    predict_texts,
+    read_text,
+    text_runs_of,
+    train_texts,
+)
 from nc_jax.prediction.language import TOKEN_SURROGATES, TokenTask, applies
 from nc_jax.prediction.rows import RUN_KEYS, compare_rows, summarise_rows, verdict_on_rows
-from nc_jax.report import Bounds, Count, Distinct, NonNegative, Positive, Several, Share, TwoOrMore
+from nc_jax.report import Count, Distinct, Share, TwoOrMore
 from nc_jax.report.language import draw_courses, draw_rows
 from nc_jax.study import Results, Study
 from nc_jax.training.text_loop import BROKEN, TRAINED
 from nc_jax.training.text_measures import look_at
-from nc_jax.training.text_recipe import TextRecipe
-
-HEADS = ("untied", "tied")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(TextOptions):
     """Options of this study: text, network, training and surrogates."""
 
-    text_dir: Path | None = None
-    """Folder with .py or .txt files; by default Python's standard library is read."""
-    train_tokens: int = 200_000
-    """Largest number of tokens of the training text."""
-    test_tokens: int = 30_000
-    """Largest number of tokens of the test text, taken from held-out files."""
-    vocabulary: Annotated[int, Bounds(least=3)] = 2000
-    """V, the size of the vocabulary; all other tokens are mapped to a single one."""
-    width: Count = 64
-    """p, the dimension of the features."""
-    attention_heads: Count = 4
-    """Number of attention heads in each block."""
-    blocks: Count = 1
-    """Number of blocks of the transformer."""
-    context: TwoOrMore = 32
-    """Context length: number of tokens that the network sees at once."""
-    heads: Annotated[tuple[str, ...], Distinct(HEADS)] = HEADS
-    """Whether the head is a separate matrix (untied) or the embedding (tied)."""
-    weight_decays: Several[str] = ("sgd:0.001", "sgd:0.003", "sgd:0.01", "adamw:0.1")
-    """λ of each optimiser: sgd, whose decay is a penalty in the gradient, or adamw."""
-    sgd_rate: Positive = 0.5
-    """Largest learning rate of SGD."""
-    adamw_rate: Positive = 0.003
-    """Largest learning rate of AdamW."""
-    momentum: Annotated[float, Bounds(least=0, below=1)] = 0.9
-    """Momentum of SGD."""
-    decayed: Literal["all", "head"] = "all"
-    """Whether weight decay acts on all parameters, or on the head and the norm before it."""
-    steps: Count = 500
-    """Number of steps of each run."""
-    batch: Count = 32
-    """Batch size: number of windows in each step."""
-    seeds: Several[NonNegative[int]] = (0,)
-    """Seeds of weights and windows; one run each."""
-    measures: Count = 6
-    """Number of measurements after the start of a run; the last is at its end."""
     places: Count = 20_000
     """Largest number of positions, in training and in test text, on which a run is measured."""
     bins: Count = 8
@@ -146,10 +113,8 @@ PRESETS = {
 
 def check(config: Config) -> None:
     """Raises ValueError that names the invalid option."""
+    check_text_options(config)
     report.require_numbers(config, "rows", most=config.vocabulary)
-    report.require_numbers(config, "train_tokens", "test_tokens", least=config.context + 2)
-    if config.width % config.attention_heads:
-        raise ValueError(f"--width must be a multiple of --attention-heads, got {config.width}")
     for optimiser, decay in optimisers_of(config.weight_decays):
         if not any(applies(surrogate, optimiser, decay) for surrogate in config.surrogates):
             raise ValueError(
@@ -158,41 +123,12 @@ def check(config: Config) -> None:
             )
 
 
-def recipe_of(config: Config, optimiser: str, decay: float) -> TextRecipe:
-    """The training recipe of a run."""
-    rate = config.sgd_rate if optimiser == "sgd" else config.adamw_rate
-    rest = config.decayed, config.momentum, config.steps
-    return TextRecipe(optimiser, rate, decay, *rest, batch=config.batch)
-
-
-def read_text(config: Config) -> Text:
-    """The text; a ValueError names the options that decide what it holds."""
-    sizes = config.vocabulary, config.train_tokens, config.test_tokens
-    try:
-        return load_text(*sizes, config.text_dir)
-    except ValueError as error:
-        raise ValueError(f"--text-dir, --vocabulary or --train-tokens: {error}") from error
-
-
-def runs_of(config: Config) -> list[TextRun]:
-    """All runs: every optimiser and λ with every kind of head and seed."""
-    shape = {"vocabulary": config.vocabulary, "width": config.width}
-    shape |= {"heads": config.attention_heads, "blocks": config.blocks, "context": config.context}
-    chosen = itertools.product(optimisers_of(config.weight_decays), config.heads, config.seeds)
-    runs = []
-    for (optimiser, decay), head, seed in chosen:
-        about = dict(zip(RUN_KEYS, (optimiser, head, decay, seed), strict=True))
-        network = shape | {"tied": head == "tied"}
-        runs.append(TextRun(about, network, recipe_of(config, optimiser, decay), seed))
-    return runs
-
-
 def run(config: Config) -> Results:
     """Trains, solves the surrogates of every run, and compares."""
     text, folder = read_text(config), config.out / "runs"
     looked = config.rows, config.bins, config.rare, config.merged, config.places
     look = look_at(text, *looked)
-    through: Any = train_texts(folder, runs_of(config), look, config.measures)
+    through: Any = train_texts(folder, text_runs_of(config), look, config.measures)
     whole: Any = through[through["status"] == TRAINED]
     ends = whole[whole["step"] == config.steps].reset_index(drop=True)
     if not len(ends):

@@ -28,15 +28,11 @@ from matplotlib.figure import Figure
 
 import nc_jax as nc
 from nc_jax.experiments import solved
+from nc_jax.experiments.norms import CERTIFICATES, norm_points, norm_rows
 from nc_jax.report import AboveOne, Count, NonNegative, Positive, Several
 from nc_jax.report.optima import METRICS, draw_optima, summarise_optima
-from nc_jax.solvers.frames import smallest_frames
 from nc_jax.study import Results, Study, swept
 from nc_jax.sweeps import Block, Build, Product, Values
-
-CERTIFICATES = ("status", "objective", "gap", "spread")
-# K, and E_H at E_W = 1, of Proposition 2.
-NORM_CLASSES, NORM_ENERGY = 3, 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,53 +149,12 @@ def compared(config: Config, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def norms_of(config: Config) -> Build:
-    """The batched function of Proposition 2: q to the best point found."""
-    solver = nc.FactoredMultiStart(restarts=2 * config.restarts, max_iterations=3000)
-
-    def model(_: Mapping[str, Any], columns: Mapping[str, jax.Array]) -> nc.LayerPeeled:
-        sizes = [1.0] * NORM_CLASSES
-        return nc.LayerPeeled(sizes, 1.0, NORM_ENERGY, feature_power=columns["q"])
-
-    def outputs(solution: nc.FactoredSolution) -> dict[str, jax.Array]:
-        features, weights = solution.features, solution.classifiers
-        angles = nc.cosines(features @ jnp.swapaxes(features, -1, -2))
-        lengths = jnp.linalg.norm(features, axis=-1) * jnp.linalg.norm(weights, axis=-1)
-        alignment = jnp.sum(features * weights, axis=-1) / lengths
-        pairs = np.transpose(np.triu_indices(NORM_CLASSES, 1))
-        return {
-            **{name: getattr(solution, name) for name in CERTIFICATES},
-            **{f"cosine {place}": angles[:, *pair] for place, pair in enumerate(pairs)},
-            "least alignment": jnp.min(alignment, axis=-1),
-            "largest alignment": jnp.max(alignment, axis=-1),
-        }
-
-    return solved(model, outputs, lambda _: solver)
-
-
 def run_norms(config: Config) -> pd.DataFrame:
     """Proposition 2: the best point found compared with the best simplex ETF."""
     norms = np.array(config.norms)
     block = Block({}, Values("q", norms), len(norms))
-    table = swept(config, norms_of(config), [block], "norms", bar=False)
-    smallest = smallest_frames(NORM_CLASSES, norms, jax.random.key(config.seed))
-    lengths = (NORM_ENERGY / smallest) ** (1 / norms)
-    frames = np.asarray(nc.theory.balanced_optimum(NORM_CLASSES, lengths).objective)
-    rows = []
-    for row, frame in zip(table.to_dict("records"), frames, strict=True):
-        rows.append(
-            {
-                "q": row["q"],
-                "status": nc.Status(row["status"]).name.lower(),
-                "best found": row["objective"],
-                "best ETF": frame,
-                "gain": frame - row["objective"],
-                "cos(h, h')": " ".join(f"{row[f'cosine {place}']:.4f}" for place in range(3)),
-                "cos(w, h)": f"{row['least alignment']:.4f} to {row['largest alignment']:.4f}",
-                "spread": f"{row['spread']:.1e}",
-            }
-        )
-    return pd.DataFrame(rows)
+    points = swept(config, norm_points(2 * config.restarts), [block], "norms", bar=False)
+    return norm_rows(points, jax.random.key(config.seed))
 
 
 def run(config: Config) -> Results:

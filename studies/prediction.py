@@ -26,7 +26,7 @@ import itertools
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -35,9 +35,9 @@ from matplotlib.figure import Figure
 from nc_jax import report
 from nc_jax.campaigns import (
     PUBLISHED,
+    ConvergingOptions,
     Plan,
     Training,
-    TrainingOptions,
     check_majority,
     check_options,
     converging_training,
@@ -72,11 +72,9 @@ MILD = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(TrainingOptions):
+class Config(ConvergingOptions):
     """Options of this study: networks, training and data."""
 
-    networks: Several[str] = ("mlp-norm",)
-    """Names in nc_jax.networks.NETWORKS, for all data sets, or for one: cifar10:convnet-norm."""
     weight_decays: Several[str] = ("0.005", "0.02")
     """λ, the weight decay, for all data sets, or for one as in cifar10:0.01."""
     seeds: Several[NonNegative[int]] = (0, 1)
@@ -85,28 +83,14 @@ class Config(TrainingOptions):
     """Number of epochs of each run."""
     learning_rate: Positive = 0.2
     """Learning rate at the start of training."""
-    lowered: tuple[float, ...] | None = (0.65, 0.9)
-    """Shares of the training after which the rate drops tenfold; default: 1/3 and 2/3."""
-    batch: Count = 1024
-    """Batch size: images in each step; all images if there are fewer."""
-    even_batches: bool = True
-    """Use batches of almost equal size instead of a smaller last batch."""
-    measures: Count = 1
-    """Number of measurements per run; the last is always at its end."""
-    decayed: Literal["effective", "all"] = "effective"
-    """Parameters that weight decay acts on."""
     majority: Several[int] = (5,)
     """K_A, the number of large classes; each value gets its own panel."""
-    majority_size: Count | None = 100
-    """n_A, the number of images of a large class; by default all that each class has."""
     ratios: Several[Count] = (1, 5, 10, 20, 50)
     """R of the runs trained from scratch; a small class has n_A // R images."""
     loop: tuple[int, ...] = (1, 10, 50, 100)
     """Increasing R of the runs that go up and down again; fewer than two values: no such runs."""
     loop_decays: tuple[float, ...] = (0.02,)
     """λ of the runs with --loop; a subset of --weight-decays."""
-    labels: Literal["random", "first"] = "random"
-    """Whether the seed draws the large classes; if not, they are the first ones, as published."""
     surrogates: Annotated[tuple[str, ...], Distinct(tuple(LEAGUE))] = tuple(LEAGUE)
     """Surrogates to compare the runs with."""
     lines: bool = False

@@ -25,40 +25,17 @@ Time on two CPU cores: 15 s (ratio_budget.toml).
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import jax
-import pandas as pd
-import pyarrow as pa
 import tyro
-from matplotlib.figure import Figure
-from pyarrow import dataset
 
 from nc_jax import report
-from nc_jax.specs import (
-    Cluster,
-    Spec,
-    chosen_axes,
-    coarse_table,
-    compute,
-    other_code,
-    read_spec,
-)
-from nc_jax.sweeps import (
-    Estimates,
-    Outcome,
-    Store,
-    planned_rows,
-    stop_on_signals,
-    stored_rows,
-    usable_devices,
-    use_every_core,
-)
+from nc_jax.specs import Cluster, Spec, compute, read_spec
+from nc_jax.sweeps import Outcome, Store, stop_on_signals, use_every_core
 from nc_jax.sweeps.machines import share_of
 
-EXPORTS = (".csv", ".parquet", ".md")
 EXAMPLES = Path(__file__).parent / "specs"
 
 
@@ -68,9 +45,9 @@ class Options:
 
     command: tyro.conf.Positional[
         Literal["plan", "run", "resume", "status", "export", "plot", "aggregate"]
-    ]
+    ] = tyro.MISSING
     """What to do; see the list above."""
-    spec: tyro.conf.Positional[Path]
+    spec: tyro.conf.Positional[Path] = tyro.MISSING
     """The TOML file of the sweep, or the name of an example."""
     store: str | None = None
     """Folder or address (s3://, gs://, memory://) of the store; overrides the one in the file."""
@@ -98,22 +75,10 @@ class Options:
     cells, and over all other axes, without loading the table. aggregate: 100."""
 
 
-def show_plan(spec: Spec, store: Store) -> int:
-    """Prints points, chunks, and the estimated time."""
-    before = store.plan()
-    rows = pd.DataFrame(planned_rows(spec.plan, Estimates(spec.experiment)))
-    shown = rows.assign(**{"estimate, s": rows["estimate, s"].map("{:.3g}".format)})
-    report.print_table(shown, f"{spec.plan.num_points:,} points into {store.address}")
-    done = sum(before.size(*key) for key in store.scan(before).parts) if before else 0
-    total, where = rows["estimate, s"].sum(), f"{len(usable_devices())} device(s)"
-    print(f"{done:,} points are already stored; all points take about {total:.3g} s on {where}")
-    for line in other_code(spec, store):
-        print(line)
-    return 0
-
-
 def run(spec: Spec, store: Store, options: Options) -> int:
     """Computes what is missing; 0 if all is done, 1 after failures, 130 if interrupted."""
+    if options.command == "resume" and store.plan() is None:
+        raise FileNotFoundError(f"no sweep in {store.address}; use run")
     cluster = Cluster(options.ray, options.cpus, options.gpus) if options.ray else None
     chosen = share_of(options.shard), options.replace, options.any_code, cluster
     try:
@@ -153,117 +118,44 @@ def resume_line(options: Options) -> str:
     return f"to resume: {report.program()} resume {options.spec}{where}"
 
 
-def status(spec: Spec, store: Store) -> int:
-    """Prints what the store holds; 0 if it is complete, 1 if not."""
-    plan = store.plan()
-    if plan is None:
-        raise FileNotFoundError(f"no sweep in {store.address}")
-    scan = store.scan(plan)
-    report.print_table(pd.DataFrame(stored_rows(plan, scan)), f"{store.address}")
-    for kind in ("damaged", "foreign"):
-        for name in getattr(scan, kind):
-            print(f"{kind}: {name}")
-    for note in store.failures():
-        print(f"failed: chunk {note['chunk']} of {note['choices']}: {note['error']}")
-    for line in other_code(spec, store):
-        print(line)
-    return 0 if len(scan.parts) == plan.num_chunks else 1
-
-
-def write(options: Options, default: str, table: Callable[[], Any]) -> Path:
-    """Writes rows, which are made only if the file has a known kind; returns the file."""
-    to = options.to or Path(default)
-    if to.suffix not in EXPORTS:
-        raise ValueError(f"--to must end in {', '.join(EXPORTS)}, got {to}")
-    rows = table()
-    report.prepare_folder(to.parent)
-    report.export_dataset(rows, to)
-    return to
-
-
-def export(store: Store, options: Options) -> int:
-    """Writes the whole table to one file."""
-    print(write(options, "table.csv", store.dataset))
-    return 0
-
-
-def require_output(spec: Spec, options: Options) -> None:
-    """ValueError if --output is not an output of the sweep."""
-    if options.output is not None and options.output not in spec.experiment.outputs:
-        raise ValueError(f"--output must be one of {', '.join(spec.experiment.outputs)}")
-
-
-def write_aggregate(spec: Spec, store: Store, options: Options) -> int:
-    """Writes the table of the cells."""
-    require_output(spec, options)
-    outputs = [options.output] if options.output else list(spec.experiment.outputs)
-
-    def rows() -> Any:
-        table = coarse_table(spec, store, options.over, options.cells, outputs)
-        print(f"{table['points'].sum():,} points in {len(table):,} cells")
-        return dataset.dataset(pa.Table.from_pandas(table, preserve_index=False))
-
-    print(write(options, "aggregate.csv", rows))
-    return 0
-
-
-def plot(spec: Spec, store: Store, options: Options) -> int:
-    """Draws a figure of one output."""
+def plot(spec: Spec, store: Store, options: Options) -> Path:
+    """Draws a figure of one output, with provenance."""
     start = time.perf_counter()
-    require_output(spec, options)
-    output = options.output or spec.experiment.outputs[0]
-    over = chosen_axes(spec, options.over)
-    if options.to is not None and options.to.suffix != ".png":
-        raise ValueError(f"--to must end in .png, got {options.to}")
-    if options.cells:
-        rest = []
-        table = coarse_table(spec, store, over, options.cells, [output])
-        table = table.rename(columns={f"{output}_mean": output})
-    else:
-        rest = [name for name in spec.axes if name not in over]
-        table = store.to_pandas([*spec.axes, output])
-    to = options.to or Path(store.root if store.local else ".") / f"{output}.png"
-    report.prepare_folder(to.parent)
-    draw = report.draw_lines if len(over) == 1 else report.draw_maps
-    figure: Figure = draw(table, list(over), rest, output)
-    report.save_figure(figure, to.parent, to.stem)
+    chosen = options.over, options.cells, options.output, options.to
+    to = report.draw_store(spec, store, *chosen)
     if not (to.parent / "provenance.json").exists():
         # A sweep writes it when it is complete; one that was stopped can be drawn before.
         report.write_provenance(to.parent, options, time.perf_counter() - start)
-    print(to)
-    return 0
+    return to
 
 
 def main(options: Options) -> int:
     """Runs one command and returns the exit code."""
+    use_every_core()
+    jax.config.update("jax_enable_x64", True)
     report.require_declared(options)
     example = EXAMPLES / options.spec
     spec = read_spec(example if example.exists() and not options.spec.exists() else options.spec)
     store = Store(options.store or spec.store)
-    commands = {
-        "plan": lambda: show_plan(spec, store),
-        "run": lambda: run(spec, store, options),
-        "resume": lambda: run(spec, store, options),
-        "status": lambda: status(spec, store),
-        "export": lambda: export(store, options),
-        "plot": lambda: plot(spec, store, options),
-        "aggregate": lambda: write_aggregate(spec, store, options),
-    }
-    if options.command == "resume" and store.plan() is None:
-        raise FileNotFoundError(f"no sweep in {store.address}; use run")
-    return commands[options.command]()
+    match options.command:
+        case "plan":
+            report.print_plan(spec, store)
+        case "run" | "resume":
+            return run(spec, store, options)
+        case "status":
+            return 0 if report.print_status(spec, store) else 1
+        case "export":
+            to = options.to or Path("table.csv")
+            report.export_store(store, to)
+            print(to)
+        case "aggregate":
+            to = options.to or Path("aggregate.csv")
+            report.export_cells(spec, store, options.over, options.cells, options.output, to)
+            print(to)
+        case "plot":
+            print(plot(spec, store, options))
+    return 0
 
 
 if __name__ == "__main__":
-    use_every_core()
-    jax.config.update("jax_enable_x64", True)
-    chosen = tyro.cli(
-        Annotated[Options, tyro.conf.FlagConversionOff],
-        prog=report.program(),
-        description=report.as_started((__doc__ or "").strip()),
-    )
-    try:
-        sys.exit(main(chosen))
-    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        print(f"error: {str(error).strip()}", file=sys.stderr)
-        sys.exit(2)
+    report.run_command({"default": Options()}, main, __doc__ or "")

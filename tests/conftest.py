@@ -53,6 +53,7 @@ LONGEST = (
     "prediction/test_exact.py",
     "studies/test_prediction.py",
     "studies/test_many_classes.py",
+    "studies/test_vocabularies.py",
     "studies/test_language.py",
     "studies/test_cures.py",
     "solvers/test_lowering.py",

@@ -12,7 +12,10 @@ from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STUDIES = ROOT / "studies"
-TRAINING_OPTIONS = ROOT / "nc_jax" / "campaigns" / "options.py"
+CAMPAIGNS = ROOT / "nc_jax" / "campaigns"
+SHARED = [CAMPAIGNS / "options.py", CAMPAIGNS / "text_options.py"]
+# The options that are listed once for all studies.
+TRAINING = "TrainingOptions"
 
 
 class Option(NamedTuple):
@@ -37,6 +40,7 @@ def options_of(node: ast.ClassDef) -> Iterator[Option]:
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             flag = "--" + field.target.id.replace("_", "-")
             default = "required" if field.value is None else ast.unparse(field.value)
+            default = default.replace("tyro.MISSING", "required")
             yield Option(flag, default, " ".join(str(after.value.value).split()))
 
 
@@ -46,10 +50,22 @@ def section(path: Path) -> list[str]:
     question, _, rest = docstring.partition("\n")
     lines = [f"(study-{path.stem})=", f"## {path.stem}: {question}", *rest.splitlines(), ""]
     config = next(iter(classes_of(path).values()))
-    own = list(options_of(config))
-    if any(isinstance(base, ast.Name) and base.id == "TrainingOptions" for base in config.bases):
+    options = {option.flag: option for kind in lineage(config) for option in options_of(kind)}
+    if any(TRAINING in bases_of(kind) for kind in lineage(config)):
         lines += ["It takes the [options of every training](#training-options), and:", ""]
-    return lines + option_lines(own)
+    return lines + option_lines(list(options.values()))
+
+
+def bases_of(kind: ast.ClassDef) -> list[str]:
+    """Names of the classes that a class is derived from."""
+    return [base.id for base in kind.bases if isinstance(base, ast.Name)]
+
+
+def lineage(config: ast.ClassDef) -> list[ast.ClassDef]:
+    """A config after the classes of shared options it is derived from, but for TRAINING."""
+    shared = {name: kind for path in SHARED for name, kind in classes_of(path).items()}
+    above = [shared[name] for name in bases_of(config) if name in shared and name != TRAINING]
+    return [*(kind for base in above for kind in lineage(base)), config]
 
 
 def option_lines(options: list[Option]) -> list[str]:
@@ -75,12 +91,12 @@ class Studies(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Sections of the studies, or the options that those with networks share."""
         if "training-options" in self.options:
-            paths = [TRAINING_OPTIONS]
-            lines = option_lines(list(options_of(classes_of(paths[0])["TrainingOptions"])))
+            lines = option_lines(list(options_of(classes_of(SHARED[0])[TRAINING])))
+            paths = []
         else:
             paths = sorted(STUDIES.glob("*.py"))
             lines = [line for path in paths for line in section(path)]
-        for path in paths:
+        for path in [*paths, *SHARED]:
             self.env.note_dependency(str(path))
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 

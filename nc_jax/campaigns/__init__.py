@@ -12,6 +12,7 @@ from nc_jax.campaigns.layers import (
 )
 from nc_jax.campaigns.options import (
     PUBLISHED,
+    ConvergingOptions,
     TrainingOptions,
     check_options,
     chosen_for,
@@ -39,6 +40,7 @@ from nc_jax.campaigns.subsets import (
     mean_energy,
     step_training,
 )
+from nc_jax.campaigns.text_options import TextOptions, check_text_options, read_text, text_runs_of
 from nc_jax.campaigns.text_runs import TextRun, optimisers_of, predict_texts, train_texts
 from nc_jax.campaigns.texts import as_row, kept, train_text
 from nc_jax.campaigns.together import fastest_trainer
@@ -49,8 +51,10 @@ __all__ = [
     "PLACE",
     "PUBLISHED",
     "Campaign",
+    "ConvergingOptions",
     "Plan",
     "Splits",
+    "TextOptions",
     "TextRun",
     "Trained",
     "Training",
@@ -60,6 +64,7 @@ __all__ = [
     "balanced_training",
     "check_majority",
     "check_options",
+    "check_text_options",
     "chosen_for",
     "converging_training",
     "cured_plans",
@@ -81,10 +86,12 @@ __all__ = [
     "predict_minority",
     "predict_rates",
     "predict_texts",
+    "read_text",
     "recipe_of",
     "require_data_set",
     "step_training",
     "strengths_of",
+    "text_runs_of",
     "train_all",
     "train_chains",
     "train_networks",

@@ -72,6 +72,28 @@ class TrainingOptions:
     """Folder in which the results are written."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ConvergingOptions(TrainingOptions):
+    """Options of trainings on two class sizes that are compared with stationary points."""
+
+    networks: Several[str] = ("mlp-norm",)
+    """Names in nc_jax.networks.NETWORKS, for all data sets, or for one as in cifar10:vgg13."""
+    lowered: tuple[float, ...] | None = (0.65, 0.9)
+    """Shares of the training after which the rate drops tenfold; default: 1/3 and 2/3."""
+    batch: Count = 1024
+    """Batch size: images in each step; all images if there are fewer."""
+    even_batches: bool = True
+    """Use batches of almost equal size instead of a smaller last batch."""
+    measures: Count = 1
+    """Number of measurements per run; the last is always at its end."""
+    decayed: Literal["effective", "all"] = "effective"
+    """Parameters that weight decay acts on."""
+    majority_size: Count | None = 100
+    """n_A, the number of images of a large class; by default all that each class has."""
+    labels: Literal["random", "first"] = "random"
+    """Whether the seed draws the large classes; if not, they are the first ones, as published."""
+
+
 def check_options(options: TrainingOptions) -> None:
     """Checks the options before any data are read.
 

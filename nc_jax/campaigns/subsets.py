@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nc_jax.campaigns.campaign import Training
-from nc_jax.campaigns.options import TrainingOptions, recipe_of
+from nc_jax.campaigns.options import ConvergingOptions, TrainingOptions, recipe_of
 from nc_jax.datasets import (
     ImageData,
     balanced_features,
@@ -84,7 +84,7 @@ def step_training(
 
 
 def converging_training(
-    options: Any,
+    options: ConvergingOptions,
     place: tuple[str, str],
     labels: np.ndarray,
     size: int,
@@ -93,8 +93,7 @@ def converging_training(
     """The training of :func:`step_training` for a comparison with stationary points.
 
     Args:
-        options: options of the study, with ``labels``, 'random' if the seed draws which classes
-            are large, and ``decayed``, the parameters that weight decay acts on.
+        options: options of the study.
         place: data set and network.
         labels: labels of the images.
         size: n_A.

@@ -3,7 +3,6 @@
 from nc_jax.diagnosis.advice import cure_advice
 from nc_jax.diagnosis.archive import FeatureArchive
 from nc_jax.diagnosis.arrays import ArrayFile
-from nc_jax.diagnosis.crowded import code_row, crowded_row, merging_rows
 from nc_jax.diagnosis.diagnosed import Diagnosis, diagnose
 from nc_jax.diagnosis.feedforward import LayerPath, PriceFit, fit_price, layer_path
 from nc_jax.diagnosis.findings import Advice, Finding, Verdict, by_part
@@ -65,8 +64,6 @@ __all__ = [
     "budget_rows",
     "by_part",
     "clusters",
-    "code_row",
-    "crowded_row",
     "cure_advice",
     "diagnose",
     "findings",
@@ -79,7 +76,6 @@ __all__ = [
     "measure_archive",
     "measure_head",
     "measures",
-    "merging_rows",
     "own_directions",
     "predict_collapse",
     "predict_head",

@@ -17,11 +17,6 @@ from .figures import (
     plain_ticks as plain_ticks,
     save_figure as save_figure,
 )
-from .grids import (
-    draw_lines as draw_lines,
-    draw_maps as draw_maps,
-    export_dataset as export_dataset,
-)
 from .tokens_page import (
     head_page as head_page,
 )
@@ -54,6 +49,13 @@ from .progress import (
 )
 from .provenance import (
     write_provenance as write_provenance,
+)
+from .stores import (
+    draw_store as draw_store,
+    export_cells as export_cells,
+    export_store as export_store,
+    print_plan as print_plan,
+    print_status as print_status,
 )
 from .tables import (
     markdown as markdown,

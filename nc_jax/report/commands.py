@@ -24,16 +24,16 @@ COMMAND: contextvars.ContextVar[str] = contextvars.ContextVar("command", default
 
 def run_command(
     presets: Mapping[str, Config],
-    study: Callable[[Config], None],
+    study: Callable[[Config], int | None],
     doc: str,
     keep_programs: bool = True,
 ) -> None:
-    """Parses the command line into a config, runs the study, exits.
+    """Parses the command line into a config and runs the study.
 
     Args:
         presets: configs by name; the first is the default. ``--preset NAME``
             selects another; every field of a config is also an option.
-        study: the function to run.
+        study: the function to run; an exit code that it returns is passed on, if not zero.
         doc: the study's docstring, shown by ``--help``.
         keep_programs: whether compiled programs are kept on disk for the next start, which
             ``--no-compilation-cache`` turns off; a benchmark compiles anew.
@@ -43,9 +43,12 @@ def run_command(
     """
     arguments = list(sys.argv[1:])
     name = _take_preset(arguments, presets)
-    listed = f"Presets (--preset NAME): {', '.join(presets)}. Options override presets."
+    description = as_started(doc.strip())
+    if len(presets) > 1:
+        listed = ", ".join(presets)
+        description += f"\n\nPresets (--preset NAME): {listed}. Options override presets."
     if keep_programs:
-        listed += f"\n\n{HELP}"
+        description += f"\n\n{HELP}"
         keep_programs = OPTION not in arguments
         arguments = [argument for argument in arguments if argument != OPTION]
     config = tyro.cli(
@@ -53,20 +56,22 @@ def run_command(
         args=arguments,
         default=presets[name],
         prog=program(),
-        description=f"{as_started(doc.strip())}\n\n{listed}",
+        description=description,
         config=(tyro.conf.FlagConversionOff, tyro.conf.OmitSubcommandPrefixes),
     )
     if keep_programs:
         keep_compiled_programs()
     try:
-        study(config)
-    except (ValueError, TypeError, OSError, MemoryError) as error:
+        code = study(config)
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         option = "--out: " if isinstance(error, FolderError) and hasattr(config, "out") else ""
         print(f"error: {option}{error or 'there is not enough memory'}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    if code:
+        sys.exit(code)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ ROOMS = (
     "nc_jax.prediction",
     "nc_jax.sweeps",
     "nc_jax.experiments",
+    "nc_jax.specs",
     "nc_jax.datasets",
     "nc_jax.training",
     "nc_jax.networks",
@@ -91,3 +92,5 @@ def test_every_study_has_a_section_with_its_options(site):
     for study in (ROOT / "studies").glob("*.py"):
         assert f'id="study-{study.stem.replace("_", "-")}"' in page
     assert "--feature-energies" in page and "--learning-rate" in page
+    # Options that two studies take from a class of their own.
+    assert page.count("--even-batches") == 3 and page.count("--attention-heads") >= 1

@@ -26,17 +26,6 @@ def test_the_quick_preset_finds_polygons_and_where_classes_merge(tmp_path):
     assert (merging["rank"] <= 2).all() and (merging["gap"] >= 0).all()
     # At the smallest budget the convex optimum fits into two dimensions.
     assert (merging.loc[merging["E"] == merging["E"].min(), "gap"] < 1e-7).all()
-    words = pd.read_parquet(tmp_path / "vocabularies.parquet")
-    assert set(words["exponent"]) == {0.8, 1.2} and (words["classes"] == 300).all()
-    profiles = pd.read_parquet(tmp_path / "profiles.parquet")
-    assert set(profiles["profile"]) == {"CIFAR-100-LT"}
-    for table, key in ((words, "exponent"), (profiles, "profile")):
-        assert table["solved"].all() and (table["gap"] >= 0).all()
-        assert (table["own"] + table["collapsed"] == table["classes"]).all()
-        # With a large budget every class is apart, with a small one few are.
-        for _, own in table.groupby(key):
-            assert own["rank"].iloc[-1] == own["classes"].iloc[-1] - 1
-            assert own["own"].iloc[-1] == own["classes"].iloc[-1] > 5 * own["own"].iloc[0]
     for part in PARTS:
         assert (tmp_path / f"{part}.png").stat().st_size > 10_000
         assert (tmp_path / f"{part}.md").exists()
@@ -75,16 +64,6 @@ def test_the_summary_says_from_which_budget_on_a_class_stands_apart():
         ({"restarts": 0}, "--restarts"),
         ({"parts": ()}, "--parts"),
         ({"parts": ("codes", "words")}, "--parts"),
-        ({"profiles": ("MNIST",)}, "--profiles"),
-        ({"tokens": 2}, "--tokens"),
-        ({"corpus": 100.0}, "--corpus"),
-        ({"exponents": (1.0,)}, "--exponents"),
-        ({"exponents": (1.0, -1.0)}, "--exponents"),
-        ({"vocabulary_budgets": (2.0, 1.0)}, "--vocabulary-budgets"),
-        ({"profile_budgets": (0.0, 1.0)}, "--profile-budgets"),
-        ({"num_vocabulary_budgets": 1}, "--num-vocabulary-budgets"),
-        ({"contours": ()}, "--contours"),
-        ({"merge_tolerance": -0.1}, "--merge-tolerance"),
     ],
 )
 def test_bad_options_are_named(changed, text):

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 import nc_jax as nc
-from nc_jax.diagnosis import code_row, crowded_row, merging_rows
+from nc_jax.experiments.crowded import code_row, crowded_row, merging_rows
 
 KEY = jax.random.key(0)
 

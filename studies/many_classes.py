@@ -15,7 +15,7 @@ convex optimum fits into p dimensions.
     python studies/many_classes.py --dimensions 3 8 --restarts 32 --ratio 1000
     python studies/many_classes.py --preset cpu
 
-Time on two CPU cores: TIME; nearly all of it is compilation, because each combination of K
+Time on two CPU cores: 1 minute; nearly all of it is compilation, because each combination of K
 and p is compiled separately. The study vocabularies treats thousands of classes.
 """
 

@@ -15,7 +15,7 @@ classes' classifiers.
     python studies/vocabularies.py --profiles CIFAR-100-LT --num-budgets 46
     python studies/vocabularies.py --preset cpu
 
-Time on two CPU cores: TIME; nearly all of it is compilation, because each exponent and each
+Time on two CPU cores: 1 minute; nearly all of it is compilation, because each exponent and each
 profile is compiled separately.
 """
 

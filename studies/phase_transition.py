@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 import nc_jax as nc
 from nc_jax import report
 from nc_jax.experiments import Experiment
-from nc_jax.report import Bounds, Count, Interval, NonNegative, Positive, Several, TwoOrMore
+from nc_jax.report import Bounds, Count, Interval, Positive, Several, TwoOrMore
 from nc_jax.report.phases import draw_cosines, draw_phases
 from nc_jax.study import Results, Study, swept
 from nc_jax.sweeps import Block, Product, Values
@@ -61,8 +61,6 @@ class Config:
     """Floating-point precision of the solves."""
     out: Path = Path("results/phase_transition")
     """Folder in which the results are written."""
-    seed: NonNegative[int] = 0
-    """Recorded with the results; the solvers of this study are deterministic."""
 
 
 PRESETS = {"default": Config(), "quick": Config(num_ratios=41, map_size=(31, 21))}

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from nc_jax.diagnosis.head import VANISHED
 from nc_jax.diagnosis.measured import FeatureSource, Measured, measure_archive
 from nc_jax.diagnosis.predicted import MERGED, Predicted, clusters, predict_collapse
 from nc_jax.diagnosis.recommended import Recommended, recommend_cures
 from nc_jax.diagnosis.settled import Settled, predict_settled
+from nc_jax.solvers.programs import one_thread
 
 # A class is close to merging if its cosine to the nearest class is above this.
 NEAR = 0.8
@@ -89,8 +89,7 @@ def diagnose(
     has_classifiers = source.classifiers is not None
     energy = seen.weight_energy if has_classifiers else weight_energy
     model, settled, cures = None, None, []
-    # The threads of LAPACK wait actively: for matrices as small as these they only cost time.
-    with jax.enable_x64(True), threadpool_limits(1):
+    with jax.enable_x64(True), one_thread():
         if energy is not None and energy > 0 and seen.feature_energy > 0:
             model = predict_collapse(seen.counts, energy, seen.feature_energy)
             if model.ratio > 1:

@@ -96,8 +96,7 @@ class Study:
         start = time.perf_counter()
         self.require(config)
         report.prepare_folder(config.out)
-        if self.every_core:
-            use_every_core()
+        use_every_core(self.every_core)
         jax.config.update("jax_enable_x64", getattr(config, "dtype", "float64") == "float64")
         found = self.run(config)
         for name, table in found.tables.items():

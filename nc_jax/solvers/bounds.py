@@ -22,6 +22,7 @@ from jax import Array
 from nc_jax.geometry import ClassSizes, gram
 from nc_jax.losses import PowerSoftmax, acts_on
 from nc_jax.solvers.certificates import certify_with
+from nc_jax.solvers.singular import symmetric_eigenvalues
 from nc_jax.surrogates.constraints import EnergyBalls, WeightDecay
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits, value_and_gradient
 from nc_jax.surrogates.layer_peeled import LayerPeeled
@@ -85,7 +86,7 @@ def _norms(
     if getattr(model, "nonnegative", False):
         norm = jnp.sum(jnp.linalg.norm(means, axis=0) * jnp.linalg.norm(weights, axis=0))
         # Negative entries cannot increase a product with nonnegative vectors.
-        return norm, jnp.sqrt(jnp.max(jnp.linalg.eigvalsh(_without_negatives(gram(slope)))))
+        return norm, jnp.sqrt(jnp.max(symmetric_eigenvalues(_without_negatives(gram(slope)))))
     norm = jnp.sum(jnp.sqrt(_squared_singular_values(product)))
     return norm, jnp.sqrt(jnp.max(_squared_singular_values(slope)))
 
@@ -128,7 +129,7 @@ def _without_negatives(square: Array) -> Array:
 
 def _squared_singular_values(matrix: Array) -> Array:
     """From a symmetric eigenvalue problem, which costs half as much as singular values."""
-    return jnp.maximum(jnp.linalg.eigvalsh(gram(matrix)), 0)
+    return jnp.maximum(symmetric_eigenvalues(gram(matrix)), 0)
 
 
 def _similarity_bound(model: Any, layers: TopLayers) -> Array:
@@ -164,4 +165,4 @@ def _similarity_bound(model: Any, layers: TopLayers) -> Array:
 def _least_eigenvalue(slope: Array, weight: Array) -> Array:
     """λ_min of D^{−½} G D^{−½}."""
     root = 1 / jnp.sqrt(weight)
-    return jnp.min(jnp.linalg.eigvalsh(root[:, None] * slope * root))
+    return jnp.min(symmetric_eigenvalues(root[:, None] * slope * root))

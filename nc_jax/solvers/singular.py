@@ -1,8 +1,8 @@
-"""Singular values of the small matrices of a grouped program, with the lanes last.
+"""Singular values of small matrices without LAPACK, and eigenvalues of lane after lane.
 
-For a batch of small matrices a call of LAPACK per lane is mostly overhead. It also waits in
-XLA's pool of threads for its own parts, so that two programs that run at the same time, each on
-a thread of a CPU, may wait for each other forever; without such calls they do not.
+For a batch of small matrices a call of LAPACK per lane is mostly overhead. A call for a batch
+also waits in XLA's pool of threads for its own parts, so that two programs that run at the same
+time, each on a thread of a CPU, may wait for each other forever; a call for one matrix does not.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.custom_batching import custom_vmap
+from jax.custom_batching import custom_vmap, sequential_vmap
 
 from nc_jax.solvers.alignment import Basis, aligned
 from nc_jax.solvers.lanes import diagonal, is_diagonal, rotated
@@ -26,6 +26,18 @@ def singular_triples(matrix: Array) -> tuple[Array, Array, Array]:
     if len(matrix) > SMALL:
         return tuple(jnp.linalg.svd(matrix))  # pyright: ignore[reportReturnType]
     return _small_triples(matrix)
+
+
+def symmetric_eigenvalues(matrix: Array) -> Array:
+    """The eigenvalues [K] of a symmetric matrix [K, K]; no reverse-mode derivative."""
+    if jax.default_backend() == "cpu":
+        return _eigenvalues_in_turn(matrix)
+    return jnp.linalg.eigvalsh(matrix)
+
+
+@sequential_vmap
+def _eigenvalues_in_turn(matrix: Array) -> Array:
+    return jnp.linalg.eigvalsh(matrix)
 
 
 @jax.custom_jvp

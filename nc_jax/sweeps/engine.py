@@ -74,18 +74,22 @@ def usable_devices() -> list[Any]:
     return devices[: max(1, max(threads, len(devices)) // 2)]
 
 
-def use_every_core() -> None:
+def use_every_core(devices: bool = True) -> None:
     """Creates a virtual device for every core of a CPU, and enough threads for them.
 
     A program of many small steps uses only one core; two devices run two programs. Call this
     before JAX starts; afterwards, or if ``XLA_FLAGS`` already sets devices, only the
     variable NPROC is set, for the parts of JAX that have not started.
+
+    Args:
+        devices: False for a process that starts its programs on threads of its own, one for
+            each core: it needs as many threads of JAX, but no devices.
     """
     found = re.findall(r"device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
     count = int(found[-1]) if found else os.cpu_count() or 1
     if count > 1:
         os.environ.setdefault("NPROC", str(max(os.cpu_count() or 1, 2 * count)))
-    if not found:
+    if devices and not found:
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", count)
 

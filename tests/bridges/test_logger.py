@@ -51,7 +51,7 @@ def converter(backend, request):
 @pytest.mark.parametrize("backend", ["numpy", "jax", "device", "torch"])
 def test_frozen_weights(backend, request):
     convert = converter(backend, request)
-    logger = bridges.CollapseLogger(3)
+    logger = bridges.CollapseLogger(3, every=1)
     for epoch in (1, 2):
         row = logged(logger, convert, loss=0.5)
         assert_measures(row)
@@ -63,7 +63,7 @@ def test_frozen_weights(backend, request):
 
 
 def test_no_compilation_from_epoch_to_epoch(on_device):
-    logger = bridges.CollapseLogger(3)
+    logger = bridges.CollapseLogger(3, every=1)
     logged(logger, jnp.asarray)
     before = running._with_batches._cache_size()
     assert before > 0
@@ -73,7 +73,7 @@ def test_no_compilation_from_epoch_to_epoch(on_device):
 
 
 def test_batches_that_are_held_are_copied():
-    one, other = bridges.CollapseLogger(3), bridges.CollapseLogger(3)
+    one, other = bridges.CollapseLogger(3, every=1), bridges.CollapseLogger(3, every=1)
     buffer = np.empty((10, 6), np.float32)
     for first in range(0, 40, 10):
         buffer[:] = FEATURES[first : first + 10]
@@ -91,7 +91,7 @@ def test_many_batches_lose_no_digits(backend, request):
     labels = np.tile(np.arange(3), 100)
     features = rng.normal(size=(300, 4)).astype(np.float32) + np.eye(3, 4, dtype=np.float32)[labels]
     exact = metrics.class_moments(features.astype(float), labels, 3)
-    logger = bridges.CollapseLogger(3)
+    logger = bridges.CollapseLogger(3, every=1)
     for _ in range(700):
         logger.update(convert(features), convert(labels.astype(np.uint8)))
     row = logger.end_epoch()
@@ -110,7 +110,7 @@ def test_sums_about_the_origin_lose_no_digits(backend, spread, request):
     means = 5 + rng.normal(size=(3, 64))
     noise = rng.normal(size=(2000, 64)) * np.linalg.norm(means, axis=1)[labels, None] / 8
     features = (means[labels] + spread * noise).astype(np.float32)
-    logger = bridges.CollapseLogger(3)
+    logger = bridges.CollapseLogger(3, every=1)
     for _ in range(2):
         for first in range(0, 2000, 100):
             rows = slice(first, first + 100)
@@ -128,7 +128,7 @@ def test_features_without_a_class_change_nothing(backend, request):
     convert = converter(backend, request)
     features = np.concatenate([FEATURES, np.full((4, 6), np.nan, np.float32)])
     labels = np.concatenate([LABELS, [-100, 3, -1, 255]])
-    logger = bridges.CollapseLogger(3)
+    logger = bridges.CollapseLogger(3, every=1)
     for _ in range(2):
         logger.update(convert(features), convert(labels))
         row = logger.end_epoch(CLASSIFIERS)
@@ -137,7 +137,7 @@ def test_features_without_a_class_change_nothing(backend, request):
 
 
 def test_what_is_missing_is_said():
-    logger = bridges.CollapseLogger(3)
+    logger = bridges.CollapseLogger(3, every=1)
     logger.update(FEATURES, np.where(LABELS == 2, -100, LABELS))
     row = logger.end_epoch(CLASSIFIERS)
     assert (row["samples"], row["left_out"], row["classes"]) == (42, 5, 2)
@@ -148,7 +148,7 @@ def test_what_is_missing_is_said():
 
 
 def test_every_second_batch():
-    one, other = bridges.CollapseLogger(3, every=2), bridges.CollapseLogger(3)
+    one, other = bridges.CollapseLogger(3, every=2), bridges.CollapseLogger(3, every=1)
     for first in range(0, 40, 10):
         for logger in (one,) if first % 20 else (one, other):
             logger.update(FEATURES[first : first + 10], LABELS[first : first + 10])
@@ -156,8 +156,43 @@ def test_every_second_batch():
     assert one.rows[0]["samples"] == 20
 
 
+@pytest.mark.parametrize("step", [1e-3, 1e-1])
+def test_a_logger_of_fast_steps_leaves_out_batches(monkeypatch, step):
+    """An update takes 0.1 ms of processor time; the first epoch is used whole and not counted."""
+    clock = {"wall": 0.0, "own": 0.0}
+    monkeypatch.setattr("time.perf_counter", lambda: clock["wall"])
+    monkeypatch.setattr("time.thread_time", lambda: clock["own"])
+    logger, batch = bridges.CollapseLogger(3), (FEATURES[:10], LABELS[:10])
+    for _ in range(5):
+        for _ in range(200):
+            clock["wall"] += step
+            logger.update(*batch)
+            if logger._sums is not None and not hasattr(logger._sums, "slow"):
+                logger._sums.add, logger._sums.slow = slow(logger._sums.add, clock), True
+        logger.end_epoch(CLASSIFIERS)
+        # Between epochs a training may pause, which earns the logger nothing.
+        clock["wall"] += 100.0
+    used = [row["samples"] for row in logger.rows]
+    assert used[0] == 2000
+    if step > 5e-3:
+        assert used == [2000] * 5
+    else:
+        # A quarter of the batches costs 2.5 % of the time.
+        assert all(abs(samples - 500) <= 20 for samples in used[1:])
+
+
+def slow(add, clock):
+    """The same sums at a cost of 0.1 ms on the given clock."""
+
+    def added(*batch):
+        clock["own"] += 1e-4
+        add(*batch)
+
+    return added
+
+
 def test_tokens_are_samples():
-    one, other = bridges.CollapseLogger(3), bridges.CollapseLogger(3)
+    one, other = bridges.CollapseLogger(3, every=1), bridges.CollapseLogger(3, every=1)
     one.update(FEATURES[:40].reshape(4, 10, 6), LABELS[:40].reshape(4, 10))
     other.update(FEATURES[:40], LABELS[:40])
     assert one.end_epoch(CLASSIFIERS) == other.end_epoch(CLASSIFIERS)
@@ -165,7 +200,7 @@ def test_tokens_are_samples():
 
 def test_table_and_csv(tmp_path):
     pandas = pytest.importorskip("pandas")
-    logger = bridges.CollapseLogger(3)
+    logger = bridges.CollapseLogger(3, every=1)
     logged(logger)
     logged(logger, loss=0.25)
     table = logger.table()

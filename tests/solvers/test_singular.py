@@ -1,12 +1,20 @@
 """Singular values of small matrices without LAPACK, and what they make possible."""
 
+import os
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import nc_jax as nc
-from nc_jax.solvers.singular import SMALL, singular_triples, singular_values
+from nc_jax.solvers.singular import (
+    SMALL,
+    singular_triples,
+    singular_values,
+    symmetric_eigenvalues,
+)
 
 
 def matrices(groups, lanes=40):
@@ -84,3 +92,22 @@ def test_batches_on_several_threads_call_no_lapack(groups, bias):
     solver = nc.ReducedInteriorPoint()
     program = jax.jit(lambda own: nc.solve_batch(own, solver)).lower(model).as_text()
     assert ("lapack" in program) == solver.calls_lapack(model) == (groups > SMALL)
+
+
+def test_queues_on_several_threads_call_lapack_for_one_matrix_at_a_time():
+    solver, sizes = nc.FactoredMultiStart(restarts=1), [4.0, 4.0, 1.0]
+    model = nc.UnconstrainedFeatures(sizes, np.full(4, 1e-3), 1e-3)
+    program = jax.jit(lambda own: nc.solve_batch(own, solver)).lower(model).as_text()
+    calls = re.findall(r"custom_call @lapack\w*\(.*: \(tensor<(\d+)x(\d+)xf64>", program)
+    assert calls == [("3", "3")] and program.count("@lapack") == 1
+    # The bounds of models with few dimensions call it for a batch.
+    few = nc.LayerPeeled(sizes, np.full(4, 1.0), 1.0, dimension=1)
+    assert solver.batching(few, 10**6).parts == 1
+    assert solver.batching(model, 10**6).parts == (os.cpu_count() or 1)
+
+
+def test_eigenvalues_of_a_batch_are_those_of_its_matrices():
+    matrices = np.random.default_rng(2).normal(size=(2, 3, 5, 5))
+    matrices += matrices.swapaxes(-1, -2)
+    found = jax.jit(jax.vmap(jax.vmap(symmetric_eigenvalues)))(matrices)
+    np.testing.assert_allclose(found, np.linalg.eigvalsh(matrices), atol=1e-12)

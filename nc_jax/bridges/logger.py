@@ -17,8 +17,8 @@ from nc_jax.checks import require_count
 from nc_jax.files import write_atomically
 
 # The processor time that a logger may take of a training's time, as it measures it itself. In a
-# fast step it costs up to twice as much, because it displaces the step's data from the caches.
-SHARE = 0.025
+# fast step it costs two to three times as much, because it takes the step's place in the caches.
+SHARE = 0.015
 
 
 class CollapseLogger:
@@ -37,7 +37,8 @@ class CollapseLogger:
     waits for the device at the first batch, at the end of an epoch, and in PyTorch at every
     64th batch. The work per batch is O(n p) in PyTorch and O(n p K) in JAX: less than 0.1 ms
     on one processor core at n = 128, p = 512, K = 10. If a training step takes only a few
-    milliseconds, the logger leaves out batches, so that it costs less than 5 % of the time.
+    milliseconds, the logger leaves out batches, so that it costs less than about 5 % of the
+    time; the end of an epoch costs another millisecond.
 
     Attributes:
         rows: one dict per epoch: epoch, samples, left_out (rows whose label is not a class),
@@ -55,7 +56,7 @@ class CollapseLogger:
             every: uses one batch out of this many; 1 uses all, whatever it costs. By default
                 all batches of the first epoch are used, and afterwards as many as the logger
                 can process in a small share of the training's time: all of them if a step
-                takes about five milliseconds or more. How many samples a row rests on is in
+                takes about ten milliseconds or more. How many samples a row rests on is in
                 its column ``samples``.
 
         Raises:

@@ -1,7 +1,8 @@
-"""How programs that solve a single model are compiled and run on a CPU.
+"""How programs are compiled and run on a CPU, where their arguments are not traced.
 
 Compiling a program takes seconds, running it for one model takes milliseconds. So it is
-compiled with fewer optimisations, which change the numbers by rounding only.
+compiled with fewer optimisations. A program for a batch gets vectors as wide as the
+processor's registers. Both change the numbers by rounding only.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,9 @@ FAST = {
     "xla_cpu_parallel_codegen_split_count": 1,
 }
 LEVEL = "xla_backend_optimization_level"
+# XLA's own choice is half of this; some batches take 0.7 of the time with wider vectors, and none
+# takes longer.
+WIDE = {"xla_cpu_prefer_vector_width": 512}
 
 
 @cache
@@ -31,6 +35,17 @@ def quickly(function: Callable[..., Any], optimised: bool) -> Callable[..., Any]
         optimised: whether running times matter beside that of the compilation.
     """
     return jax.jit(function, compiler_options=_known({**FAST, LEVEL: int(optimised)}))
+
+
+@cache
+def widely(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """The function compiled for a CPU and for many lanes; its arguments must not be traced.
+
+    Args:
+        function: to be compiled.
+        static: names of its static arguments.
+    """
+    return jax.jit(function, static_argnames=static, compiler_options=_known(WIDE))
 
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:

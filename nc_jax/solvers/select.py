@@ -4,7 +4,6 @@ import dataclasses
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar, overload
 
 import jax
@@ -20,7 +19,7 @@ from nc_jax.solvers.factored import FactoredMultiStart
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.multilayer import EliminatedMultiStart, LayerwiseMultiStart
 from nc_jax.solvers.multilayer_solution import MultilayerSolution
-from nc_jax.solvers.programs import one_thread, quickly
+from nc_jax.solvers.programs import one_thread, quickly, widely
 from nc_jax.solvers.solution import Solution
 from nc_jax.surrogates.grouped import GroupedProgram
 from nc_jax.surrogates.layers import FactoredProgram
@@ -216,13 +215,24 @@ def _call(model: Any, solver: Any, key: Array | None) -> Any:
     return solver(model, key=key)
 
 
-@jax.jit
 def _solve_queue(models: Any, solver: Any, keys: Array) -> Any:
+    if _runs_on_cpu(models, solver, keys):
+        return widely(_queue)(models, solver, keys)
+    return jax.jit(_queue)(models, solver, keys)
+
+
+def _queue(models: Any, solver: Any, keys: Array) -> Any:
     return solver.solve_lanes(models, keys)
 
 
-@partial(jax.jit, static_argnames="batch_size")
 def _solve_lanes(models: Any, solver: Any, keys: Array | None, batch_size: int | None) -> Any:
+    static = ("batch_size",)
+    if _runs_on_cpu(models, solver, keys):
+        return widely(_lanes, static)(models, solver, keys, batch_size=batch_size)
+    return jax.jit(_lanes, static_argnames=static)(models, solver, keys, batch_size=batch_size)
+
+
+def _lanes(models: Any, solver: Any, keys: Array | None, batch_size: int | None) -> Any:
     def lane(model_and_key: tuple[Any, Array | None]) -> Any:
         return solver(model_and_key[0], key=model_and_key[1])
 

@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import nc_jax as nc
 from nc_jax.solvers import programs
-from nc_jax.solvers.programs import one_thread, quickly
+from nc_jax.solvers.programs import one_thread, quickly, widely
 
 
 def threads():
@@ -19,6 +19,22 @@ def test_options_that_xla_does_not_know_are_left_out():
     assert known == {programs.LEVEL: 0}
     assert quickly(jnp.sin, optimised=False) is quickly(jnp.sin, optimised=False)
     np.testing.assert_allclose(quickly(jnp.sin, optimised=False)(0.5), np.sin(0.5))
+
+
+def power(x, n):
+    return x**n
+
+
+def test_programs_of_batches_are_compiled_once_and_also_run_traced():
+    compiled = widely(power, ("n",))
+    assert compiled is widely(power, ("n",))
+    np.testing.assert_allclose(compiled(np.arange(3.0), n=2), [0.0, 1.0, 4.0])
+    # Options of XLA are refused inside another program, so that a traced batch has none.
+    models = nc.UnconstrainedFeatures([5.0, 3.0, 1.0], np.full(3, 1e-2), 1e-3)
+    for solver in (nc.ReducedInteriorPoint(), nc.FactoredMultiStart(restarts=2)):
+        alone = nc.solve_batch(models, solver).objective
+        traced = jax.jit(lambda own, solver=solver: nc.solve_batch(own, solver).objective)(models)
+        np.testing.assert_allclose(alone, traced, rtol=1e-9)
 
 
 def test_lapack_has_its_threads_back_after_a_solve():

@@ -94,16 +94,29 @@ def test_batches_on_several_threads_call_no_lapack(groups, bias):
     assert ("lapack" in program) == solver.calls_lapack(model) == (groups > SMALL)
 
 
-def test_queues_on_several_threads_call_lapack_for_one_matrix_at_a_time():
-    solver, sizes = nc.FactoredMultiStart(restarts=1), [4.0, 4.0, 1.0]
-    model = nc.UnconstrainedFeatures(sizes, np.full(4, 1e-3), 1e-3)
-    program = jax.jit(lambda own: nc.solve_batch(own, solver)).lower(model).as_text()
-    calls = re.findall(r"custom_call @lapack\w*\(.*: \(tensor<(\d+)x(\d+)xf64>", program)
-    assert calls == [("3", "3")] and program.count("@lapack") == 1
-    # The bounds of models with few dimensions call it for a batch.
-    few = nc.LayerPeeled(sizes, np.full(4, 1.0), 1.0, dimension=1)
-    assert solver.batching(few, 10**6).parts == 1
+SIZES, SOFT = [4.0, 4.0, 2.0, 1.0], np.full((4, 3), 1 / 3)
+MANY = np.full(4, 1e-2)
+QUEUED = {
+    "unconstrained": nc.UnconstrainedFeatures(SIZES, MANY, 1e-3),
+    "nonnegative": nc.UnconstrainedFeatures(SIZES, MANY, 1e-3, nonnegative=True),
+    "soft targets": nc.UnconstrainedFeatures(SIZES, MANY, 1e-3, loss=nc.SoftTargets(SOFT)),
+    "contrastive": nc.LayerPeeled(SIZES, 1.0, MANY, nc.SupervisedContrastive(1.0)),
+    "deep": nc.DeepLayerPeeled(SIZES, 2, MANY, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", QUEUED)
+def test_queues_on_several_threads_call_lapack_for_one_matrix_at_a_time(name):
+    model, solver = QUEUED[name], nc.FactoredMultiStart(restarts=1)
     assert solver.batching(model, 10**6).parts == (os.cpu_count() or 1)
+    program = jax.jit(lambda own: nc.solve_batch(own, solver)).lower(model).as_text()
+    calls = re.findall(r"custom_call @lapack\w*\(.*: \(tensor<([\dx]+)xf64>", program)
+    assert len(calls) == program.count("@lapack") and set(calls) <= {"4x4"}
+
+
+def test_bounds_of_few_dimensions_call_lapack_for_a_batch_in_a_single_queue():
+    few = nc.LayerPeeled(SIZES, MANY, 1.0, dimension=2)
+    assert nc.FactoredMultiStart(restarts=1).batching(few, 10**6).parts == 1
 
 
 def test_eigenvalues_of_a_batch_are_those_of_its_matrices():

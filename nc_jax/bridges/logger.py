@@ -16,10 +16,6 @@ from nc_jax.bridges.shapes import collapse_shapes
 from nc_jax.checks import require_count
 from nc_jax.files import write_atomically
 
-# The processor time that a logger may take of a training's time, as it measures it itself. In a
-# fast step it costs two to three times as much, because it takes the step's place in the caches.
-SHARE = 0.015
-
 
 class CollapseLogger:
     """NC1 to NC3 and the budgets at the end of each epoch, from running moments.
@@ -105,10 +101,10 @@ class CollapseLogger:
         if self._batches == 1:
             self._begun = time.perf_counter()
         # The first epoch compiles and fills caches, so it says little about the later ones.
-        if self._batches == 1 or not self.rows:
+        if self._sums is None or self._batches == 1 or not self.rows:
             return True
         passed = self._passed + time.perf_counter() - self._begun
-        return self._taken <= SHARE * passed
+        return self._taken <= self._sums.share * passed
 
     def _check_shapes(self, features: tuple[int, ...], labels: tuple[int, ...]) -> None:
         if len(features) < 2 or labels != features[:-1]:

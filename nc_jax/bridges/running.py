@@ -73,7 +73,14 @@ def next_centres(means: np.ndarray, variances: np.ndarray) -> np.ndarray | None:
 
 
 class Accumulator(Protocol):
-    """Running sums over the batches of an epoch."""
+    """Running sums over the batches of an epoch.
+
+    Attributes:
+        share: the processor time that it may take of a training's time, as measured around
+            its calls, so that it costs less than about 5 % of the time in all.
+    """
+
+    share: float
 
     def start(self, centres: np.ndarray | None) -> None:
         """Begins anew, with sums about centres [K, p]; None for the origin."""
@@ -117,6 +124,9 @@ class TorchSums:
     longer in the processor's cache. The distances from the centres are therefore kept and
     summed once for several batches.
     """
+
+    # Each call also takes the step's place in the caches: it costs two to three times its time.
+    share = 0.015
 
     def __init__(self, device: Any, shape: tuple[int, int]):
         """On a device and for centres [K, p]; :meth:`start` comes first."""
@@ -174,6 +184,8 @@ class TorchSums:
 
 class ArraySums:
     """Sums over JAX arrays on a device; several batches are held and summed by one program."""
+
+    share = 0.03
 
     def __init__(self, shape: tuple[int, int]):
         """For centres [K, p]; :meth:`start` comes first."""

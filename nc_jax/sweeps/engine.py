@@ -82,8 +82,7 @@ def use_every_core(devices: bool = True) -> None:
     variable NPROC is set, for the parts of JAX that have not started.
 
     Args:
-        devices: False for a process that starts its programs on threads of its own, one for
-            each core: it needs as many threads of JAX, but no devices.
+        devices: False for a process with threads of its own: it needs threads of JAX alone.
     """
     found = re.findall(r"device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
     count = int(found[-1]) if found else os.cpu_count() or 1

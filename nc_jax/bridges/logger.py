@@ -33,8 +33,8 @@ class CollapseLogger:
     waits for the device at the first batch, at the end of an epoch, and in PyTorch at every
     64th batch. The work per batch is O(n p) in PyTorch and O(n p K) in JAX: less than 0.1 ms
     on one processor core at n = 128, p = 512, K = 10. If a training step takes only a few
-    milliseconds, the logger leaves out batches, so that it costs less than about 5 % of the
-    time; the end of an epoch costs another millisecond.
+    milliseconds, the logger leaves out batches, so that it costs about 5 % of the time at
+    most; the end of an epoch costs another millisecond.
 
     Attributes:
         rows: one dict per epoch: epoch, samples, left_out (rows whose label is not a class),

@@ -77,7 +77,7 @@ class Accumulator(Protocol):
 
     Attributes:
         share: the processor time that it may take of a training's time, as measured around
-            its calls, so that it costs less than about 5 % of the time in all.
+            its calls, so that it costs about 5 % of the time at most.
     """
 
     share: float

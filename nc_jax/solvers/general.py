@@ -260,7 +260,8 @@ def _start(model: GroupedProgram) -> _Point:
     parts = radius * jnp.exp2(-jnp.arange(1.0, 40.0, dtype=dtype))
     inside = parts[jnp.argmin(jax.lax.map(cost, parts))]
     part = inside if has_minimum(model.loss) else jnp.where(model.penalty > 0, inside, radius)
-    slack = jnp.sqrt(square * (radius / part - 1))
+    # A quotient of equal numbers may be rounded below one, as it is on GPUs.
+    slack = jnp.sqrt(square * jnp.maximum(radius / part - 1, 0))
     return _Point(Factors(within, between, slack), Factors(within, between, slack), bias)
 
 

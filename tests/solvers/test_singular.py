@@ -83,6 +83,10 @@ def test_slopes_are_those_of_differences(groups):
     np.testing.assert_allclose(jax.jit(jax.grad(norm))(0.0), difference, rtol=1e-7)
 
 
+of_a_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="programs of a CPU")
+
+
+@of_a_cpu
 @pytest.mark.parametrize("bias", [None, 1e-2], ids=["no bias", "bias"])
 @pytest.mark.parametrize("groups", [2, 3, 4])
 def test_batches_on_several_threads_call_no_lapack(groups, bias):
@@ -105,6 +109,7 @@ QUEUED = {
 }
 
 
+@of_a_cpu
 @pytest.mark.parametrize("name", QUEUED)
 def test_queues_on_several_threads_call_lapack_for_one_matrix_at_a_time(name):
     model, solver = QUEUED[name], nc.FactoredMultiStart(restarts=1)

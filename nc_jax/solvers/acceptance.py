@@ -48,8 +48,8 @@ class Solver(Protocol[Model, Found]):
     - ``solve_lanes(models, keys)``: a batch with one leading axis at once, with a key for each;
     - ``takes_batches = True``, if a call itself solves a batch of models with common data, and
       ``needed(model)``: the model without data that it does not read;
-    - ``brief = True``, if it solves a model alone in milliseconds, so that less time is spent on
-      the compilation, and LAPACK's threads do not help.
+    - ``brief(model)``: whether it solves this model in hundredths of a second, so that less time
+      is spent on the compilation, and LAPACK's threads do not help.
     """
 
     def __call__(self, model: Model, key: Array | None = None) -> Found:

@@ -1,5 +1,6 @@
 """Many random starts of every model of a batch, in one queue; the best one, and its status."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,10 @@ from nc_jax.checks import require_count
 from nc_jax.immutable import derived, immutable
 from nc_jax.solvers.quasi_newton import Minima, Settings, minimise_lanes
 from nc_jax.solvers.solution import Status, default_tolerance
+
+# Up to this many numbers, programs with fewer optimisations save a second of compilation and take
+# at most a few hundredths of a second longer; with ten times as many they take seconds longer.
+BRIEF_FLOATS = 2**15
 
 # Settings that are fixed when a program is compiled.
 SETTINGS = ("restarts", "max_iterations", "memory", "slots")
@@ -41,6 +46,14 @@ class MultiStart:
 
     # Stationarity by default, in float64 and float32.
     default_stationarity = (1e-9, 1e-3)
+
+    def brief(self, model: Any) -> bool:
+        """Whether the restarts take hundredths of a second, judged by the memory they need."""
+        return self.floats_per_lane(model) * math.prod(model.batch_shape) <= BRIEF_FLOATS
+
+    def floats_per_lane(self, model: Any) -> int:
+        """The points and results of all restarts."""
+        raise NotImplementedError
 
     def settings(self, dtype: Any) -> Settings:
         """How long and how precisely to minimise."""

@@ -199,7 +199,7 @@ def _lane_keys(key: Array, shape: tuple[int, ...]) -> Array:
 def _solve_one(model: Any, solver: Any, key: Array | None) -> Any:
     if not _runs_on_cpu(model, solver, key):
         return jax.jit(_call)(model, solver, key)
-    if not getattr(solver, "brief", False):
+    if not (hasattr(solver, "brief") and solver.brief(model)):
         return quickly(_call, optimised=True)(model, solver, key)
     with one_thread():
         return jax.block_until_ready(quickly(_call, optimised=False)(model, solver, key))

@@ -59,10 +59,13 @@ class ReducedInteriorPoint:
 
     tolerance: Any
     steps: int
-    brief = True
 
     def __init__(self, tolerance: Any = None, steps: int = 60):
         set_fields(self, tolerance=tolerance, steps=steps)
+
+    def brief(self, model: GroupedProgram) -> bool:
+        """True: a program of few groups takes milliseconds."""
+        return True
 
     def refusal(self, model: Any) -> Exception | None:
         """The error for a model without a certificate in group numbers; None for all others."""

@@ -185,7 +185,7 @@ class TorchSums:
 class ArraySums:
     """Sums over JAX arrays on a device; several batches are held and summed by one program."""
 
-    share = 0.03
+    share = 0.02
 
     def __init__(self, shape: tuple[int, int]):
         """For centres [K, p]; :meth:`start` comes first."""

@@ -13,17 +13,7 @@ from typing import Any
 import jax
 from threadpoolctl import ThreadpoolController
 
-# Options of XLA with which programs compile several times as fast. Without optimisation by LLVM
-# their loops take up to five times as long, at the level 1 as long as usual.
-FAST = {
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 1,
-}
-LEVEL = "xla_backend_optimization_level"
-# XLA's own choice is half of this. With wider vectors programs with a bias take 0.7 of the time;
-# no other batch that was timed differed by more than the machine's own variation.
-WIDE = {"xla_cpu_prefer_vector_width": 512}
+from nc_jax.xla import batch_options, fast_options
 
 
 @cache
@@ -34,7 +24,7 @@ def quickly(function: Callable[..., Any], optimised: bool) -> Callable[..., Any]
         function: to be compiled.
         optimised: whether running times matter beside that of the compilation.
     """
-    return jax.jit(function, compiler_options=_known({**FAST, LEVEL: int(optimised)}))
+    return jax.jit(function, compiler_options=fast_options(optimised))
 
 
 @cache
@@ -45,22 +35,7 @@ def widely(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callab
         function: to be compiled.
         static: names of its static arguments.
     """
-    return jax.jit(function, static_argnames=static, compiler_options=_known(WIDE))
-
-
-def _known(options: dict[str, Any]) -> dict[str, Any]:
-    """Those options that the installed XLA knows; it refuses all others."""
-    if _compiles(options):
-        return options
-    return {name: value for name, value in options.items() if _compiles({name: value})}
-
-
-def _compiles(options: dict[str, Any]) -> bool:
-    try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True
+    return jax.jit(function, static_argnames=static, compiler_options=batch_options())
 
 
 @cache

@@ -1,6 +1,7 @@
 """Many random starts of every model of a batch, in one queue; the best one, and its status."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -51,9 +52,9 @@ class MultiStart:
         """Whether the restarts take hundredths of a second, judged by the memory they need."""
         return self.floats_per_lane(model) * math.prod(model.batch_shape) <= BRIEF_FLOATS
 
+    @abstractmethod
     def floats_per_lane(self, model: Any) -> int:
         """The points and results of all restarts."""
-        raise NotImplementedError
 
     def settings(self, dtype: Any) -> Settings:
         """How long and how precisely to minimise."""

@@ -26,6 +26,7 @@ from nc_jax.source import code_digest
 from nc_jax.sweeps.grid import Columns
 from nc_jax.sweeps.plan import Plan
 from nc_jax.sweeps.store import Store
+from nc_jax.xla import batch_options
 
 # From columns [n] of points and a key for each point [n] to output columns [n].
 Batched = Callable[[dict[str, jax.Array], jax.Array], Mapping[str, jax.Array]]
@@ -112,8 +113,7 @@ class ChunkSolver:
         devices = np.array(usable_devices() if devices is None else devices)
         # Every device gets equally many points; the last of them may be padding.
         self.length = -(-length // len(devices)) * len(devices)
-        mesh = Mesh(devices, ("points",))
-        spec = PartitionSpec("points")
+        mesh, spec = Mesh(devices, ("points",)), PartitionSpec("points")
         self.sharding = NamedSharding(mesh, spec)
         self.names: list[str] = []
         function = build(choices)
@@ -129,9 +129,9 @@ class ChunkSolver:
             self.names = list(outputs)
             return outputs
 
-        self.work = jax.jit(
-            jax.shard_map(work, mesh=mesh, in_specs=(spec, spec), out_specs=spec, check_vma=False)
-        )
+        shared = jax.shard_map(work, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+        options = batch_options() if devices[0].platform == "cpu" else None
+        self.work = jax.jit(shared, compiler_options=options)
 
     def inputs(self, columns: Columns) -> tuple[dict[str, Any], Any]:
         """The columns, padded and distributed over the devices."""

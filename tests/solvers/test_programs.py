@@ -6,7 +6,9 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import nc_jax as nc
-from nc_jax.solvers import programs
+from nc_jax import xla
+from nc_jax.datasets import gaussian_classes
+from nc_jax.solvers import select
 from nc_jax.solvers.programs import one_thread, quickly, widely
 
 
@@ -15,8 +17,8 @@ def threads():
 
 
 def test_options_that_xla_does_not_know_are_left_out():
-    known = programs._known({programs.LEVEL: 0, "xla_no_such_option": True})
-    assert known == {programs.LEVEL: 0}
+    known = xla._known({xla._LEVEL: 0, "xla_no_such_option": True})
+    assert known == {xla._LEVEL: 0}
     assert quickly(jnp.sin, optimised=False) is quickly(jnp.sin, optimised=False)
     np.testing.assert_allclose(quickly(jnp.sin, optimised=False)(0.5), np.sin(0.5))
 
@@ -56,3 +58,19 @@ def test_a_model_alone_equals_its_lane_and_its_traced_solve():
         for solution in (alone, traced):
             assert solution.status == nc.Status.CONVERGED
             np.testing.assert_allclose(solution.objective, batch.objective[lane], rtol=1e-9)
+
+
+def test_only_small_models_with_random_starts_are_compiled_with_fewer_optimisations(monkeypatch):
+    chosen = []
+
+    def recorded(function, optimised):
+        chosen.append(optimised)
+        return quickly(function, optimised)
+
+    monkeypatch.setattr(select, "quickly", recorded)
+    inputs, labels = gaussian_classes(3, 4, 5, 0.5, 0)
+    solver = nc.EliminatedMultiStart(restarts=2, max_iterations=20)
+    for decays in (1e-2, np.full(400, 1e-2)):
+        model = nc.MultilayerUnconstrainedFeatures(inputs, labels, decays, 1.0)
+        nc.solve(model, solver)
+    assert chosen == [False, True]

@@ -33,6 +33,8 @@ from nc_jax.surrogates.layers import FactoredProgram
 RELAXED_RESTARTS = 2
 # Another core is used if there are restarts for this many times the slots.
 LANES_WORTH_A_CORE = 4
+# Largest number of lanes whose bounds and results are computed at a time.
+LANES_AT_A_TIME = 1024
 
 
 @immutable(static=SETTINGS)
@@ -132,7 +134,7 @@ class FactoredMultiStart(MultiStart):
             ending = self.conclude(restarts, best, value, bound, model.valid)
             return FactoredSolution(model=model, layers=ending.masked(layers), **ending.fields)
 
-        return jax.lax.map(finish, (models, minima, bounds), batch_size=min(count, 1024))
+        return jax.lax.map(finish, (models, minima, bounds), batch_size=_side_by_side(count))
 
     def _relaxed_bounds(self, models: FactoredProgram, keys: Array) -> Array:
         """Lower bounds from the convex programs without rank constraint, for L models, [L]."""
@@ -144,9 +146,14 @@ class FactoredMultiStart(MultiStart):
             few = dataclasses.replace(self, restarts=min(self.restarts, RELAXED_RESTARTS))
             solved = few.solve_lanes(relaxed, keys)
         else:
-            solved = jax.lax.map(solver, relaxed, batch_size=min(keys.shape[0], 1024))
+            solved = jax.lax.map(solver, relaxed, batch_size=_side_by_side(len(keys)))
         bounds = solved.objective - solved.gap
         return jnp.where(jnp.isnan(bounds), -jnp.inf, bounds)
+
+
+def _side_by_side(lanes: int) -> int | None:
+    """Lanes at a time; a single one is not made a batch, whose program is larger."""
+    return None if lanes == 1 else min(lanes, LANES_AT_A_TIME)
 
 
 def unravelled(model: FactoredProgram) -> Callable[[Array], Any]:

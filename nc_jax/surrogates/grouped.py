@@ -158,6 +158,7 @@ def _rows(point: GroupLogits) -> Array:
     return jnp.concatenate(parts, axis=1)
 
 
+@jax.jit
 def data_loss(model: GroupedProgram, point: GroupLogits) -> Array:
     """Σ_k π_k L(Z_k + b, k) of a single model at group numbers."""
     groups = jnp.arange(model.sizes.num_groups)
@@ -165,6 +166,7 @@ def data_loss(model: GroupedProgram, point: GroupLogits) -> Array:
     return jnp.sum(model.sizes.group_weights * losses)
 
 
+@jax.jit
 def value_and_gradient(model: GroupedProgram, point: GroupLogits) -> tuple[Array, GroupLogits]:
     """:func:`data_loss` and its gradient in the group numbers."""
     weights, groups = model.sizes.group_weights, model.sizes.num_groups

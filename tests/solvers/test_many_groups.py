@@ -103,14 +103,14 @@ def test_a_cut_gradient_proves_more_than_a_gradient(name):
 
 @given(
     seed=st.integers(0, 10**6),
-    tolerance=st.sampled_from([0.02, 0.1, 0.5]),
+    tolerance=st.sampled_from([0.05, 0.2, 0.5]),
     name=st.sampled_from(["cross-entropy", "mean-squared-error", "label-smoothing"]),
     kind=st.sampled_from(["layer-peeled", "unconstrained"]),
 )
 @settings(max_examples=8, deadline=None)
 def test_gaps_of_merged_sizes_hold_for_the_classes_as_they_are(seed, tolerance, name, kind):
     rng = np.random.default_rng(seed)
-    sizes = np.exp(rng.uniform(0, 2.5, 12))
+    sizes = np.exp(rng.uniform(0, 2.5, 6))
     merged = nc.merge_sizes(sizes, tolerance)
     made = nc.solve(MODELS[kind](merged, LOSSES[name]))
     exact = nc.solve(MODELS[kind](sizes, LOSSES[name]))

@@ -1,6 +1,6 @@
 """The strength of a cure: the smallest that separates all classes, the best for a target."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,9 @@ from nc_jax.design.cures import CURES, Curable, cured
 from nc_jax.design.separation import separation
 from nc_jax.design.targets import TARGETS, Price, price_of, require_target
 from nc_jax.design.thresholds import Threshold, find_threshold
-from nc_jax.solvers import Solution, solve
+from nc_jax.solvers import Solution, choose_solver, solve
+from nc_jax.solvers.acceptance import is_brief
+from nc_jax.solvers.programs import for_few_lanes
 from nc_jax.solvers.solution import certified
 from nc_jax.theory import bracket
 
@@ -66,14 +68,21 @@ def along(model: Curable, cure: str, strengths: Any) -> Along:
     parts = []
     for first in range(0, len(strengths), TOGETHER):
         own = np.resize(strengths[first : first + TOGETHER], TOGETHER)
-        parts.append(_solved(model, jnp.asarray(own, model.sizes.group_sizes.dtype), cure))
+        given = jnp.asarray(own, model.sizes.group_sizes.dtype)
+        parts.append(_compiled(_solved, model)(model, given, cure=cure))
     whole = jax.tree.map(lambda *own: jnp.concatenate(own)[: len(strengths)], *parts)
     solution, parted, distances = whole
     distances = {name: np.asarray(own) for name, own in distances.items()}
     return Along(strengths, solution, np.asarray(parted), distances)
 
 
-@partial(jax.jit, static_argnames="cure")
+def _compiled(function: Callable[..., Any], model: Curable) -> Callable[..., Any]:
+    """The function of a model and a cure, compiled for the few strengths of a scan."""
+    if is_brief(choose_solver(model), model):
+        return for_few_lanes(function, "cure")
+    return jax.jit(function, static_argnames="cure")
+
+
 def _solved(model: Curable, strengths: Array, cure: str) -> tuple[Solution, Array, Any]:
     def one(strength: Array) -> tuple[Solution, Array, Any]:
         solution = certified(solve(cured(model, cure, strength)))
@@ -136,14 +145,14 @@ def least_strength(
     parted[0] = False
     if not parted.any():
         return plain._replace(strength=float("nan"))
-    found = _threshold(model, *np.asarray(bracket(strengths, parted, first=True)), cure)
+    low, high = np.asarray(bracket(strengths, parted, first=True))
+    found = _compiled(_threshold, model)(model, low, high, cure=cure)
     strength = SURPLUS * float(found.value)
     made = cured(model, cure, strength)
     after = _lane(along(model, cure, [strength]).solution, 0)
     return Design(cure, strength, found, made, after, price_of(before, after))
 
 
-@partial(jax.jit, static_argnames="cure")
 def _threshold(model: Curable, low: Array, high: Array, cure: str) -> Threshold:
     return find_threshold(
         lambda strength, own: cured(own, cure, strength), low, high, model, tolerance=PRECISION

@@ -75,6 +75,11 @@ class Batching(NamedTuple):
     one_thread: bool = False
 
 
+def is_brief(solver: Any, model: Any) -> bool:
+    """Whether the solver takes hundredths of a second for a model, so that compiling dominates."""
+    return hasattr(solver, "brief") and solver.brief(model)
+
+
 def refusal_of(solver: Any, model: Any) -> Exception | None:
     """The error that the solver would raise for the model, if it declares one."""
     refuse = getattr(solver, "refusal", None)

@@ -15,16 +15,35 @@ from threadpoolctl import ThreadpoolController
 
 from nc_jax.xla import batch_options, fast_options
 
+# Up to this many lanes of small models take milliseconds, and their program seconds to compile.
+FEW_LANES = 32
+
 
 @cache
-def quickly(function: Callable[..., Any], optimised: bool) -> Callable[..., Any]:
+def quickly(
+    function: Callable[..., Any], optimised: bool, static: tuple[str, ...] = ()
+) -> Callable[..., Any]:
     """The function compiled for a CPU in less time; its arguments must not be traced.
 
     Args:
         function: to be compiled.
         optimised: whether running times matter beside that of the compilation.
+        static: names of its static arguments.
     """
-    return jax.jit(function, compiler_options=fast_options(optimised))
+    options = fast_options(optimised)
+    return jax.jit(function, static_argnames=static, compiler_options=options)
+
+
+def for_few_lanes(function: Callable[..., Any], *static: str) -> Callable[..., Any]:
+    """The function compiled for about as many small models as :data:`FEW_LANES`.
+
+    Args:
+        function: to be compiled; its arguments must not be traced.
+        static: names of its static arguments.
+    """
+    if jax.default_backend() == "cpu":
+        return quickly(function, optimised=False, static=static)
+    return jax.jit(function, static_argnames=static)
 
 
 @cache

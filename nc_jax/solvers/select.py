@@ -13,13 +13,13 @@ from jax import Array
 
 from nc_jax.batches import lanes_of
 from nc_jax.checks import is_concrete, require_count
-from nc_jax.solvers.acceptance import Batching, Solver, refusal_of, require_accepted
+from nc_jax.solvers.acceptance import Batching, Solver, is_brief, refusal_of, require_accepted
 from nc_jax.solvers.convex import convex_solver, relaxation
 from nc_jax.solvers.factored import FactoredMultiStart
 from nc_jax.solvers.factored_solution import FactoredSolution
 from nc_jax.solvers.multilayer import EliminatedMultiStart, LayerwiseMultiStart
 from nc_jax.solvers.multilayer_solution import MultilayerSolution
-from nc_jax.solvers.programs import one_thread, quickly, widely
+from nc_jax.solvers.programs import FEW_LANES, one_thread, quickly, widely
 from nc_jax.solvers.solution import Solution
 from nc_jax.surrogates.grouped import GroupedProgram
 from nc_jax.surrogates.layers import FactoredProgram
@@ -199,7 +199,7 @@ def _lane_keys(key: Array, shape: tuple[int, ...]) -> Array:
 def _solve_one(model: Any, solver: Any, key: Array | None) -> Any:
     if not _runs_on_cpu(model, solver, key):
         return jax.jit(_call)(model, solver, key)
-    if not (hasattr(solver, "brief") and solver.brief(model)):
+    if not is_brief(solver, model):
         return quickly(_call, optimised=True)(model, solver, key)
     with one_thread():
         return jax.block_until_ready(quickly(_call, optimised=False)(model, solver, key))
@@ -227,9 +227,13 @@ def _queue(models: Any, solver: Any, keys: Array) -> Any:
 
 def _solve_lanes(models: Any, solver: Any, keys: Array | None, batch_size: int | None) -> Any:
     static = ("batch_size",)
-    if _runs_on_cpu(models, solver, keys):
-        return widely(_lanes, static)(models, solver, keys, batch_size=batch_size)
-    return jax.jit(_lanes, static_argnames=static)(models, solver, keys, batch_size=batch_size)
+    if not _runs_on_cpu(models, solver, keys):
+        compiled = jax.jit(_lanes, static_argnames=static)
+    elif len(jax.tree.leaves(models)[0]) <= FEW_LANES and is_brief(solver, models):
+        compiled = quickly(_lanes, optimised=False, static=static)
+    else:
+        compiled = widely(_lanes, static)
+    return compiled(models, solver, keys, batch_size=batch_size)
 
 
 def _lanes(models: Any, solver: Any, keys: Array | None, batch_size: int | None) -> Any:

@@ -9,7 +9,7 @@ import nc_jax as nc
 from nc_jax import xla
 from nc_jax.datasets import gaussian_classes
 from nc_jax.solvers import select
-from nc_jax.solvers.programs import one_thread, quickly, widely
+from nc_jax.solvers.programs import FEW_LANES, one_thread, quickly, widely
 
 
 def threads():
@@ -74,3 +74,27 @@ def test_only_small_models_with_random_starts_are_compiled_with_fewer_optimisati
         model = nc.MultilayerUnconstrainedFeatures(inputs, labels, decays, 1.0)
         nc.solve(model, solver)
     assert chosen == [False, True]
+
+
+def test_few_small_models_are_compiled_quickly_and_many_widely(monkeypatch):
+    chosen = []
+
+    def recorded(function, optimised, static=()):
+        chosen.append("quickly")
+        return quickly(function, optimised, static)
+
+    def noted(function, static=()):
+        chosen.append("widely")
+        return widely(function, static)
+
+    monkeypatch.setattr(select, "quickly", recorded)
+    monkeypatch.setattr(select, "widely", noted)
+    objectives = []
+    for lanes in (FEW_LANES, FEW_LANES + 1):
+        sizes = nc.two_groups(3, 2, np.linspace(1, 100, FEW_LANES + 1)[:lanes])
+        objectives.append(nc.solve_batch(nc.LayerPeeled(sizes, 1.0, 2.0)).objective)
+    assert set(chosen[:-1]) == {"quickly"} and chosen[-1] == "widely"
+    np.testing.assert_allclose(objectives[0], objectives[1][:FEW_LANES], rtol=1e-12)
+    few = nc.LayerPeeled([9.0, 5.0, 1.0], 1.0, np.array([1.0, 2.0]))
+    nc.solve_batch(few, nc.FactoredQuasiNewton())
+    assert chosen[-1] == "widely"

@@ -25,13 +25,18 @@ def fast_options(optimised: bool) -> dict[str, Any]:
     Args:
         optimised: whether running times matter beside that of the compilation.
     """
-    return _known({**_FAST, _LEVEL: int(optimised)})
+    return _for_a_cpu({**_FAST, _LEVEL: int(optimised)})
 
 
 @cache
 def batch_options() -> dict[str, Any]:
     """For batches of many lanes: vectors as wide as the processor's registers."""
-    return _known(_WIDE)
+    return _for_a_cpu(_WIDE)
+
+
+def _for_a_cpu(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that the installed XLA knows; none where programs run on another device."""
+    return _known(options) if jax.default_backend() == "cpu" else {}
 
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ ROOMS = {
     "explorer": BASE
     | {
         "compilation",
+        "xla",
         "report",
         "diagnosis",
         "solvers",

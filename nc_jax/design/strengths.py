@@ -15,7 +15,7 @@ from nc_jax.design.targets import TARGETS, Price, price_of, require_target
 from nc_jax.design.thresholds import Threshold, find_threshold
 from nc_jax.solvers import Solution, choose_solver, solve
 from nc_jax.solvers.acceptance import is_brief
-from nc_jax.solvers.programs import for_few_lanes
+from nc_jax.solvers.programs import quickly
 from nc_jax.solvers.solution import certified
 from nc_jax.theory import bracket
 
@@ -79,7 +79,7 @@ def along(model: Curable, cure: str, strengths: Any) -> Along:
 def _compiled(function: Callable[..., Any], model: Curable) -> Callable[..., Any]:
     """The function of a model and a cure, compiled for the few strengths of a scan."""
     if is_brief(choose_solver(model), model):
-        return for_few_lanes(function, "cure")
+        return quickly(function, optimised=False, static=("cure",))
     return jax.jit(function, static_argnames="cure")
 
 

@@ -16,6 +16,7 @@ from nc_jax.explorer.plain import plain_numbers
 from nc_jax.explorer.programs import solve_sizes
 from nc_jax.explorer.settings import MAX_RATIO, Family, SizesSettings
 from nc_jax.surrogates import CountedSizes
+from nc_jax.xla import fast_options
 
 # Points of the path; the one nearest to the given sizes is moved onto them.
 POINTS = 33
@@ -115,7 +116,8 @@ def _compile(family: Family, groups: int) -> Any:
 
     shapes = [(groups,), (POINTS, groups), ()]
     given = [jax.ShapeDtypeStruct(s, t) for s, t in zip(shapes, (int, float, float), strict=True)]
-    return jax.jit(jax.vmap(lane, in_axes=(None, 0, None))).lower(*given).compile()
+    lowered = jax.jit(jax.vmap(lane, in_axes=(None, 0, None))).lower(*given)
+    return lowered.compile(compiler_options=fast_options(optimised=False))
 
 
 def _thresholds(settings: SizesSettings, counts: np.ndarray) -> tuple[float, float]:

@@ -20,6 +20,7 @@ import nc_jax as nc
 from nc_jax.explorer.settings import Family, MapSettings
 from nc_jax.solvers import Solution, choose_solver
 from nc_jax.surrogates import CountedLayerPeeled, CountedSizes, CountedUnconstrained
+from nc_jax.xla import batch_options
 
 # Models solved at a time: they fit into the cache of a core and take about a tenth of a second.
 EXACT_LANES, ITERATIVE_LANES = 2_500, 64
@@ -79,7 +80,7 @@ class Program:
                 one = jax.ShapeDtypeStruct((), float)
                 batched = jax.vmap(self._lane, in_axes=(None, None, 0, 0))
                 lowered = jax.jit(batched).lower(counts, one, numbers, numbers)
-                self._compiled = lowered.compile()
+                self._compiled = lowered.compile(compiler_options=batch_options())
 
     def solve(self, settings: MapSettings, ratios: np.ndarray, strengths: np.ndarray) -> Lanes:
         """Solves up to ``lanes`` models at once.

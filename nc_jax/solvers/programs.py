@@ -34,18 +34,6 @@ def quickly(
     return jax.jit(function, static_argnames=static, compiler_options=options)
 
 
-def for_few_lanes(function: Callable[..., Any], *static: str) -> Callable[..., Any]:
-    """The function compiled for about as many small models as :data:`FEW_LANES`.
-
-    Args:
-        function: to be compiled; its arguments must not be traced.
-        static: names of its static arguments.
-    """
-    if jax.default_backend() == "cpu":
-        return quickly(function, optimised=False, static=static)
-    return jax.jit(function, static_argnames=static)
-
-
 @cache
 def widely(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
     """The function compiled for a CPU and for many lanes; its arguments must not be traced.

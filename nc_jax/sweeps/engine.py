@@ -130,8 +130,7 @@ class ChunkSolver:
             return outputs
 
         shared = jax.shard_map(work, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
-        options = batch_options() if devices[0].platform == "cpu" else None
-        self.work = jax.jit(shared, compiler_options=options)
+        self.work = jax.jit(shared, compiler_options=batch_options())
 
     def inputs(self, columns: Columns) -> tuple[dict[str, Any], Any]:
         """The columns, padded and distributed over the devices."""

@@ -40,6 +40,7 @@ DENSE, FLAX = "PyTorch, dense, 32×32×3 images", "Flax, dense, 32×32×3 images
 RESNET = "PyTorch, ResNet18, 32×32×3 images"
 DIGITS, WHOLE = "PyTorch, dense, digits", "PyTorch, dense, digits, every batch"
 FLAX_DIGITS = "Flax, dense, digits"
+SMALL = DIGITS, WHOLE, FLAX_DIGITS
 # An epoch of a network, with a logger or without.
 Epoch = Callable[[CollapseLogger | None], None]
 
@@ -201,8 +202,7 @@ def build(name: str, config: Config) -> Epoch:
     if name == RESNET:
         network = torch_resnet((2, 2, 2, 2), 3, 1.0)
         return torch_epoch(network, *random_images(config.resnet_images), config.batch)
-    small = name in (DIGITS, WHOLE, FLAX_DIGITS)
-    inputs, labels = digits() if small else random_images(config.images)
+    inputs, labels = digits() if name in SMALL else random_images(config.images)
     inputs = inputs.reshape(len(labels), -1)
     if name in (FLAX, FLAX_DIGITS):
         network = FlaxDense(inputs.shape[1], config.width)
@@ -224,8 +224,7 @@ def _pin() -> None:
 
 def measured(name: str, config: Config) -> dict[str, Any]:
     """A row of the table."""
-    small = name in (DIGITS, WHOLE, FLAX_DIGITS)
-    pairs = config.digits_pairs if small else config.pairs
+    pairs = config.digits_pairs if name in SMALL else config.pairs
     pairs = config.resnet_pairs if name == RESNET else pairs
     return compare(name, build(name, config), pairs)
 

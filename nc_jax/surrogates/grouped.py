@@ -158,6 +158,7 @@ def _rows(point: GroupLogits) -> Array:
     return jnp.concatenate(parts, axis=1)
 
 
+# Compiled by itself so that a solver, which calls it several times, traces it once.
 @jax.jit
 def data_loss(model: GroupedProgram, point: GroupLogits) -> Array:
     """Σ_k π_k L(Z_k + b, k) of a single model at group numbers."""
@@ -166,6 +167,7 @@ def data_loss(model: GroupedProgram, point: GroupLogits) -> Array:
     return jnp.sum(model.sizes.group_weights * losses)
 
 
+# As above.
 @jax.jit
 def value_and_gradient(model: GroupedProgram, point: GroupLogits) -> tuple[Array, GroupLogits]:
     """:func:`data_loss` and its gradient in the group numbers."""

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import nc_jax as nc
@@ -60,6 +61,10 @@ def test_a_model_alone_equals_its_lane_and_its_traced_solve():
             np.testing.assert_allclose(solution.objective, batch.objective[lane], rtol=1e-9)
 
 
+of_a_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="programs of a CPU")
+
+
+@of_a_cpu
 def test_only_small_models_with_random_starts_are_compiled_with_fewer_optimisations(monkeypatch):
     chosen = []
 
@@ -76,6 +81,7 @@ def test_only_small_models_with_random_starts_are_compiled_with_fewer_optimisati
     assert chosen == [False, True]
 
 
+@of_a_cpu
 def test_few_small_models_are_compiled_quickly_and_many_widely(monkeypatch):
     chosen = []
 

@@ -33,7 +33,6 @@ from benchmarks.layer_peeled import (
     timed,
 )
 from nc_jax import report
-from nc_jax.solvers.lanes import keeper
 from nc_jax.solvers.reduced.newton import MAX_UNROLLED
 from nc_jax.solvers.reduced.rows import numbers_of, row_losses
 from nc_jax.solvers.reduced.state import program_of, start_of
@@ -106,8 +105,7 @@ def operations_per_step(model: Any) -> float:
 
     def step(model: Any, start: Any) -> Any:
         program = program_of(model, numbers_of(model), row_losses(model), unrolled)
-        keep = keeper(1 + 0 * jnp.tile(program.numbers.radius, (81, 1)))
-        return advance(program, start, keep)
+        return advance(program, start)
 
     def begin(model: Any) -> Any:
         return start_of(program_of(model, numbers_of(model), row_losses(model), unrolled))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nc_jax.solvers.kernels import stored
 from nc_jax.solvers.lanes import diagonal, rotated
 
 
@@ -74,6 +75,7 @@ def _rotate(state: _Aligned) -> _Aligned:
     return _Aligned(matrix, basis, weights)
 
 
+@stored
 def _angles(
     p: Array, q: Array, r: Array, t: Array
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -87,6 +89,7 @@ def _angles(
     return left, right
 
 
+@stored
 def _direction(x: Array, y: Array) -> tuple[Array, Array]:
     """Cosine ≥ 0 and sine of the angle of (x, y) or (−x, −y); angle zero if both vanish.
 
@@ -104,6 +107,7 @@ def _direction(x: Array, y: Array) -> tuple[Array, Array]:
     return jnp.where(known, jnp.abs(x) * inverse, 1), jnp.where(known, sine, 0)
 
 
+@stored
 def _half_angle(cosine: Array, sine: Array) -> tuple[Array, Array]:
     """Cosine and sine of half an angle from −π to π, without cancellation."""
     larger = jnp.sqrt(0.5 * (1 + jnp.abs(cosine)))
@@ -113,6 +117,7 @@ def _half_angle(cosine: Array, sine: Array) -> tuple[Array, Array]:
     return jnp.where(acute, larger, smaller), jnp.where(sine < 0, -half_sine, half_sine)
 
 
+@stored
 def _columns(matrix: Array, rotation: tuple[Array, Array]) -> Array:
     """Rotates columns k and h + k by angle k."""
     cosine, sine = rotation

@@ -5,39 +5,16 @@ them is one operation on contiguous numbers, which a processor does eight at a t
 lanes first, or with a call of LAPACK for each lane, most of the time would be overhead.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-Keep = Callable[[Any], Any]
+from nc_jax.solvers.kernels import stored
 
 
-def keeper(ones: Array) -> Keep:
-    """A function that makes XLA store its arguments instead of computing them repeatedly.
-
-    On a CPU, XLA computes cheap operations again in every kernel that needs them, so a chain
-    of small steps costs a multiple of its operations, and it drops optimisation barriers
-    before it decides. It never repeats a division, so dividing by ones that it cannot
-    know to be ones stores a number. This is exact, and costs less than a tenth of a step.
-
-    Args:
-        ones: [N, L] ones that are not constants. Arrays with more rows, or with other lanes,
-            are not divided.
-    """
-
-    def keep_one(value: Array) -> Array:
-        rows, lanes = int(np.prod(value.shape[:-1])), value.shape[-1]
-        if rows > ones.shape[0] or lanes != ones.shape[1]:
-            return value
-        return value / ones[:rows].reshape(value.shape)
-
-    return lambda values: jax.tree.map(keep_one, values)
-
-
+@stored
 def product(a: Array, b: Array) -> Array:
     """Matrix product of [I, K, L] and [K, J, L]."""
     return total([a[:, k, None] * b[None, k] for k in range(a.shape[1])])

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from nc_jax.solvers.kernels import stored
 from nc_jax.solvers.lanes import least, total, transpose
 
 
@@ -77,6 +78,7 @@ class Cones(NamedTuple):
     yielding: Array
 
 
+@stored
 def cones_at(multiplicity: Array, penalty: Array, blocks: Blocks) -> Cones:
     """The coefficients at a point in the interior of all cones."""
     x, y, s = blocks.value, blocks.bound, blocks.dual
@@ -93,6 +95,7 @@ def cones_at(multiplicity: Array, penalty: Array, blocks: Blocks) -> Cones:
     )
 
 
+@stored
 def pair_stiffness(multiplier: Array, blocks: Blocks) -> tuple[Array, Array]:
     """κ [G, G, L] on symmetric and antisymmetric parts; the blocks are those of M.
 
@@ -100,20 +103,26 @@ def pair_stiffness(multiplier: Array, blocks: Blocks) -> tuple[Array, Array]:
     that makes it smaller.
     """
     x, s = blocks.value, blocks.dual
-    active = jnp.abs(s) > 0.5 * multiplier
-    aligned = multiplier * x / jnp.where(active, s, 1)
-    y = jnp.where(active & (x * s > 0), jnp.minimum(blocks.bound, aligned), blocks.bound)
     room = (multiplier - s) * (multiplier + s)
     both = room[:, None] + room[None, :]
-    # μ y ± s x as sums of positive terms, as for the other conditions.
-    size = jnp.abs(x)[:, None]
-    slack = (multiplier * (y - jnp.abs(x)))[:, None]
-    along = jnp.where(x < 0, -1, 1)[:, None] * s[None, :]
-    sums = slack + (multiplier + along) * size
-    differences = slack + (multiplier - along) * size
+    sums, differences = _pair_sums(multiplier, x, s, blocks.bound)
     return both / (sums + transpose(sums)), both / (differences + transpose(differences))
 
 
+@stored
+def _pair_sums(multiplier: Array, x: Array, s: Array, bound: Array) -> tuple[Array, Array]:
+    """μ y_i ± s_j x_i [G, G, L]."""
+    active = jnp.abs(s) > 0.5 * multiplier
+    aligned = multiplier * x / jnp.where(active, s, 1)
+    y = jnp.where(active & (x * s > 0), jnp.minimum(bound, aligned), bound)
+    # As sums of positive terms, as for the other conditions.
+    size = jnp.abs(x)[:, None]
+    slack = (multiplier * (y - jnp.abs(x)))[:, None]
+    along = jnp.where(x < 0, -1, 1)[:, None] * s[None, :]
+    return slack + (multiplier + along) * size, slack + (multiplier - along) * size
+
+
+@stored
 def complementarity(penalty: Array, multiplicity: Array, blocks: Blocks) -> Array:
     """[L] Σ (c y − s x) + ν w: the duality gap of a feasible point."""
     cap = (penalty + blocks.multiplier) * multiplicity
@@ -137,6 +146,7 @@ class Residuals(NamedTuple):
     lifted: Array
 
 
+@stored
 def residuals(cones: Cones, blocks: Blocks, target: Array, second: Blocks | None) -> Residuals:
     """Residuals of the conditions, with the products of a predicted change (Mehrotra 1992)."""
     x, s = blocks.value, blocks.dual
@@ -153,12 +163,14 @@ def residuals(cones: Cones, blocks: Blocks, target: Array, second: Blocks | None
     return Residuals(bound, slack, dual, (bound + x * dual) / cones.cap)
 
 
+@stored
 def budget_residual(blocks: Blocks, cones: Cones, radius: Array, of: Residuals) -> Array:
     """[L] what Σ q dx − (Σ yielding + w/ν) dν must be for the budget τ = Σ m y + w."""
     short = radius - total(cones.multiplicity * blocks.bound) - blocks.slack
     return short - of.slack / blocks.multiplier - total(cones.multiplicity * of.lifted)
 
 
+@stored
 def change_of(
     cones: Cones, blocks: Blocks, of: Residuals, value: Array, multiplier: Array
 ) -> Blocks:
@@ -170,6 +182,7 @@ def change_of(
     return Blocks(value, bound, dual, multiplier, slack)
 
 
+@stored
 def longest_step(cones: Cones, blocks: Blocks, change: Blocks) -> Array:
     """[L] the step at which the first cone is left; infinite if none is."""
     cap = cones.multiplicity * change.multiplier
@@ -185,6 +198,7 @@ def longest_step(cones: Cones, blocks: Blocks, change: Blocks) -> Array:
     return jnp.minimum(least([least(edge) for edge in edges]), ball)
 
 
+@stored
 def _leaves(distance: Array, change: Array) -> Array:
     falls = change < 0
     return jnp.where(falls, -distance / jnp.where(falls, change, -1), jnp.inf)

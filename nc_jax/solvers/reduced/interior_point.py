@@ -16,19 +16,24 @@ from jax import Array
 from jax.custom_batching import custom_vmap
 
 from nc_jax.immutable import immutable, set_fields
+from nc_jax.losses.forms import family_of
 from nc_jax.solvers.acceptance import Batching, convex_refusal, require_accepted
 from nc_jax.solvers.finishing import finish
-from nc_jax.solvers.lanes import keeper, total
+from nc_jax.solvers.kernels import MOST_LANES, one_kernel, stored
+from nc_jax.solvers.lanes import total
 from nc_jax.solvers.reduced.measures import Measures
 from nc_jax.solvers.reduced.newton import MAX_UNROLLED
-from nc_jax.solvers.reduced.rows import numbers_of, row_losses, several_of
+from nc_jax.solvers.reduced.rows import Numbers, numbers_of, row_losses, several_of
 from nc_jax.solvers.reduced.state import Iterate, Program, program_of, spread, start_of
 from nc_jax.solvers.reduced.step import advance
 from nc_jax.solvers.singular import SMALL
 from nc_jax.solvers.solution import Solution, default_tolerance
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 
-# Numbers of a chunk's Newton matrices, which then fit into a core's cache. An accelerator takes
+# Up to so many groups, the steps of a batch on a CPU are one kernel, if the loss is known in closed
+# form; loops of more groups would be too long for that.
+MOST_GROUPS = 3
+# Numbers of the Newton matrices of other chunks, which then fit into a cache. An accelerator takes
 # as many lanes at once as its memory holds, and LAPACK's threads share larger chunks.
 CHUNK_FLOATS, CHUNK_FLOATS_OF_LAPACK, CHUNK_FLOATS_OF_ACCELERATORS = 2**15, 2**18, 2**26
 # The lanes of a batch are divided between the cores of a CPU if each has at least so many.
@@ -153,17 +158,18 @@ class _Progress(NamedTuple):
 def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Array]:
     """All lanes of models with one leading axis; chunk by chunk, stragglers in a second pass."""
     groups, unknowns = models.sizes.num_groups, _unknowns(models)
+    # Alone, a call of LAPACK compiles faster.
     unrolled = unknowns <= MAX_UNROLLED and lanes > 1
-    floats = CHUNK_FLOATS if unrolled else CHUNK_FLOATS_OF_LAPACK
-    if jax.default_backend() != "cpu":
-        floats = CHUNK_FLOATS_OF_ACCELERATORS
-    chunk = min(lanes, max(8, floats // unknowns**2))
+    kernel = unrolled and family_of(models.loss) is not None and groups <= MOST_GROUPS
+    chunk = min(lanes, _most_lanes(unknowns, kernel))
     chunks = math.ceil(lanes / chunk)
 
     def arranged(leaf: Array) -> Array:
         """[lanes, ...] to [chunks, chunk, ...]; copies of the first lanes fill the last chunk."""
         filled = jnp.resize(leaf, (chunks * chunk, *leaf.shape[1:]))
         return filled.reshape(chunks, chunk, *leaf.shape[1:])
+
+    run = _run_in_a_kernel if kernel else _run
 
     def started(models: Any) -> _Progress:
         program = _program(models, unrolled)
@@ -176,11 +182,11 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
 
     def first(models: Any) -> _Progress:
         limit = int(STRAGGLERS * chunk) if chunks > 1 else 0
-        return _run(_program(models, unrolled), started(models), limit, steps)
+        return run(_program(models, unrolled), started(models), limit, steps)
 
     def last(given: tuple[Any, _Progress]) -> _Progress:
         models, progress = given
-        return _run(_program(models, unrolled), progress, 0, steps)
+        return run(_program(models, unrolled), progress, 0, steps)
 
     models = jax.tree.map(arranged, models)
     if chunks == 1:
@@ -198,6 +204,16 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
     within = spread(several_of(models), groups, point.within.T).T
     solved = GroupLogits(within, point.between, point.bias), progress.steps
     return jax.tree.map(lambda leaf: leaf[:lanes], solved)
+
+
+def _most_lanes(unknowns: int, kernel: bool) -> int:
+    """Number of lanes of a chunk."""
+    if jax.default_backend() != "cpu":
+        return max(8, CHUNK_FLOATS_OF_ACCELERATORS // unknowns**2)
+    if kernel:
+        return MOST_LANES
+    floats = CHUNK_FLOATS if unknowns <= MAX_UNROLLED else CHUNK_FLOATS_OF_LAPACK
+    return max(8, floats // unknowns**2)
 
 
 def _unknowns(models: GroupedProgram) -> int:
@@ -227,41 +243,86 @@ def _taken(lanes: Any, order: Array) -> Any:
     return jax.tree.map(lambda leaf: leaf[order], lanes)
 
 
-def _run(program: Program, progress: _Progress, limit: Any, steps: int) -> _Progress:
+def _run_in_a_kernel(program: Program, progress: _Progress, limit: int, steps: int) -> _Progress:
+    """The same in one kernel."""
+
+    def run(counts: Array, numbers: Numbers, progress: _Progress) -> _Progress:
+        given = program._replace(counts=counts, numbers=numbers)
+        return _run(given, progress, limit, steps)
+
+    return one_kernel(run)(program.counts, program.numbers, progress)
+
+
+def _run(program: Program, progress: _Progress, limit: int, steps: int) -> _Progress:
     """Steps until at most ``limit`` lanes are active, or none may take another step."""
     eps = jnp.finfo(program.numbers.radius.dtype).eps
     precision = ROUNDING * len(program.multiplicity) * eps
-    rows = len(program.counts) ** (4 if program.unrolled else 3)
-    # Zero times a number is not simplified, so these are not known to be ones.
-    ones = jnp.ones((rows, 1), eps.dtype) + 0 * program.numbers.radius
-    keep = keeper(ones)
 
     def goes_on(state: _Progress) -> Array:
         return jnp.sum(state.active) > limit
 
     def body(state: _Progress) -> _Progress:
-        new, measures = advance(program, state.point, keep)
-        # The gap alone means nothing where rounding has led out of the budget.
-        distance = measures.gap + measures.complementarity
-        better = distance < state.least
-        least = jnp.minimum(state.least, distance)
-        before = state.gap, state.complementarity, least
-        done, close, stalled = _done(measures, *before, precision)
-        sound = jnp.isfinite(new.multiplier + total(new.bound) + total(total(new.between)))
-        # The last step is already computed and gains some digits, unless the point is so
-        # accurate that the direction is one of rounding.
-        moves = state.active & sound & (state.steps < steps) & (measures.calm | ~close) & ~stalled
-        active = moves & ~done
-        point = _where(moves, new, state.point)
-        # Where the curvature of the loss jumps, the last step may also lead anywhere.
-        good = _where(done & measures.short, _logits(point), _logits(state.point))
-        best = _where(state.active & ((done & ~stalled) | better), good, state.best)
-        now = measures.gap, measures.complementarity, least
-        return _Progress(point, best, active, *now, state.steps + moves.astype(jnp.int32))
+        new, measures = advance(program, state.point)
+        return _after(state, new, measures, steps, precision)
 
     return jax.lax.while_loop(goes_on, body, progress)
 
 
+@stored
+def _after(
+    state: _Progress, new: Iterate, measures: Measures, steps: int, precision: Any
+) -> _Progress:
+    """The progress of all lanes, of which some take the step to a new point."""
+    changed = _changed(state, new, measures, steps, precision)
+    point = _where(changed.moves, new, state.point)
+    good = _where(changed.ends, _logits(point), _logits(state.point))
+    best = _where(changed.better, good, state.best)
+    now = measures.gap, measures.complementarity, changed.least
+    return _Progress(point, best, changed.active, *now, changed.steps)
+
+
+class _Changed(NamedTuple):
+    """What happens to the lanes [L].
+
+    Attributes:
+        moves: whether a lane takes the step.
+        active: whether it goes on.
+        ends: whether the step is its last one, and trusted.
+        better: whether the point is the best one so far.
+        least: smallest sum of the gap and the complementarity.
+        steps: number of steps.
+    """
+
+    moves: Array
+    active: Array
+    ends: Array
+    better: Array
+    least: Array
+    steps: Array
+
+
+@stored
+def _changed(
+    state: _Progress, new: Iterate, measures: Measures, steps: int, precision: Any
+) -> _Changed:
+    # The gap alone means nothing where rounding has led out of the budget.
+    distance = measures.gap + measures.complementarity
+    least = jnp.minimum(state.least, distance)
+    before = state.gap, state.complementarity, least
+    done, close, stalled = _done(measures, *before, precision)
+    sound = jnp.isfinite(new.multiplier + total(new.bound) + total(total(new.between)))
+    # The last step is already computed and gains some digits, unless the point is so
+    # accurate that the direction is one of rounding.
+    moves = state.active & sound & (state.steps < steps) & (measures.calm | ~close) & ~stalled
+    better = state.active & ((done & ~stalled) | (distance < state.least))
+    # Where the curvature of the loss jumps, the last step may also lead anywhere.
+    ends = done & measures.short
+    return _Changed(
+        moves, moves & ~done, ends, better, least, state.steps + moves.astype(jnp.int32)
+    )
+
+
+@stored
 def _where(chosen: Array, one: Any, other: Any) -> Any:
     """Lanes [..., L] of one tree or of another."""
     return jax.tree.map(lambda a, b: jnp.where(chosen, a, b), one, other)
@@ -271,6 +332,7 @@ def _logits(point: Iterate) -> GroupLogits:
     return GroupLogits(point.within, point.between, point.bias)
 
 
+@stored
 def _done(
     measures: Measures, last_gap: Array, last: Array, least: Array, precision: Any
 ) -> tuple[Array, Array, Array]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from nc_jax.solvers.kernels import stored
 from nc_jax.solvers.lanes import at_groups, largest, product, total, transpose
 from nc_jax.solvers.reduced.rows import Slope
 from nc_jax.solvers.reduced.state import Iterate, Program
@@ -30,6 +31,7 @@ class Measures(NamedTuple):
     short: Array
 
 
+@stored
 def certified(
     program: Program,
     point: Iterate,

@@ -14,7 +14,8 @@ from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 
 from nc_jax.solvers.alignment import Basis
-from nc_jax.solvers.lanes import Keep, at_groups, is_diagonal, total, transpose
+from nc_jax.solvers.kernels import stored
+from nc_jax.solvers.lanes import at_groups, is_diagonal, total, transpose
 from nc_jax.solvers.reduced.rows import Chain, Curvature
 
 # Up to this many unknowns the factorisation is written out; beyond it is left to LAPACK, because
@@ -51,6 +52,7 @@ class NewtonMatrix(NamedTuple):
     bias: Array | None
 
 
+@stored
 def newton_matrix(
     chain: Chain,
     curvature: Curvature,
@@ -58,7 +60,6 @@ def newton_matrix(
     several: np.ndarray,
     stiffness: tuple[Array, Array, Array],
     bias_curvature: Array | None,
-    keep: Keep,
 ) -> NewtonMatrix:
     """Assembles the matrix.
 
@@ -69,7 +70,6 @@ def newton_matrix(
         several: indices [W] of the groups with several classes.
         stiffness: [W, L] of α; [G, G, L] of the symmetric and of the antisymmetric part.
         bias_curvature: [G, G, L] curvature of the bias besides that of the loss, or None.
-        keep: see :func:`nc_jax.solvers.lanes.keeper`.
     """
     left, right = basis
     groups = len(left)
@@ -80,8 +80,7 @@ def newton_matrix(
     half = _times(curvature.means * chain.means[:, None], right)
     inner = _times(jnp.swapaxes(half * chain.means[:, :, None], 1, 2), right)
     pairs = left[:, :, None] * left[:, None]
-    between = total([pairs[g][:, None, :, None] * inner[g][None, :, None] for g in range(groups)])
-    between = keep(between) + _of_pairs(symmetric, antisymmetric)
+    between = _between(pairs, inner) + _of_pairs(symmetric, antisymmetric)
     between = between.reshape(groups**2, groups**2, lanes)
     mixed = total([_row(curvature.mixed * chain.means, k) * right[k] for k in range(groups)])
     across = (left[:, :, None] * mixed[:, None]).reshape(groups, groups**2, lanes)
@@ -97,7 +96,14 @@ def newton_matrix(
             between_bias=to_bias.reshape(groups**2, groups, lanes),
             bias=total(curvature.means) + bias_curvature,
         )
-    return NewtonMatrix(*keep(tuple(matrix)))
+    return matrix
+
+
+@stored
+def _between(pairs: Array, inner: Array) -> Array:
+    """[G, G, G, G, L] the curvature of M, of products of left vectors and those of the groups."""
+    groups = range(len(pairs))
+    return total([pairs[g][:, None, :, None] * inner[g][None, :, None] for g in groups])
 
 
 def _row(matrices: Array, k: int) -> Array:
@@ -105,11 +111,13 @@ def _row(matrices: Array, k: int) -> Array:
     return matrices[:, k, None]
 
 
+@stored
 def _times(matrices: Array, right: Array) -> Array:
     """[G, I, K, L] times [K, J, L]."""
     return total([matrices[:, :, k, None] * right[k] for k in range(len(right))])
 
 
+@stored
 def _of_pairs(symmetric: Array, antisymmetric: Array) -> Array:
     """[G, G, G, G, L] the stiffness as a matrix that acts on all pairs (i, j)."""
     groups = len(symmetric)
@@ -123,10 +131,10 @@ def _of_pairs(symmetric: Array, antisymmetric: Array) -> Array:
     return result + jnp.where(jnp.asarray(crossed)[..., None], other[:, :, None, None], 0)
 
 
-def factored(matrix: NewtonMatrix, unrolled: bool, keep: Keep) -> Solve:
+def factored(matrix: NewtonMatrix, unrolled: bool) -> Solve:
     """Solves systems with a matrix by its Cholesky factor; NaN if it is not positive definite."""
     if unrolled:
-        return _unrolled(_columns(matrix), keep)
+        return _unrolled(_columns(matrix))
     full = jnp.moveaxis(_full(matrix), -1, 0)
     scaling = lax.rsqrt(jnp.diagonal(full, axis1=1, axis2=2))
     scaled = full * scaling[:, :, None] * scaling[:, None, :]
@@ -150,6 +158,7 @@ def factored(matrix: NewtonMatrix, unrolled: bool, keep: Keep) -> Solve:
     return solve
 
 
+@stored
 def _full(matrix: NewtonMatrix) -> Array:
     """[n, n, L]."""
     within = jnp.where(is_diagonal(len(matrix.within)), matrix.within[:, None], 0)
@@ -161,6 +170,7 @@ def _full(matrix: NewtonMatrix) -> Array:
     return jnp.concatenate([jnp.concatenate(row, axis=1) for row in rows], axis=0)
 
 
+@stored
 def _columns(matrix: NewtonMatrix) -> list[Array]:
     """The columns [n − j, L] of the lower triangle."""
     several, columns = len(matrix.within), []
@@ -177,34 +187,50 @@ def _columns(matrix: NewtonMatrix) -> list[Array]:
     return [jnp.concatenate(parts) for parts in columns]
 
 
-def _unrolled(columns: list[Array], keep: Keep) -> Solve:
+def _unrolled(columns: list[Array]) -> Solve:
     """The factorisation, column by column."""
     factor: list[Array] = []
     inverse: list[Array] = []
     size = len(columns)
     for k in range(size):
-        column = columns[k]
-        for j in range(k):
-            column = column - factor[j][k - j :] * factor[j][k - j]
-        rounding = PIVOT * jnp.finfo(column.dtype).eps
-        own = lax.rsqrt(jnp.maximum(column[0] * (1 + rounding), rounding * columns[k][0]))
-        own, column = keep((own, column * own))
+        own, column = _factor_column(columns[k], [factor[j][k - j :] for j in range(k)])
         inverse.append(own)
         factor.append(column)
 
     def solve(right: Array) -> Array:
         forward = []
         for k in range(size):
-            first = keep(right[0] * inverse[k])
+            first, right = _forward(right, factor[k], inverse[k])
             forward.append(first)
-            if k < size - 1:
-                right = keep(right[1:] - factor[k][1:, None] * first)
-        result: list[Array] = [right[0]] * size
+        result: list[Array] = []
         for k in reversed(range(size)):
-            value = forward[k]
-            for j in range(k + 1, size):
-                value = value - factor[k][j - k] * result[j]
-            result[k] = keep(value * inverse[k])
+            result.insert(0, _backward(forward[k], factor[k], inverse[k], result))
         return jnp.stack(result)
 
     return solve
+
+
+@stored
+def _factor_column(column: Array, before: list[Array]) -> tuple[Array, Array]:
+    """The inverse of a pivot, and its column; ``before`` are the same rows of those before it."""
+    diagonal = column[0]
+    for other in before:
+        column = column - other * other[0]
+    rounding = PIVOT * jnp.finfo(column.dtype).eps
+    own = stored(lax.rsqrt)(jnp.maximum(column[0] * (1 + rounding), rounding * diagonal))
+    return own, column * own
+
+
+@stored
+def _forward(right: Array, column: Array, inverse: Array) -> tuple[Array, Array]:
+    """An entry [M, L] of the solution with the lower factor, and what is left for the others."""
+    first = right[0] * inverse
+    return first, right[1:] - column[1:, None] * first
+
+
+@stored
+def _backward(value: Array, column: Array, inverse: Array, later: list[Array]) -> Array:
+    """An entry [M, L] of the solution with the upper factor."""
+    for entry, other in zip(column[1:], later, strict=True):
+        value = value - entry * other
+    return value * inverse

@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from nc_jax.losses.forms import LossNumbers, family_of, numbers_of_loss
+from nc_jax.solvers.kernels import stored
 from nc_jax.solvers.lanes import diagonal, is_diagonal, largest, total, transpose
 from nc_jax.surrogates.grouped import GroupedProgram, group_loss, start_bias
 
@@ -65,7 +66,8 @@ class Rows(NamedTuple):
     curvature: Array
 
 
-RowLosses = Callable[[Numbers, Slots], Rows]
+# Counts [G, 1 or L], numbers and slots to the rows.
+RowLosses = Callable[[Array, Numbers, Slots], Rows]
 
 
 def numbers_of(models: GroupedProgram) -> Numbers:
@@ -94,12 +96,11 @@ def numbers_of(models: GroupedProgram) -> Numbers:
 
 def row_losses(models: GroupedProgram) -> RowLosses:
     """The function that evaluates the rows: closed forms if the loss has one."""
-    counts = group_counts(models)
     family = family_of(models.loss)
     if family is None:
-        return lambda numbers, slots: _differentiated(models, numbers, slots)
+        return stored(lambda counts, numbers, slots: _differentiated(models, numbers, slots))
     closed = _softmax_rows if family == "softmax" else _squared_rows
-    return lambda numbers, slots: closed(_others(counts), numbers, slots)
+    return stored(lambda counts, numbers, slots: closed(_others(counts), numbers, slots))
 
 
 def group_counts(models: GroupedProgram) -> Array:
@@ -227,6 +228,7 @@ def chain_of(counts: Array, row_scale: Array) -> Chain:
     return Chain(means, row_scale * (1 - 1 / counts), -row_scale / counts)
 
 
+@stored
 def slots_of(chain: Chain, within: Array, between: Array, bias: Array | None) -> Slots:
     """Logits at α [G, L] (zero for single classes), M [G, G, L] and b [G, L]."""
     means = chain.means * between
@@ -245,6 +247,7 @@ class Slope(NamedTuple):
     bias: Array
 
 
+@stored
 def slope_of(chain: Chain, rows: Rows) -> Slope:
     """The chain rule for the slope."""
     own, others = rows.slope
@@ -267,6 +270,7 @@ class Curvature(NamedTuple):
     means: Array
 
 
+@stored
 def curvature_of(chain: Chain, rows: Rows) -> Curvature:
     """The chain rule for the curvature; in M it still lacks the factors of the chain."""
     groups = len(rows.own_curvature)

@@ -126,7 +126,7 @@ def start_of(program: Program) -> Iterate:
     zero = jnp.zeros((groups, groups, lanes), numbers.shares.dtype)
     bias = numbers.start_bias
     slots = slots_of(program.chain, zero[0], zero, bias)
-    slope = slope_of(program.chain, program.losses(numbers, slots))
+    slope = slope_of(program.chain, program.losses(program.counts, numbers, slots))
     eye = jnp.where(is_diagonal(groups), 1, zero)
     basis, _ = aligned(-slope.between, Basis(eye, eye), zero[0], FIRST_SWEEPS)
     values = diagonal(rotated(basis.left, -slope.between, basis.right))

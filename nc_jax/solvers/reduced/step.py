@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from nc_jax.solvers.alignment import Basis, aligned
+from nc_jax.solvers.kernels import stored
 from nc_jax.solvers.lanes import (
-    Keep,
     at_groups,
     diagonal,
     diagonal_matrix,
@@ -70,25 +70,24 @@ class _Point(NamedTuple):
     to_drift: Array
 
 
-def advance(program: Program, old: Iterate, keep: Keep) -> tuple[Iterate, Measures]:
+def advance(program: Program, old: Iterate) -> tuple[Iterate, Measures]:
     """A predictor–corrector step.
 
     Returns:
         The new point, and how good the old one is.
     """
     numbers = program.numbers
-    slots = keep(slots_of(program.chain, program.spread(old.within), old.between, old.bias))
-    rows = program.losses(numbers, slots)
-    rows = keep(rows)
+    slots = slots_of(program.chain, program.spread(old.within), old.between, old.bias)
+    rows = program.losses(program.counts, numbers, slots)
     slope = with_decay(program, slope_of(program.chain, rows), old.bias)
-    basis, blocks, between = _in_basis(program, old, keep)
-    cones = keep(cones_at(program.multiplicity, numbers.penalty, blocks))
+    basis, blocks, between = _in_basis(program, old)
+    cones = cones_at(program.multiplicity, numbers.penalty, blocks)
     gap = complementarity(numbers.penalty, program.multiplicity, blocks)
     target = gap / (2 * len(blocks.value) + 1)
     several = len(program.several)
     value, bound, dual = (part[several:] for part in blocks[:3])
     of_means = blocks._replace(value=value, bound=bound, dual=dual)
-    stiffness = keep(pair_stiffness(numbers.penalty + blocks.multiplier, of_means))
+    stiffness = pair_stiffness(numbers.penalty + blocks.multiplier, of_means)
     curvature = curvature_of(program.chain, rows)
     decay = _bias_decay(program, total(curvature.means) if old.bias is not None else None)
     within_stiffness = cones.stiffness[:several]
@@ -99,10 +98,9 @@ def advance(program: Program, old: Iterate, keep: Keep) -> tuple[Iterate, Measur
         program.several,
         (within_stiffness, *stiffness),
         decay,
-        keep,
     )
-    solve = factored(matrix, program.unrolled, keep)
-    rotated_slope = keep(rotated(basis.left, slope.between, basis.right))
+    solve = factored(matrix, program.unrolled)
+    rotated_slope = rotated(basis.left, slope.between, basis.right)
     norm = total(program.multiplicity * blocks.bound)
     objective = rows.value + numbers.penalty * norm + bias_cost(program, old.bias)
     drift = _unknowns(
@@ -110,8 +108,7 @@ def advance(program: Program, old: Iterate, keep: Keep) -> tuple[Iterate, Measur
     )
     point = _Point(basis, blocks, cones, stiffness, between, slope, rotated_slope, solve, drift)
     predicted, solved = _direction(program, point, jnp.zeros_like(target), None, None)
-    predicted = keep(predicted)
-    length = keep(jnp.minimum(1, TO_BOUNDARY * longest_step(cones, blocks, predicted.blocks)))
+    length = jnp.minimum(1, TO_BOUNDARY * longest_step(cones, blocks, predicted.blocks))
     ahead = blocks.moved(length, predicted.blocks)
     remaining = complementarity(numbers.penalty, program.multiplicity, ahead) / gap
     distance = certified(program, old, slope, (between, rotated_slope), objective)
@@ -119,8 +116,7 @@ def advance(program: Program, old: Iterate, keep: Keep) -> tuple[Iterate, Measur
     reduction = jnp.clip(jnp.clip(remaining, 0, 1) ** 3, lowest, REDUCTIONS[1])
     second = Blocks(*(length * part for part in predicted.blocks))
     change, _ = _direction(program, point, reduction * target, second, solved)
-    change = keep(change)
-    new, ahead = _moved(program, old, point, change, slots, keep)
+    new, ahead = _moved(program, old, point, change, slots)
     short = _size(new.between - old.between) <= CALM[2] * _size(old.between)
     measures = Measures(
         complementarity=gap,
@@ -141,6 +137,7 @@ class _Change(NamedTuple):
     bias: Array | None
 
 
+@stored
 def _direction(
     program: Program,
     point: _Point,
@@ -170,6 +167,7 @@ def _direction(
     return _Change(change, between, bias), to_drift
 
 
+@stored
 def _right_hand(program: Program, point: _Point, of: Residuals) -> Array:
     several = len(program.several)
     dual = point.blocks.dual + of.dual
@@ -190,6 +188,7 @@ def _zeros(bias: Array | None) -> Array | None:
     return None if bias is None else jnp.zeros_like(bias)
 
 
+@stored
 def _off_diagonal(stiffness: tuple[Array, Array], matrix: Array) -> Array:
     """κ applied to the off-diagonal part of a matrix in the singular basis."""
     symmetric, antisymmetric = stiffness
@@ -198,7 +197,8 @@ def _off_diagonal(stiffness: tuple[Array, Array], matrix: Array) -> Array:
     return jnp.where(is_diagonal(len(matrix)), 0, 0.5 * both)
 
 
-def _in_basis(program: Program, old: Iterate, keep: Keep) -> tuple[Basis, Blocks, Array]:
+@stored
+def _in_basis(program: Program, old: Iterate) -> tuple[Basis, Blocks, Array]:
     """The current basis, the blocks, and M in that basis."""
     several = len(program.several)
     multiplier = program.numbers.penalty + old.multiplier
@@ -210,9 +210,9 @@ def _in_basis(program: Program, old: Iterate, keep: Keep) -> tuple[Basis, Blocks
     # M and S have the same singular vectors on the path. Where singular values of one
     # are equal or zero, those of the other determine them.
     both = old.between / size + old.dual_between / multiplier
-    basis, bounds = keep(aligned(both, old.basis, old.bound[several:], SWEEPS))
-    between = keep(rotated(basis.left, old.between, basis.right))
-    dual = keep(rotated(basis.left, old.dual_between, basis.right))
+    basis, bounds = aligned(both, old.basis, old.bound[several:], SWEEPS)
+    between = rotated(basis.left, old.between, basis.right)
+    dual = rotated(basis.left, old.dual_between, basis.right)
     cap = multiplier * program.multiplicity * (1 - eps)
     value = jnp.concatenate([old.within, diagonal(between)])
     bound = jnp.concatenate([old.bound[:several], bounds])
@@ -221,6 +221,7 @@ def _in_basis(program: Program, old: Iterate, keep: Keep) -> tuple[Basis, Blocks
     return basis, Blocks(value, bound, duals, old.multiplier, old.slack), between
 
 
+@stored
 def _bias_decay(program: Program, curvature: Array | None) -> Array | None:
     """Curvature [G, G, L] that the bias has besides that of the loss, or None."""
     penalty = program.numbers.bias_penalty
@@ -234,11 +235,13 @@ def _bias_decay(program: Program, curvature: Array | None) -> Array | None:
     return decay
 
 
+@stored
 def _size(matrix: Array) -> Array:
     """Frobenius norm [L] of [G, G, L]."""
     return jnp.sqrt(total(total(matrix**2)))
 
 
+@stored
 def _reach(program: Program, slots: Slots, change: Slots) -> Array:
     """[L] largest change of a difference of logits, in units of what the curvature allows.
 
@@ -257,22 +260,20 @@ def _margins(slots: Slots, scales: Array | None) -> Array:
     return others - own[:, None]
 
 
+@stored
 def _moved(
-    program: Program, old: Iterate, point: _Point, change: _Change, slots: Slots, keep: Keep
+    program: Program, old: Iterate, point: _Point, change: _Change, slots: Slots
 ) -> tuple[Iterate, Array]:
     """The point after the longest safe step along a direction, and its complementarity."""
     several = len(program.several)
     basis, blocks = point.basis, point.blocks
     step = change.blocks
-    between = keep(unrotated(basis.left, change.between, basis.right))
-    turned = keep(
-        slots_of(program.chain, program.spread(step.value[:several]), between, change.bias)
-    )
+    between = unrotated(basis.left, change.between, basis.right)
+    turned = slots_of(program.chain, program.spread(step.value[:several]), between, change.bias)
     length = TO_BOUNDARY * longest_step(point.cones, blocks, step)
     length = jnp.minimum(
         jnp.minimum(1, length), 1 / jnp.maximum(_reach(program, slots, turned), 1e-30)
     )
-    length = keep(length)
     after = blocks.moved(length, step)
     # The old off-diagonal part of S is replaced by that of M times its stiffness.
     crossed = _off_diagonal(point.stiffness, point.between + length * change.between)
@@ -291,4 +292,4 @@ def _moved(
         after.multiplier,
         after.slack,
     )
-    return keep(new), complementarity(program.numbers.penalty, program.multiplicity, after)
+    return new, complementarity(program.numbers.penalty, program.multiplicity, after)

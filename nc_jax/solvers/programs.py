@@ -16,7 +16,7 @@ from threadpoolctl import ThreadpoolController
 from nc_jax.xla import batch_options, fast_options
 
 # Up to this many lanes of small models take milliseconds, and their program seconds to compile.
-FEW_LANES = 32
+FEW_LANES = 256
 
 
 @cache

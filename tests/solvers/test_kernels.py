@@ -72,8 +72,8 @@ def test_a_kernel_takes_any_arguments_and_may_leave_some_unused():
 def test_chunks_of_twice_as_many_lanes_are_kernels_too(counts, loss, bias, dtype, monkeypatch):
     # XLA tries to divide loops that are too long between threads, which fails in a kernel. It must
     # not depend on details of a loss whether they are.
-    monkeypatch.setattr(interior_point, "MOST_LANES", 128)
-    models = some_models(loss, 130, counts, seed=5, bias=bias)
+    monkeypatch.setattr(interior_point, "MOST_LANES", 256)
+    models = some_models(loss, 260, counts, seed=5, bias=bias)
     models = jax.tree.map(
         lambda leaf: leaf.astype(dtype) if leaf.dtype == jnp.float64 else leaf, models
     )

@@ -36,6 +36,8 @@ MOST_GROUPS = 3
 # Numbers of the Newton matrices of other chunks, which then fit into a cache. An accelerator takes
 # as many lanes at once as its memory holds, and LAPACK's threads share larger chunks.
 CHUNK_FLOATS, CHUNK_FLOATS_OF_LAPACK, CHUNK_FLOATS_OF_ACCELERATORS = 2**15, 2**18, 2**26
+# Batches that are solved in hundredths of a second: numbers of their Newton matrices, or lanes.
+BRIEF_FLOATS, BRIEF_LANES = 2**16, 32
 # The lanes of a batch are divided between the cores of a CPU if each has at least so many.
 LANES_WORTH_A_THREAD = 512
 # A chunk is left when this share of its lanes is still active, if there are several chunks.
@@ -69,8 +71,9 @@ class ReducedInteriorPoint:
         set_fields(self, tolerance=tolerance, steps=steps)
 
     def brief(self, model: GroupedProgram) -> bool:
-        """True: a program of few groups takes milliseconds."""
-        return True
+        """True for a batch whose Newton matrices are small, or of few programs."""
+        matrices = math.prod(model.batch_shape) * _unknowns(model) ** 2
+        return matrices <= BRIEF_FLOATS or math.prod(model.batch_shape) <= BRIEF_LANES
 
     def refusal(self, model: Any) -> Exception | None:
         """The error for a model without a certificate in group numbers; None for all others."""

@@ -61,6 +61,12 @@ def batch_shape(model: Any) -> tuple[int, ...]:
     return jnp.broadcast_shapes(*batch_shapes(model))
 
 
+@jax.jit
+def lane(batch: Any, place: Any) -> Any:
+    """One of a batch: every array [L, ...] at a place, by one program."""
+    return jax.tree.map(lambda leaf: leaf[place], batch)
+
+
 class Lanes(NamedTuple):
     """A batch of models, split into its lanes.
 

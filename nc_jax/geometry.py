@@ -7,6 +7,7 @@ p feature dimensions, N samples. Each row of an array is a sample or a class.
 from functools import lru_cache
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -308,6 +309,11 @@ def simplex_etf(num_classes: int, dimension: int | None = None, dtype: Any = Non
 def gram(vectors: Array) -> Array:
     """Inner products [..., K, K] of the rows of [..., K, p]; TypeError for no array."""
     require_array("vectors", vectors, "[..., K, p]")
+    return _gram(vectors)
+
+
+@jax.jit
+def _gram(vectors: Array) -> Array:
     return jnp.matmul(vectors, jnp.swapaxes(vectors, -1, -2), precision=lax.Precision.HIGHEST)
 
 
@@ -320,6 +326,11 @@ def cosines(gram_matrix: Array) -> Array:
         TypeError: not an array, for instance a solution instead of its ``classifier_gram``.
     """
     require_array("gram_matrix", gram_matrix, "[..., K, K]")
+    return _cosines(gram_matrix)
+
+
+@jax.jit
+def _cosines(gram_matrix: Array) -> Array:
     squares = jnp.diagonal(gram_matrix, axis1=-2, axis2=-1)
     lengths = jnp.sqrt(jnp.where(squares > 0, squares, jnp.nan))
     return gram_matrix / (lengths[..., :, None] * lengths[..., None, :])

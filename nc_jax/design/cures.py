@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -122,6 +123,11 @@ def require_full_dimension(model: Curable) -> Curable:
 def margins_of(logits: Array) -> Array:
     """z_kk − max_j≠k z_kj [..., K] of logits [..., K, K] as used after training."""
     require_array("logits", logits, "[..., K, K]")
+    return _margins(logits)
+
+
+@jax.jit
+def _margins(logits: Array) -> Array:
     own = jnp.diagonal(logits, axis1=-2, axis2=-1)
     eye = jnp.eye(logits.shape[-1], dtype=bool)
     return own - jnp.max(jnp.where(eye, -jnp.inf, logits), axis=-1)

@@ -1,5 +1,6 @@
 """How far an optimum is from losing, or from gaining, a direction between classes."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -29,6 +30,11 @@ def separation(solution: Solution) -> Array:
         ValueError: a batch.
     """
     require_one(solution)
+    return _separation(solution)
+
+
+@jax.jit
+def _separation(solution: Solution) -> Array:
     model = solution.model
     counts = model.sizes.counts
     point = GroupLogits(solution.within, solution.between, solution.group_bias)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nc_jax.batches import lane
 from nc_jax.checks import require_count
 from nc_jax.design.cures import CURES, Curable, cured
 from nc_jax.design.separation import separation
@@ -149,7 +150,7 @@ def least_strength(
     found = _compiled(_threshold, model)(model, low, high, cure=cure)
     strength = SURPLUS * float(found.value)
     made = cured(model, cure, strength)
-    after = _lane(along(model, cure, [strength]).solution, 0)
+    after = lane(along(model, cure, [strength]).solution, 0)
     return Design(cure, strength, found, made, after, price_of(before, after))
 
 
@@ -214,7 +215,7 @@ def best_strength(
         low, high = found.strengths[[max(place - 1, 0), min(place + 1, points - 1)]]
         found = along(model, cure, np.linspace(low, high, points))
         place = _place_of_best(found.distances[target])
-    before, after = _lane(first.solution, 0), _lane(found.solution, place)
+    before, after = lane(first.solution, 0), lane(found.solution, place)
     strength, off = float(found.strengths[place]), found.distances[target][place]
     return Choice(
         cure,
@@ -232,10 +233,6 @@ def _place_of_best(distances: np.ndarray) -> int:
     """The first of those that are equally good; under label smoothing there are many."""
     known = np.where(np.isfinite(distances), distances, np.inf)
     return int(np.argmax(known <= known.min() + ALIKE))
-
-
-def _lane(batch: Solution, place: int) -> Solution:
-    return jax.tree.map(lambda leaf: leaf[place], batch)
 
 
 def _strongest(cure: str, strongest: float | None) -> float:

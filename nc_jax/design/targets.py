@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -26,6 +27,7 @@ class Price(NamedTuple):
     margins_after: Array
 
 
+@jax.jit
 def price_of(before: Solution, after: Solution) -> Price:
     """The losses and margins of each class before and after a cure."""
     classes = jnp.arange(before.model.num_classes)

@@ -15,10 +15,10 @@ SMALLEST is replaced by SMALLEST, and the solution is scaled back.
 import math
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
+from nc_jax.batches import lane
 from nc_jax.geometry import ClassSizes, class_sizes
 from nc_jax.solvers import Solution, solve_batch
 from nc_jax.solvers.certificates import certify
@@ -207,7 +207,7 @@ class _Profile:
         exponents = np.sort(np.append(np.linspace(low, high, POINTS - 1), 1.0))
         batch = self._solved(exponents)
         place = int(np.searchsorted(exponents, 1.0))
-        solution = jax.tree.map(lambda leaf: leaf[place], batch)
+        solution = lane(batch, place)
         if spread == 0:
             return solution, np.empty((0, 2)), np.inf
         full, first = len(self._membership) - 1, np.inf

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import nc_jax
 from nc_jax.command.studies import describe_studies, find_studies, run_study
+from nc_jax.interruption import end_interrupted
 
 
 def study(arguments: list[str]) -> None:
@@ -88,8 +89,7 @@ def main() -> None:
             f"pip install 'nc-jax[{extra}]'"
         )
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        end_interrupted()
     except BrokenPipeError:
         # The reader, for instance `head`, has seen enough; nothing is left to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from nc_jax.compilation import HELP, OPTION, keep_compiled_programs
 from nc_jax.files import FolderError
+from nc_jax.interruption import end_interrupted
 
 try:
     import tyro
@@ -68,8 +69,7 @@ def run_command(
         print(f"error: {option}{error or 'there is not enough memory'}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        end_interrupted()
     if code:
         sys.exit(code)
 

@@ -143,9 +143,25 @@ def test_explore_ends_in_one_line(monkeypatch, capsys, raised, code, message):
         raise raised
 
     serve(monkeypatch, fail)
+    monkeypatch.setattr(os, "_exit", sys.exit)
     assert nc_jax(monkeypatch, "explore") == code
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_an_interrupted_command_waits_for_no_thread():
+    # A compilation cannot be stopped; here an ordinary thread stands for it.
+    program = (
+        "import threading, time\n"
+        "from nc_jax.interruption import end_interrupted\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "print('a row', end='')\n"
+        "end_interrupted()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "a row", "interrupted\n")
 
 
 def test_a_fault_of_the_package_itself_is_not_taken_for_a_missing_extra(monkeypatch):

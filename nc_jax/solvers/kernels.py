@@ -21,7 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Up to this many lanes, loops over a few hundred numbers of each stay in one thread. Inside a
 # kernel XLA cannot divide a loop between threads, but it tries to if a loop is long.
-MOST_LANES = 128
+MOST_LANES = 96
 
 
 def stored(function: Function) -> Function:

@@ -20,7 +20,8 @@ from jax.experimental.xla_metadata import set_xla_metadata
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Up to this many lanes, loops over a few hundred numbers of each stay in one thread. Inside a
-# kernel XLA cannot divide a loop between threads, but it tries to if a loop is long.
+# kernel XLA cannot divide a loop between threads, but it tries to if a loop is long. The tests
+# compile kernels of more than twice as many lanes.
 MOST_LANES = 96
 
 

@@ -3,7 +3,8 @@
 Starts near the known end of the central path and takes predictor–corrector steps, each of
 which factors one dense system of G + G² unknowns (plus G for a bias). Most programs need 10 to
 20 steps to the accuracy of rounding. On a CPU a batch is solved in chunks that fit into a cache;
-when most lanes of the chunks have converged, the others are collected and go on together.
+the steps of a chunk of few groups are one kernel. When most lanes of the chunks have converged,
+the others are collected and go on together.
 """
 
 import math

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -26,12 +26,15 @@ MOST_LANES = 96
 
 
 def stored(function: Function) -> Function:
-    """The function, whose results are computed once and stored, not again by all who need them."""
+    """The function, whose results are computed once and stored, not again by all who need them.
+
+    On other devices than a CPU an optimisation barrier asks for the same.
+    """
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if jax.default_backend() != "cpu":
-            return function(*args, **kwargs)
+            return lax.optimization_barrier(function(*args, **kwargs))
         return _called(lambda: function(*args, **kwargs), {"inlineable": "false"})()
 
     return call  # pyright: ignore[reportReturnType]
@@ -62,7 +65,7 @@ def one_kernel(function: Function) -> Function:
 
 
 def _packed(leaves: list[Array]) -> dict[str, Array]:
-    """One array for each dtype: XLA fails if a kernel has an argument that it does not use."""
+    """One array for each dtype: an argument that a kernel does not use would end the process."""
     packed: dict[str, list[Array]] = {}
     for leaf in leaves:
         packed.setdefault(str(leaf.dtype), []).append(leaf.reshape(-1))

@@ -15,7 +15,8 @@ from threadpoolctl import ThreadpoolController
 
 from nc_jax.xla import batch_options, fast_options
 
-# Up to this many lanes of small models take milliseconds, and their program seconds to compile.
+# Up to this many lanes of small models take hundredths of a second, and their program seconds to
+# compile.
 FEW_LANES = 256
 
 

@@ -9,6 +9,7 @@ from jax import lax
 import nc_jax as nc
 from nc_jax.solvers.kernels import one_kernel, stored
 from nc_jax.solvers.reduced import interior_point
+from nc_jax.surrogates import CountedSizes, CountedUnconstrained
 from tests.solvers.test_reduced import LOSSES, some_models
 
 pytestmark = pytest.mark.skipif(
@@ -83,6 +84,32 @@ def test_chunks_of_twice_as_many_lanes_are_kernels_too(counts, loss, bias, dtype
     # In float32 some of these programs, with very small weight decays, do not converge.
     share, gap = (1.0, 1e-9) if dtype == jnp.float64 else (0.3, 1e-5)
     assert np.mean(np.asarray(compiled(models).gap) < gap) >= share
+
+
+def test_lanes_with_different_counts_share_a_kernel():
+    rng = np.random.default_rng(0)
+    counts = jnp.asarray(rng.integers(1, 5, (130, 3)))
+    sizes = jnp.asarray(np.exp(rng.uniform(0, 6, (130, 3))))
+    decay = jnp.asarray(np.exp(rng.uniform(-9, -4, 130)))
+
+    def solved(counts, sizes, decay):
+        own = CountedUnconstrained(CountedSizes(counts, sizes), decay, nc.CrossEntropy(), decay)
+        solution = nc.ReducedInteriorPoint()(own)
+        return solution.gap, solution.objective
+
+    gaps, objectives = jax.jit(jax.vmap(solved))(counts, sizes, decay)
+    assert np.max(gaps) < 1e-10
+    alone = nc.ClassSizes(sizes[0], tuple(np.repeat(np.arange(3), counts[0]).tolist()))
+    alone = nc.solve(nc.UnconstrainedFeatures(alone, decay[0], decay[0], decay[0]))
+    np.testing.assert_allclose(objectives[0], alone.objective, rtol=1e-12)
+
+
+def test_on_another_device_the_results_are_the_same(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    models = some_models(nc.CrossEntropy(), 5, bias=True)
+    solution = jax.jit(jax.vmap(nc.ReducedInteriorPoint()))(models)
+    assert np.max(solution.gap) < 1e-9
+    assert "optimization_barrier" in jax.jit(stored(doubled)).lower(jnp.ones(3)).as_text()
 
 
 @pytest.mark.parametrize("lanes", [None, 3, 200])

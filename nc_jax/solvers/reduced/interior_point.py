@@ -248,7 +248,7 @@ def _taken(lanes: Any, order: Array) -> Any:
 
 
 def _run_in_a_kernel(program: Program, progress: _Progress, limit: int, steps: int) -> _Progress:
-    """The same in one kernel."""
+    """As :func:`_run`, in one kernel."""
 
     def run(counts: Array, numbers: Numbers, progress: _Progress) -> _Progress:
         given = program._replace(counts=counts, numbers=numbers)

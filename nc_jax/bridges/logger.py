@@ -63,7 +63,7 @@ class CollapseLogger:
         self.rows: list[dict[str, float]] = []
         self._sums: Accumulator | None = None
         self._shapes: tuple[tuple[int, ...], ...] = ()
-        self._rows = self._batches = self._given = 0
+        self._rows = self._batches = self._given = self._to_skip = 0
         # Of all epochs after the first: processor time taken, and duration up to the present
         # epoch, which began at a time.
         self._taken = self._passed = self._begun = 0.0
@@ -79,8 +79,14 @@ class CollapseLogger:
                 not in 0…K−1 are left out and counted.
 
         Raises:
-            ValueError: the shapes do not fit, or the width differs from earlier batches.
+            ValueError: the shapes of a batch that is used do not fit, or its width differs from
+                earlier batches.
         """
+        # In a fast training this is most batches, and even a look at the clock would be felt.
+        if self._to_skip > 0:
+            self._to_skip -= 1
+            self._batches += 1
+            return
         # Most batches have the shapes of the one before, which were checked.
         if (features.shape, labels.shape) != self._shapes:
             self._check_shapes(tuple(features.shape), tuple(labels.shape))
@@ -95,7 +101,7 @@ class CollapseLogger:
         self._taken += time.thread_time() - begin
 
     def _is_used(self) -> bool:
-        """Whether the present batch is used."""
+        """Whether the present batch is used; if not, also how many after it are not either."""
         if self._every is not None:
             return (self._batches - 1) % self._every == 0
         if self._batches == 1:
@@ -103,8 +109,11 @@ class CollapseLogger:
         # The first epoch compiles and fills caches, so it says little about the later ones.
         if self._sums is None or self._batches == 1 or not self.rows:
             return True
-        passed = self._passed + time.perf_counter() - self._begun
-        return self._taken <= self._sums.share * passed
+        since = time.perf_counter() - self._begun
+        early = self._taken / self._sums.share - self._passed - since
+        if early > 0:
+            self._to_skip = int(early * (self._batches - 1) / max(since, 1e-9))
+        return early <= 0
 
     def _check_shapes(self, features: tuple[int, ...], labels: tuple[int, ...]) -> None:
         if len(features) < 2 or labels != features[:-1]:
@@ -149,7 +158,7 @@ class CollapseLogger:
         row |= collapse_shapes(centred, variances, matrix.astype(np.float64))
         self.rows.append(row | columns)
         self._sums.start(next_centres(means, variances))
-        self._batches = self._given = 0
+        self._batches = self._given = self._to_skip = 0
         if len(self.rows) == 1:
             self._taken = 0.0
         else:

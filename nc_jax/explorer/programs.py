@@ -80,7 +80,7 @@ class Program:
                 one = jax.ShapeDtypeStruct((), float)
                 batched = jax.vmap(self._lane, in_axes=(None, None, 0, 0))
                 lowered = jax.jit(batched).lower(counts, one, numbers, numbers)
-                self._compiled = lowered.compile(compiler_options=batch_options())
+                self._compiled = lowered.compile(compiler_options=batch_options(library=False))
 
     def solve(self, settings: MapSettings, ratios: np.ndarray, strengths: np.ndarray) -> Lanes:
         """Solves up to ``lanes`` models at once.

@@ -1,6 +1,6 @@
 """From the end point of a solver to a solution: exact zeros, certificate, status."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,11 +48,13 @@ def finish(
     if model.loss.shift_invariant:
         point = _centred(model, point)
     plain, before, cleaned, after, resolved = _cleaned(model, point, tolerance)
-    before, after = _with_bound(before, bound), _with_bound(after, bound)
-    keep = after.gap <= jnp.maximum(before.gap, tolerance)
-    best = jax.tree.map(lambda a, b: jnp.where(keep, a, b), cleaned, plain)
+    gaps = _with_bound(before, bound).gap, _with_bound(after, bound).gap
+    keep = gaps[1] <= jnp.maximum(gaps[0], tolerance)
+    best, known = jax.tree.map(
+        lambda a, b: jnp.where(keep, a, b), (cleaned, after), (plain, before)
+    )
     best = differentiable(given, best)
-    certificate = _with_bound(certify(given, best), bound)
+    certificate = _with_bound(_certificate_of(given, best, known), bound)
     solution = label(given, best, certificate, tolerance, iterations, resolved & keep)
     if not model.sizes.merged:
         return solution
@@ -60,6 +62,19 @@ def finish(
     known = merged_bound(model, jax.lax.stop_gradient(best), certificate.nuclear_norm)
     gap = jnp.maximum(certificate.objective - known, 0)
     return with_fields(solution, gap=jnp.where(model.valid, gap, jnp.nan))
+
+
+@jax.custom_jvp
+def _certificate_of(model: GroupedProgram, point: GroupLogits, known: Certificate) -> Certificate:
+    """A certificate that is already known, with its derivatives."""
+    del model, point
+    return known
+
+
+@_certificate_of.defjvp
+def _certificate_of_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+    _, change = jax.jvp(certify, primals[:2], tangents[:2])
+    return primals[2], change
 
 
 def _with_bound(certificate: Certificate, bound: Array | None) -> Certificate:
@@ -99,19 +114,24 @@ def _cleaned(
 ) -> tuple[GroupLogits, Certificate, GroupLogits, Certificate, Array]:
     """The point scaled to its budget, without and with exact zeros, both certified."""
     counts = model.sizes.counts
+
+    def certified(spectrum: _Spectrum, _: None) -> tuple[_Spectrum, Any]:
+        own = _onto_budget(model, spectrum)
+        point = own.point()
+        found = value_and_gradient(model, point)
+        steepest = jnp.max(singular_values(found[1].between))
+        certificate = certify_with(model, point, found, steepest, own.norm(counts))
+        zeroed, resolved = _complementary_zeros(model, own, found[1], steepest, tolerance)
+        return zeroed, (point, certificate, resolved)
+
     left, singular, right = singular_triples(point.between)
-    plain = _onto_budget(model, _Spectrum(point.within, left, singular, right, point.bias))
-    as_given = plain.point()
-    found = value_and_gradient(model, as_given)
-    steepest = jnp.max(singular_values(found[1].between))
-    before = certify_with(model, as_given, found, steepest, plain.norm(counts))
-    zeroed, resolved = _complementary_zeros(model, plain, found[1], steepest, tolerance)
-    cleaned = _onto_budget(model, zeroed)
-    with_zeros = cleaned.point()
-    found = value_and_gradient(model, with_zeros)
-    steepest = jnp.max(singular_values(found[1].between))
-    after = certify_with(model, with_zeros, found, steepest, cleaned.norm(counts))
-    return as_given, before, with_zeros, after, resolved
+    start = _Spectrum(point.within, left, singular, right, point.bias)
+    # A loop, because the same operations twice would take twice as long to compile. The zeros of
+    # the second point are not used.
+    _, both = jax.lax.scan(certified, start, None, length=2)
+    plain, before, resolved = jax.tree.map(lambda leaf: leaf[0], both)
+    cleaned, after, _ = jax.tree.map(lambda leaf: leaf[1], both)
+    return plain, before, cleaned, after, resolved
 
 
 def _centred(model: GroupedProgram, point: GroupLogits) -> GroupLogits:

@@ -36,14 +36,18 @@ def quickly(
 
 
 @cache
-def widely(function: Callable[..., Any], static: tuple[str, ...] = ()) -> Callable[..., Any]:
+def widely(
+    function: Callable[..., Any], library: bool, static: tuple[str, ...] = ()
+) -> Callable[..., Any]:
     """The function compiled for a CPU and for many lanes; its arguments must not be traced.
 
     Args:
         function: to be compiled.
+        library: see :func:`.batch_options`.
         static: names of its static arguments.
     """
-    return jax.jit(function, static_argnames=static, compiler_options=batch_options())
+    options = batch_options(library)
+    return jax.jit(function, static_argnames=static, compiler_options=options)
 
 
 @cache

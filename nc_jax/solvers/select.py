@@ -217,7 +217,7 @@ def _call(model: Any, solver: Any, key: Array | None) -> Any:
 
 def _solve_queue(models: Any, solver: Any, keys: Array) -> Any:
     if _runs_on_cpu(models, solver, keys):
-        return widely(_queue)(models, solver, keys)
+        return widely(_queue, library=True)(models, solver, keys)
     return jax.jit(_queue)(models, solver, keys)
 
 
@@ -232,7 +232,8 @@ def _solve_lanes(models: Any, solver: Any, keys: Array | None, batch_size: int |
     elif len(jax.tree.leaves(models)[0]) <= FEW_LANES and is_brief(solver, models):
         compiled = quickly(_lanes, optimised=False, static=static)
     else:
-        compiled = widely(_lanes, static)
+        # Lanes with large matrices are solved one after another.
+        compiled = widely(_lanes, batch_size is None, static)
     return compiled(models, solver, keys, batch_size=batch_size)
 
 

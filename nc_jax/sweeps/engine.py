@@ -130,7 +130,7 @@ class ChunkSolver:
             return outputs
 
         shared = jax.shard_map(work, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
-        self.work = jax.jit(shared, compiler_options=batch_options())
+        self.work = jax.jit(shared, compiler_options=batch_options(library=False))
 
     def inputs(self, columns: Columns) -> tuple[dict[str, Any], Any]:
         """The columns, padded and distributed over the devices."""

@@ -29,8 +29,8 @@ def power(x, n):
 
 
 def test_programs_of_batches_are_compiled_once_and_also_run_traced():
-    compiled = widely(power, ("n",))
-    assert compiled is widely(power, ("n",))
+    compiled = widely(power, True, ("n",))
+    assert compiled is widely(power, True, ("n",))
     np.testing.assert_allclose(compiled(np.arange(3.0), n=2), [0.0, 1.0, 4.0])
     # Options of XLA are refused inside another program, so that a traced batch has none.
     models = nc.UnconstrainedFeatures([5.0, 3.0, 1.0], np.full(3, 1e-2), 1e-3)
@@ -89,9 +89,9 @@ def test_few_small_models_are_compiled_quickly_and_many_widely(monkeypatch):
         chosen.append("quickly")
         return quickly(function, optimised, static)
 
-    def noted(function, static=()):
-        chosen.append("widely")
-        return widely(function, static)
+    def noted(function, library, static=()):
+        chosen.append("widely with a library" if library else "widely")
+        return widely(function, library, static)
 
     monkeypatch.setattr(select, "quickly", recorded)
     monkeypatch.setattr(select, "widely", noted)
@@ -103,4 +103,4 @@ def test_few_small_models_are_compiled_quickly_and_many_widely(monkeypatch):
     np.testing.assert_allclose(objectives[0], objectives[1][:FEW_LANES], rtol=1e-12)
     few = nc.LayerPeeled([9.0, 5.0, 1.0], 1.0, np.array([1.0, 2.0]))
     nc.solve_batch(few, nc.FactoredQuasiNewton())
-    assert chosen[-1] == "widely"
+    assert chosen[-1] == "widely with a library"

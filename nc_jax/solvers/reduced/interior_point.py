@@ -35,8 +35,10 @@ from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 # form; loops of more groups would be too long for that.
 MOST_GROUPS = 3
 # Numbers of the Newton matrices of other chunks, which then fit into a cache. An accelerator takes
-# as many lanes at once as its memory holds, and LAPACK's threads share larger chunks.
-CHUNK_FLOATS, CHUNK_FLOATS_OF_LAPACK, CHUNK_FLOATS_OF_ACCELERATORS = 2**15, 2**18, 2**26
+# as many lanes at once as its memory holds.
+CHUNK_FLOATS, CHUNK_FLOATS_OF_LAPACK, CHUNK_FLOATS_OF_ACCELERATORS = 2**15, 2**17, 2**26
+# The same limits in lanes where LAPACK is called: whole vectors, and little waiting for the last.
+LANES_OF_LAPACK = 8, 32
 # Batches that are solved in hundredths of a second: numbers of their Newton matrices, or lanes.
 BRIEF_FLOATS, BRIEF_LANES = 2**16, 32
 # The lanes of a batch are divided between the cores of a CPU if each has at least so many.
@@ -73,8 +75,7 @@ class ReducedInteriorPoint:
 
     def brief(self, model: GroupedProgram) -> bool:
         """True for a batch whose Newton matrices are small, or of few programs."""
-        matrices = math.prod(model.batch_shape) * _unknowns(model) ** 2
-        return matrices <= BRIEF_FLOATS or math.prod(model.batch_shape) <= BRIEF_LANES
+        return _is_brief(math.prod(model.batch_shape), _unknowns(model))
 
     def refusal(self, model: Any) -> Exception | None:
         """The error for a model without a certificate in group numbers; None for all others."""
@@ -165,7 +166,9 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
     # Alone, a call of LAPACK compiles faster.
     unrolled = unknowns <= MAX_UNROLLED and lanes > 1
     kernel = unrolled and family_of(models.loss) is not None and groups <= MOST_GROUPS
-    chunk = min(lanes, _most_lanes(unknowns, kernel))
+    # Several chunks need two loops, which take longer to compile.
+    single = _is_brief(lanes, unknowns) and not kernel
+    chunk = lanes if single else min(lanes, _most_lanes(unknowns, kernel))
     chunks = math.ceil(lanes / chunk)
 
     def arranged(leaf: Array) -> Array:
@@ -210,14 +213,22 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
     return jax.tree.map(lambda leaf: leaf[:lanes], solved)
 
 
+def _is_brief(lanes: int, unknowns: int) -> bool:
+    return lanes * unknowns**2 <= BRIEF_FLOATS or lanes <= BRIEF_LANES
+
+
 def _most_lanes(unknowns: int, kernel: bool) -> int:
     """Number of lanes of a chunk."""
     if jax.default_backend() != "cpu":
         return max(8, CHUNK_FLOATS_OF_ACCELERATORS // unknowns**2)
     if kernel:
         return MOST_LANES
-    floats = CHUNK_FLOATS if unknowns <= MAX_UNROLLED else CHUNK_FLOATS_OF_LAPACK
-    return max(8, floats // unknowns**2)
+    if unknowns <= MAX_UNROLLED:
+        return max(8, CHUNK_FLOATS // unknowns**2)
+    least, most = LANES_OF_LAPACK
+    fitting = min(max(least, CHUNK_FLOATS_OF_LAPACK // unknowns**2), most)
+    # A power of two.
+    return 1 << (fitting.bit_length() - 1)
 
 
 def _unknowns(models: GroupedProgram) -> int:

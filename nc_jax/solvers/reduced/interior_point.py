@@ -167,7 +167,7 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
     unrolled = unknowns <= MAX_UNROLLED and lanes > 1
     kernel = unrolled and family_of(models.loss) is not None and groups <= MOST_GROUPS
     # Several chunks need two loops, which take longer to compile.
-    single = _is_brief(lanes, unknowns) and not kernel
+    single = unknowns > MAX_UNROLLED and _is_brief(lanes, unknowns)
     chunk = lanes if single else min(lanes, _most_lanes(unknowns, kernel))
     chunks = math.ceil(lanes / chunk)
 

@@ -17,8 +17,8 @@ _LEVEL = "xla_backend_optimization_level"
 # no other batch that was timed differed by more than the machine's own variation.
 _WIDE = {"xla_cpu_prefer_vector_width": 512}
 # XLA leaves sums and products to a library (YNNPACK). Without it programs of two groups are solved
-# 1.1 to 1.2 times as fast, those with matrices of a hundred rows 0.94 times; queues of random starts
-# take the same time.
+# 1.1 to 1.2 times as fast, those with matrices of a hundred rows 0.94 times; queues of random
+# starts take the same time.
 _NO_LIBRARY = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 

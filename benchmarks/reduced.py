@@ -154,6 +154,11 @@ def peer_rows(config: Config) -> Iterator[dict[str, Any]]:
 
 def main(config: Config) -> None:
     """Runs the benchmark, prints and stores the table."""
+    lanes = config.lanes, config.lanes_three, config.lanes_eight
+    if min(*lanes, config.peer_batch, config.repeats) < 1:
+        raise ValueError(
+            "--lanes, --lanes-three, --lanes-eight, --peer-batch and --repeats must be positive"
+        )
     jax.config.update("jax_enable_x64", True)
     report.prepare_folder(config.out)
     start = time.perf_counter()

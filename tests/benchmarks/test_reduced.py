@@ -1,5 +1,9 @@
 """The benchmark of reduced programs runs, on batches too small to say anything about speed."""
 
+import dataclasses
+
+import pytest
+
 from benchmarks import reduced
 
 TINY = reduced.Config(lanes=9, lanes_three=9, lanes_eight=2, peer_batch=2, repeats=1)
@@ -16,3 +20,11 @@ def test_every_row_is_certified(monkeypatch):
 def test_operations_are_counted():
     model = reduced.models_of(8, (3, 7))["unconstrained features with bias"]
     assert reduced.operations_per_step(model) > 1000
+
+
+@pytest.mark.parametrize("name", ["lanes", "lanes_three", "lanes_eight", "peer_batch", "repeats"])
+def test_numbers_that_are_not_positive_are_named(name, tmp_path):
+    config = dataclasses.replace(TINY, out=tmp_path / "table", **{name: 0})
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')}"):
+        reduced.main(config)
+    assert not config.out.exists()

@@ -33,7 +33,7 @@ from benchmarks.layer_peeled import (
     timed,
 )
 from nc_jax import report
-from nc_jax.solvers.reduced.newton import MAX_UNROLLED
+from nc_jax.solvers.reduced.factorisation import MAX_UNROLLED
 from nc_jax.solvers.reduced.rows import numbers_of, row_losses
 from nc_jax.solvers.reduced.state import program_of, start_of
 from nc_jax.solvers.reduced.step import advance

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nc_jax.solvers.kernels import stored
+from nc_jax.solvers.kernels import MOST_GROUPS, one_kernel, stored
 from nc_jax.solvers.lanes import diagonal, rotated
 
 
@@ -51,7 +51,14 @@ def aligned(matrix: Array, basis: Basis, weights: Array, sweeps: int) -> tuple[B
         state = _rotate(state)
     else:
         rounds = sweeps * (groups - 1 + groups % 2)
-        state = jax.lax.fori_loop(0, rounds, lambda _, old: _permuted(_rotate(old)), state)
+
+        def turned(state: _Aligned) -> _Aligned:
+            return jax.lax.fori_loop(0, rounds, lambda _, old: _permuted(_rotate(old)), state)
+
+        # Of fewer groups all that surrounds it is one kernel. A single lane gains less than the
+        # kernel takes to compile.
+        alone = groups <= MOST_GROUPS or matrix.shape[-1] == 1
+        state = (turned if alone else one_kernel(turned))(state)
     return state.basis, state.weights
 
 

@@ -82,10 +82,6 @@ class FactoredMultiStart(MultiStart):
 
     def batching(self, model: FactoredProgram, lanes: int) -> Batching:
         """One queue per core, if there are restarts enough; a queue takes all its lanes."""
-        if relaxation(model) is not None:
-            # The convex bounds call LAPACK for a batch, and two such programs may wait for each
-            # other in XLA's threads.
-            return Batching(1, lanes)
         queues = lanes * self.restarts // (LANES_WORTH_A_CORE * self.slots)
         return Batching(min(os.cpu_count() or 1, queues), lanes)
 

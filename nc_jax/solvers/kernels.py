@@ -23,6 +23,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # kernel XLA cannot divide a loop between threads, but it tries to if a loop is long. The tests
 # compile kernels of more than twice as many lanes.
 MOST_LANES = 96
+# Up to so many groups, the steps of a batch on a CPU are one kernel, if the loss is known in closed
+# form; loops of more groups would be too long for that.
+MOST_GROUPS = 3
 
 
 def stored(function: Function) -> Function:

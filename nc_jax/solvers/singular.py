@@ -1,8 +1,6 @@
-"""Singular values of small matrices without LAPACK, and eigenvalues of lane after lane.
+"""Singular values and eigenvalues of the matrices of many lanes.
 
-For a batch of small matrices a call of LAPACK per lane is mostly overhead. A call for a batch
-also waits in XLA's pool of threads for its own parts, so that two programs that run at the same
-time, each on a thread of a CPU, may wait for each other forever; a call for one matrix does not.
+For a batch of matrices of at most three rows a call of LAPACK per lane is mostly overhead.
 """
 
 from typing import Any
@@ -10,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.custom_batching import custom_vmap, sequential_vmap
+from jax.custom_batching import custom_vmap
 
 from nc_jax.solvers.alignment import Basis, aligned
 from nc_jax.solvers.lanes import diagonal, is_diagonal, rotated
+from nc_jax.solvers.lapack import in_turn
 
 # Up to this many rows Jacobi's method is used; beyond it LAPACK is.
 SMALL = 3
@@ -23,20 +22,17 @@ SWEEPS = 8
 
 def singular_triples(matrix: Array) -> tuple[Array, Array, Array]:
     """U [G, G], σ [G] ≥ 0 and Vᵀ [G, G] with A = U diag(σ) Vᵀ, in any order; no derivative."""
-    if len(matrix) > SMALL:
-        return tuple(jnp.linalg.svd(matrix))  # pyright: ignore[reportReturnType]
-    return _small_triples(matrix)
+    return _triples(matrix) if len(matrix) > SMALL else _small_triples(matrix)
 
 
+@in_turn
+def _triples(matrix: Array) -> tuple[Array, Array, Array]:
+    return tuple(jnp.linalg.svd(matrix))  # pyright: ignore[reportReturnType]
+
+
+@in_turn
 def symmetric_eigenvalues(matrix: Array) -> Array:
     """The eigenvalues [K] of a symmetric matrix [K, K]; no reverse-mode derivative."""
-    if jax.default_backend() == "cpu":
-        return _eigenvalues_in_turn(matrix)
-    return jnp.linalg.eigvalsh(matrix)
-
-
-@sequential_vmap
-def _eigenvalues_in_turn(matrix: Array) -> Array:
     return jnp.linalg.eigvalsh(matrix)
 
 
@@ -56,7 +52,7 @@ def _singular_values_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 @custom_vmap
 def _small_triples(matrix: Array) -> tuple[Array, Array, Array]:
     # A call takes far less time to compile than Jacobi's method.
-    return tuple(jnp.linalg.svd(matrix))  # pyright: ignore[reportReturnType]
+    return _triples(matrix)
 
 
 @_small_triples.def_vmap

@@ -9,7 +9,8 @@ import nc_jax as nc
 from nc_jax.losses.forms import family_of
 from nc_jax.solvers.alignment import Basis, aligned
 from nc_jax.solvers.lanes import diagonal, diagonal_matrix, product, rotated
-from nc_jax.solvers.reduced.newton import NewtonMatrix, _full, factored, newton_matrix
+from nc_jax.solvers.reduced.factorisation import _full, solved
+from nc_jax.solvers.reduced.newton import NewtonMatrix, newton_matrix
 from nc_jax.solvers.reduced.rows import (
     Slots,
     _differentiated,
@@ -140,15 +141,18 @@ def test_both_factorisations_solve_the_same_systems(bias):
         full[2:6, 6:] if bias else None,
         full[6:, 6:] if bias else None,
     )
-    right = rng.normal(size=(size, 2, 5))
+    right, other = rng.normal(size=(size, 2, 5)), rng.normal(size=(size, 5))
     for unrolled in (True, False):
 
         @jax.jit
         def both(matrix, right, unrolled=unrolled):
-            solution = factored(matrix, unrolled)(right)
-            return product(full, solution)
+            found, again = solved(matrix, right, unrolled)
+            return product(full, found), product(full, again(other))
 
-        np.testing.assert_allclose(both(matrix, right), right, atol=1e-11)
+        first, second = both(matrix, right)
+        np.testing.assert_allclose(first, right, atol=1e-11)
+        expected = np.stack([other, right[:, 1]], axis=1)
+        np.testing.assert_allclose(second, expected, atol=1e-11)
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4, 5, 8])

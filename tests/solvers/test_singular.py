@@ -86,16 +86,26 @@ def test_slopes_are_those_of_differences(groups):
 of_a_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="programs of a CPU")
 
 
+def matrices_of_lapack(model, solver):
+    """The shapes of the matrices for which the program of a batch calls LAPACK."""
+    # Two programs that call LAPACK for a batch at the same time can wait for each other forever.
+    program = jax.jit(lambda own: nc.solve_batch(own, solver)).lower(model).as_text()
+    calls = re.findall(r"custom_call @lapack\w*\(.*: \(tensor<([\dx]+)xf64>", program)
+    assert len(calls) == program.count("@lapack")
+    return {tuple(int(size) for size in call.split("x")) for call in calls}
+
+
 @of_a_cpu
 @pytest.mark.parametrize("bias", [None, 1e-2], ids=["no bias", "bias"])
-@pytest.mark.parametrize("groups", [2, 3, 4])
-def test_batches_on_several_threads_call_no_lapack(groups, bias):
-    # Two programs that call LAPACK for a batch at the same time can wait for each other forever.
-    sizes = np.arange(1.0, groups + 1)
+@pytest.mark.parametrize("groups", [2, 3, 4, 6])
+def test_batches_on_several_threads_call_lapack_for_one_matrix_at_a_time(groups, bias):
+    sizes = np.repeat(np.arange(1.0, groups + 1), 2)
     model = nc.UnconstrainedFeatures(sizes, np.full(4, 1e-3), 1e-3, bias)
     solver = nc.ReducedInteriorPoint()
-    program = jax.jit(lambda own: nc.solve_batch(own, solver)).lower(model).as_text()
-    assert ("lapack" in program) == solver.calls_lapack(model) == (groups > SMALL)
+    assert solver.batching(model, 10**6).parts == (os.cpu_count() or 1)
+    called = matrices_of_lapack(model, solver)
+    assert bool(called) == solver.calls_lapack(model) == (groups > SMALL)
+    assert all(len(shape) == 2 for shape in called)
 
 
 SIZES, SOFT = [4.0, 4.0, 2.0, 1.0], np.full((4, 3), 1 / 3)
@@ -106,6 +116,8 @@ QUEUED = {
     "soft targets": nc.UnconstrainedFeatures(SIZES, MANY, 1e-3, loss=nc.SoftTargets(SOFT)),
     "contrastive": nc.LayerPeeled(SIZES, 1.0, MANY, nc.SupervisedContrastive(1.0)),
     "deep": nc.DeepLayerPeeled(SIZES, 2, MANY, 1.0),
+    "few dimensions": nc.LayerPeeled(SIZES, MANY, 1.0, dimension=2),
+    "few of many": nc.LayerPeeled(np.arange(1.0, 7), MANY, 1.0, dimension=2),
 }
 
 
@@ -114,14 +126,7 @@ QUEUED = {
 def test_queues_on_several_threads_call_lapack_for_one_matrix_at_a_time(name):
     model, solver = QUEUED[name], nc.FactoredMultiStart(restarts=1)
     assert solver.batching(model, 10**6).parts == (os.cpu_count() or 1)
-    program = jax.jit(lambda own: nc.solve_batch(own, solver)).lower(model).as_text()
-    calls = re.findall(r"custom_call @lapack\w*\(.*: \(tensor<([\dx]+)xf64>", program)
-    assert len(calls) == program.count("@lapack") and set(calls) <= {"4x4"}
-
-
-def test_bounds_of_few_dimensions_call_lapack_for_a_batch_in_a_single_queue():
-    few = nc.LayerPeeled(SIZES, MANY, 1.0, dimension=2)
-    assert nc.FactoredMultiStart(restarts=1).batching(few, 10**6).parts == 1
+    assert all(len(shape) == 2 for shape in matrices_of_lapack(model, solver))
 
 
 def test_eigenvalues_of_a_batch_are_those_of_its_matrices():

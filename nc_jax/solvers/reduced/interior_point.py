@@ -20,10 +20,10 @@ from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses.forms import family_of
 from nc_jax.solvers.acceptance import Batching, convex_refusal, require_accepted
 from nc_jax.solvers.finishing import finish
-from nc_jax.solvers.kernels import MOST_LANES, one_kernel, stored
+from nc_jax.solvers.kernels import MOST_GROUPS, MOST_LANES, one_kernel, stored
 from nc_jax.solvers.lanes import total
+from nc_jax.solvers.reduced.factorisation import MAX_UNROLLED, is_unrolled
 from nc_jax.solvers.reduced.measures import Measures
-from nc_jax.solvers.reduced.newton import MAX_UNROLLED
 from nc_jax.solvers.reduced.rows import Numbers, numbers_of, row_losses, several_of
 from nc_jax.solvers.reduced.state import Iterate, Program, program_of, spread, start_of
 from nc_jax.solvers.reduced.step import advance
@@ -31,9 +31,6 @@ from nc_jax.solvers.singular import SMALL
 from nc_jax.solvers.solution import Solution, default_tolerance
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 
-# Up to so many groups, the steps of a batch on a CPU are one kernel, if the loss is known in closed
-# form; loops of more groups would be too long for that.
-MOST_GROUPS = 3
 # Numbers of the Newton matrices of other chunks, which then fit into a cache. An accelerator takes
 # as many lanes at once as its memory holds.
 CHUNK_FLOATS, CHUNK_FLOATS_OF_LAPACK, CHUNK_FLOATS_OF_ACCELERATORS = 2**15, 2**17, 2**26
@@ -42,7 +39,7 @@ LANES_OF_LAPACK = 8, 32
 # Batches that are solved in hundredths of a second: numbers of their Newton matrices, or lanes.
 BRIEF_FLOATS, BRIEF_LANES = 2**16, 32
 # The lanes of a batch are divided between the cores of a CPU if each has at least so many.
-LANES_WORTH_A_THREAD = 512
+LANES_WORTH_A_THREAD, LAPACK_LANES_WORTH_A_THREAD = 512, 8
 # A chunk is left when this share of its lanes is still active, if there are several chunks.
 STRAGGLERS = 0.25
 # A lane has converged when its gap is below this many units of rounding per block, relative to
@@ -91,14 +88,11 @@ class ReducedInteriorPoint:
         return model.sizes.num_groups > SMALL or _unknowns(model) > MAX_UNROLLED
 
     def batching(self, model: GroupedProgram, lanes: int) -> Batching:
-        """A part for each core, unless programs that call LAPACK would wait for each other."""
-        # Two programs that call LAPACK for a batch may wait for each other in XLA's threads.
-        if self.calls_lapack(model):
-            return Batching(1, lanes, one_thread=True)
-        if lanes < LANES_WORTH_A_THREAD:
-            return Batching(1, lanes)
-        cores = min(os.cpu_count() or 1, lanes // LANES_WORTH_A_THREAD)
-        return Batching(cores, -(-lanes // cores))
+        """A part for each core, if it has lanes enough; LAPACK never needs more than one thread."""
+        by_lapack = self.calls_lapack(model)
+        worth = LAPACK_LANES_WORTH_A_THREAD if by_lapack else LANES_WORTH_A_THREAD
+        parts = max(1, min(os.cpu_count() or 1, lanes // worth))
+        return Batching(parts, -(-lanes // parts), one_thread=by_lapack)
 
     def __call__(self, model: GroupedProgram, key: Array | None = None) -> Solution:
         """Solves one model; use vmap or :func:`nc_jax.solve_batch` for many.
@@ -163,12 +157,11 @@ class _Progress(NamedTuple):
 def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Array]:
     """All lanes of models with one leading axis; chunk by chunk, stragglers in a second pass."""
     groups, unknowns = models.sizes.num_groups, _unknowns(models)
-    # Alone, a call of LAPACK compiles faster.
-    unrolled = unknowns <= MAX_UNROLLED and lanes > 1
+    unrolled = is_unrolled(unknowns, lanes)
     kernel = unrolled and family_of(models.loss) is not None and groups <= MOST_GROUPS
     # Several chunks need two loops, which take longer to compile.
     single = unknowns > MAX_UNROLLED and _is_brief(lanes, unknowns)
-    chunk = lanes if single else min(lanes, _most_lanes(unknowns, kernel))
+    chunk = lanes if single else min(lanes, _most_lanes(unknowns, unrolled, kernel))
     chunks = math.ceil(lanes / chunk)
 
     def arranged(leaf: Array) -> Array:
@@ -217,13 +210,13 @@ def _is_brief(lanes: int, unknowns: int) -> bool:
     return lanes * unknowns**2 <= BRIEF_FLOATS or lanes <= BRIEF_LANES
 
 
-def _most_lanes(unknowns: int, kernel: bool) -> int:
+def _most_lanes(unknowns: int, unrolled: bool, kernel: bool) -> int:
     """Number of lanes of a chunk."""
     if jax.default_backend() != "cpu":
         return max(8, CHUNK_FLOATS_OF_ACCELERATORS // unknowns**2)
     if kernel:
         return MOST_LANES
-    if unknowns <= MAX_UNROLLED:
+    if unrolled:
         return max(8, CHUNK_FLOATS // unknowns**2)
     least, most = LANES_OF_LAPACK
     fitting = min(max(least, CHUNK_FLOATS_OF_LAPACK // unknowns**2), most)

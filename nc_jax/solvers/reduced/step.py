@@ -31,8 +31,9 @@ from nc_jax.solvers.reduced.cones import (
     pair_stiffness,
     residuals,
 )
+from nc_jax.solvers.reduced.factorisation import solved
 from nc_jax.solvers.reduced.measures import Measures, certified
-from nc_jax.solvers.reduced.newton import Solve, factored, newton_matrix
+from nc_jax.solvers.reduced.newton import newton_matrix
 from nc_jax.solvers.reduced.rows import Slope, Slots, curvature_of, slope_of, slots_of
 from nc_jax.solvers.reduced.state import (
     LARGEST_CHANGE,
@@ -66,8 +67,7 @@ class _Point(NamedTuple):
     between: Array
     slope: Slope
     rotated_slope: Array
-    solve: Solve
-    to_drift: Array
+    drift: Array
 
 
 def advance(program: Program, old: Iterate) -> tuple[Iterate, Measures]:
@@ -99,15 +99,17 @@ def advance(program: Program, old: Iterate) -> tuple[Iterate, Measures]:
         (within_stiffness, *stiffness),
         decay,
     )
-    solve = factored(matrix, program.unrolled)
     rotated_slope = rotated(basis.left, slope.between, basis.right)
     norm = total(program.multiplicity * blocks.bound)
     objective = rows.value + numbers.penalty * norm + bias_cost(program, old.bias)
     drift = _unknowns(
         cones.drift[:several], diagonal_matrix(cones.drift[several:]), _zeros(old.bias)
     )
-    point = _Point(basis, blocks, cones, stiffness, between, slope, rotated_slope, solve, drift)
-    predicted, solved = _direction(program, point, jnp.zeros_like(target), None, None)
+    point = _Point(basis, blocks, cones, stiffness, between, slope, rotated_slope, drift)
+    affine = residuals(cones, blocks, jnp.zeros_like(target), None)
+    rights = jnp.stack([_right_hand(program, point, affine), drift], axis=1)
+    found, again = solved(matrix, rights, program.unrolled)
+    predicted = _direction(program, point, affine, found)
     length = jnp.minimum(1, TO_BOUNDARY * longest_step(cones, blocks, predicted.blocks))
     ahead = blocks.moved(length, predicted.blocks)
     remaining = complementarity(numbers.penalty, program.multiplicity, ahead) / gap
@@ -115,7 +117,8 @@ def advance(program: Program, old: Iterate) -> tuple[Iterate, Measures]:
     lowest = jnp.clip(FOLLOW * distance / gap, *REDUCTIONS)
     reduction = jnp.clip(jnp.clip(remaining, 0, 1) ** 3, lowest, REDUCTIONS[1])
     second = Blocks(*(length * part for part in predicted.blocks))
-    change, _ = _direction(program, point, reduction * target, second, solved)
+    aimed = residuals(cones, blocks, reduction * target, second)
+    change = _direction(program, point, aimed, again(_right_hand(program, point, aimed)))
     new, ahead = _moved(program, old, point, change, slots)
     short = _size(new.between - old.between) <= CALM[2] * _size(old.between)
     measures = Measures(
@@ -138,33 +141,21 @@ class _Change(NamedTuple):
 
 
 @stored
-def _direction(
-    program: Program,
-    point: _Point,
-    target: Array,
-    second: Blocks | None,
-    to_drift: Array | None,
-) -> tuple[_Change, Array]:
-    """The Newton direction towards ε = target, and the solution for the drift, to be reused."""
+def _direction(program: Program, point: _Point, of: Residuals, found: Array) -> _Change:
+    """The Newton direction of the solutions [n, 2, L] for the residuals and for the drift."""
     several, groups = len(program.several), len(program.counts)
     blocks, cones = point.blocks, point.cones
-    of = residuals(cones, blocks, target, second)
-    right = _right_hand(program, point, of)
-    if to_drift is None:
-        solved = point.solve(jnp.stack([right, point.to_drift], axis=1))
-        towards, to_drift = solved[:, 0], solved[:, 1]
-    else:
-        towards = point.solve(right[:, None])[:, 0]
+    towards, to_drift = found[:, 0], found[:, 1]
     short = budget_residual(blocks, cones, program.numbers.radius, of)
     own = total(cones.yielding) + blocks.slack / blocks.multiplier
-    coupling = total(point.to_drift * to_drift)
-    multiplier = (total(point.to_drift * towards) - short) / (own + coupling)
+    coupling = total(point.drift * to_drift)
+    multiplier = (total(point.drift * towards) - short) / (own + coupling)
     unknowns = towards - to_drift * multiplier
     between = unknowns[several : several + groups**2].reshape(groups, groups, -1)
     value = jnp.concatenate([unknowns[:several], diagonal(between)])
     bias = unknowns[several + groups**2 :] if program.numbers.bias_penalty is not None else None
     change = change_of(cones, blocks, of, value, multiplier)
-    return _Change(change, between, bias), to_drift
+    return _Change(change, between, bias)
 
 
 @stored

@@ -27,12 +27,19 @@ def require_array(name: str, value: Any, expected: str) -> None:
     require_kind(name, value, ARRAYS, f"an array {expected}")
 
 
+def offers(value: Any, *members: str) -> bool:
+    """Whether ``value`` has attributes; its properties are not computed."""
+    none = object()
+    return all(
+        inspect.getattr_static(value, member, none) is not none or hasattr(value, member)
+        for member in members
+    )
+
+
 def require_members(name: str, value: Any, members: tuple[str, ...], expected: str) -> None:
     """Raises TypeError unless ``value`` has attributes; its properties are not computed."""
-    none = object()
-    for member in members:
-        if inspect.getattr_static(value, member, none) is none and not hasattr(value, member):
-            raise TypeError(f"{name} must be {expected}, got {type(value).__name__}")
+    if not offers(value, *members):
+        raise TypeError(f"{name} must be {expected}, got {type(value).__name__}")
 
 
 def is_concrete(value: Any) -> bool:
@@ -64,13 +71,14 @@ def float_array(name: str, value: Any, dtype: Any = None) -> Array:
     if dtype is None:
         inexact = numbers.dtype.kind == "f"
         dtype = jax.dtypes.canonicalize_dtype(numbers.dtype) if inexact else jnp.result_type(float)
-    # Converted on the host, which compiles nothing.
-    return jnp.asarray(numbers.astype(dtype))
+    # Converted on the host and copied, which compiles nothing; jnp.asarray would.
+    return jax.device_put(numbers.astype(dtype))
 
 
 def taken(array: Array, index: np.ndarray) -> Array:
     """``array[..., index]``, on the host if the numbers are known."""
-    return jnp.asarray(np.asarray(array)[..., index]) if is_concrete(array) else array[..., index]
+    known = is_concrete(array)
+    return jax.device_put(np.asarray(array)[..., index]) if known else array[..., index]
 
 
 def arrays_for(*values: Any) -> Any:

@@ -7,11 +7,10 @@ import jax
 
 # Options with which programs compile several times as fast. Without optimisation by LLVM
 # their loops take up to five times as long, at the level 1 as long as usual.
-_FAST = {
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 1,
-}
+_FAST = {"xla_llvm_disable_expensive_passes": True, "xla_cpu_use_fusion_emitters": False}
+# Parts in which LLVM compiles a program, side by side on the cores. Each part costs a little; where
+# LLVM optimises it takes most of the time.
+_PARTS = "xla_cpu_parallel_codegen_split_count"
 _LEVEL = "xla_backend_optimization_level"
 # XLA's own choice is half of this. With wider vectors programs with a bias take 0.7 of the time;
 # no other batch that was timed differed by more than the machine's own variation.
@@ -29,7 +28,7 @@ def fast_options(optimised: bool) -> dict[str, Any]:
     Args:
         optimised: whether running times matter beside that of the compilation.
     """
-    return _for_a_cpu({**_FAST, _LEVEL: int(optimised)})
+    return _for_a_cpu({**_FAST, _LEVEL: int(optimised), _PARTS: 4 if optimised else 1})
 
 
 @cache

@@ -108,10 +108,7 @@ def stream_class_moments(
         raise ValueError(
             f"labels must contain every class at least once, missing: {empty.tolist()}"
         )
-    counts = jnp.maximum(first.counts, 1).astype(first.sums.dtype)
-    guess = first.sums / counts[:, None]
-    share = 1 / (num_classes * counts) if weighting == "class" else jnp.ones_like(counts)
-    share = share if weighting == "class" else share / jnp.sum(counts)
+    guess, share = _guessed(first, weighting)
     second = _fold(_second_pass, batches(), num_classes, guess, share)
     return _about_the_means(first.counts, guess, share, second)
 
@@ -126,6 +123,17 @@ def batch_moments(features: Any, labels: Any, num_classes: int) -> ClassMoments:
     return _about_the_means(first.counts, guess, share, second)
 
 
+@partial(jax.jit, static_argnums=1)
+def _guessed(first: _First, weighting: str) -> tuple[Array, Array]:
+    """The class means [K, p] up to rounding, and the weight [K] of a sample of each class."""
+    counts = jnp.maximum(first.counts, 1).astype(first.sums.dtype)
+    share = jnp.ones_like(counts) / jnp.sum(counts)
+    if weighting == "class":
+        share = 1 / (len(counts) * counts)
+    return first.sums / counts[:, None], share
+
+
+@jax.jit
 def _about_the_means(counts: Array, guess: Array, share: Array, second: _Second) -> ClassMoments:
     """Σ (x−m̂)(x−m̂)ᵀ = Σ (x−m)(x−m)ᵀ + n (m−m̂)(m−m̂)ᵀ, solved for the first term."""
     numbers = jnp.maximum(counts, 1).astype(guess.dtype)

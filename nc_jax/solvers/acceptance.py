@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from jax import Array
 
+from nc_jax.checks import offers
 from nc_jax.losses import acts_on
 from nc_jax.losses.forms import family_of
 from nc_jax.solvers.duals import has_dual
@@ -95,7 +96,7 @@ def require_accepted(solver: Any, model: Any) -> None:
 
 def why_not_convex(model: Any) -> str | None:
     """Why a model is not a convex program over group numbers; None if it is one."""
-    if not hasattr(model, "row_scale"):
+    if not offers(model, "row_scale"):
         return (
             "needs a model that is convex in the logits; use FactoredMultiStart for a "
             f"{type(model).__name__}"

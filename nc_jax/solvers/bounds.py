@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from nc_jax.checks import offers
 from nc_jax.geometry import ClassSizes, gram
 from nc_jax.losses import PowerSoftmax, acts_on
 from nc_jax.solvers.certificates import certify_with
@@ -94,7 +95,7 @@ def _norms(
 def _target_bound(model: Any, layers: TopLayers) -> Array:
     """The convex bound for J×K logits, in which no classes are equal."""
     power = getattr(model.constraint, "feature_power", None)
-    if not hasattr(model, "row_scale") or power is not None:
+    if not offers(model, "row_scale") or power is not None:
         return jnp.asarray(-jnp.inf, layers.features.dtype)
     scale = model.row_scale[..., np.asarray(model.sizes.membership)]
     means = _class_means(model.samples, layers.features) / scale[:, None]

@@ -13,6 +13,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from nc_jax.batches import Lanes
+from nc_jax.checks import offers
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.solvers.acceptance import Batching, require_accepted
 from nc_jax.solvers.bounds import lower_bound
@@ -68,7 +69,7 @@ class FactoredMultiStart(MultiStart):
 
     def refusal(self, model: Any) -> Exception | None:
         """The error for a model without layers of its own; None for all others."""
-        if hasattr(model, "cost") and hasattr(model, "shapes") and hasattr(model, "constraint"):
+        if offers(model, "cost", "shapes", "constraint"):
             return None
         return TypeError(
             "FactoredMultiStart needs a model over its layers, with shapes, a constraint and a "

@@ -25,6 +25,7 @@ from jax import Array
 
 from nc_jax.batches import batch_shape, batch_shapes
 from nc_jax.checks import (
+    arrays_for,
     common_dtype,
     float_array,
     is_concrete,
@@ -178,7 +179,8 @@ class MultilayerUnconstrainedFeatures:
         require_positive("layer_scales", scales)
         if scales.shape != (num_layers,):
             raise ValueError(f"layer_scales must have shape [{num_layers}], got {scales.shape}")
-        scales = scales * jnp.sum(1 / scales)
+        array = arrays_for(scales)
+        scales = jax.device_put(array.asarray(scales) * array.sum(1 / array.asarray(scales)))
         moments = ClassMoments(
             data.moments.counts,
             data.moments.means.astype(dtype),

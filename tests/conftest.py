@@ -18,6 +18,8 @@ if SHARED not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 jax.config.update("jax_compilation_cache_dir", os.environ[SHARED])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+# Where an operation was written is of no use here, and takes part of the time of lowering.
+jax.config.update("jax_traceback_in_locations_limit", 0)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -9,6 +9,7 @@ import nc_jax as nc
 from nc_jax.losses.forms import family_of
 from nc_jax.solvers.alignment import Basis, aligned
 from nc_jax.solvers.lanes import diagonal, diagonal_matrix, product, rotated
+from nc_jax.solvers.reduced import factorisation
 from nc_jax.solvers.reduced.factorisation import _full, solved
 from nc_jax.solvers.reduced.newton import NewtonMatrix, newton_matrix
 from nc_jax.solvers.reduced.rows import (
@@ -308,3 +309,18 @@ def test_optima_far_out_on_the_tail_of_the_loss_converge_to_rounding(counts):
     gap = np.asarray(solution.gap) / np.asarray(solution.objective)
     assert np.max(gap) < 0.01
     assert np.max(gap[np.asarray(solution.objective) > 1e-20]) < 1e-9
+
+
+def test_a_batch_of_many_lanes_agrees_with_one_that_lapack_solves(monkeypatch):
+    sizes = nc.class_sizes([7.0, 7.0, 5.0, 5.0, 3.0, 3.0, 2.0, 2.0])
+    model = nc.UnconstrainedFeatures(sizes, np.geomspace(1e-4, 1e-2, 5), 1e-3, 1e-2)
+    solver = nc.ReducedInteriorPoint()
+    by_lapack = nc.solve_batch(model, solver)
+    assert not factorisation.is_unrolled(24, 5)
+    monkeypatch.setattr(factorisation, "MANY_LANES", 5)
+    assert factorisation.is_unrolled(24, 5)
+    jax.clear_caches()
+    written_out = nc.solve_batch(model, solver)
+    assert (written_out.status == nc.Status.CONVERGED).all()
+    np.testing.assert_allclose(written_out.objective, by_lapack.objective, rtol=1e-12)
+    np.testing.assert_allclose(written_out.between, by_lapack.between, atol=1e-6)

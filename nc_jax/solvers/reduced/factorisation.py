@@ -4,6 +4,7 @@ Few unknowns are eliminated by code that is written out; all others are left to 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +60,8 @@ def solved(matrix: NewtonMatrix, rights: Array, unrolled: bool) -> tuple[Array, 
     shift = SHIFT * jnp.finfo(full.dtype).eps * diagonal(full)
     shifted = jnp.moveaxis(full + diagonal_matrix(shift), -1, 0)
     factor, found = jax.vmap(_factored)(shifted, jnp.moveaxis(rights, -1, 0))
-    refined = _refined_alone if len(shifted) == 1 else _refined
+    refinements = REFINEMENTS_ALONE if len(shifted) == 1 else 1
+    refined = in_turn(partial(_refined, refinements=refinements))
 
     def again(right: Array) -> Array:
         both = jnp.moveaxis(jnp.stack([right, rights[:, 1]], axis=1), -1, 0)
@@ -77,20 +79,8 @@ def _factored(shifted: Array, rights: Array) -> tuple[Array, Array]:
     return factor, cho_solve((factor, True), rights)
 
 
-@in_turn
-def _refined(shifted: Array, shift: Array, factor: Array, rights: Array, last: Array) -> Array:
-    return _again(shifted, shift, factor, rights, last, 1)
-
-
-@in_turn
-def _refined_alone(
-    shifted: Array, shift: Array, factor: Array, rights: Array, last: Array
-) -> Array:
-    return _again(shifted, shift, factor, rights, last, REFINEMENTS_ALONE)
-
-
-def _again(
-    shifted: Array, shift: Array, factor: Array, rights: Array, last: Array, refinements: int
+def _refined(
+    shifted: Array, shift: Array, factor: Array, rights: Array, last: Array, *, refinements: int
 ) -> Array:
     """The solutions [n, 2] for two right-hand sides, of which the last one is almost solved."""
     found = jnp.concatenate([cho_solve((factor, True), rights[:, :1]), last], axis=1)

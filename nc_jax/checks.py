@@ -28,12 +28,19 @@ def require_array(name: str, value: Any, expected: str) -> None:
 
 
 def offers(value: Any, *members: str) -> bool:
-    """Whether ``value`` has attributes; its properties are not computed."""
+    """Whether ``value`` has attributes; its properties are not computed.
+
+    A subclass hides an attribute by a property without a getter.
+    """
+    return all(_offers(value, member) for member in members)
+
+
+def _offers(value: Any, member: str) -> bool:
     none = object()
-    return all(
-        inspect.getattr_static(value, member, none) is not none or hasattr(value, member)
-        for member in members
-    )
+    found = inspect.getattr_static(value, member, none)
+    if isinstance(found, property):
+        return found.fget is not None
+    return found is not none or hasattr(value, member)
 
 
 def require_members(name: str, value: Any, members: tuple[str, ...], expected: str) -> None:

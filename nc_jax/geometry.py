@@ -96,6 +96,11 @@ class ClassSizes:
         return _counts_of(self.membership)
 
     @property
+    def several(self) -> np.ndarray:
+        """Indices of the groups that have several classes (concrete integers)."""
+        return np.flatnonzero(self.counts > 1)
+
+    @property
     def representatives(self) -> np.ndarray:
         """[G] the first class of each group (concrete integers)."""
         return np.unique(self.membership, return_index=True)[1]

@@ -47,8 +47,9 @@ class Solver(Protocol[Model, Found]):
     - ``refusal(model)``: the error that a call would raise for this model, or None;
     - ``batching(model, lanes)``: a :class:`Batching`, if lanes should not run side by side;
     - ``solve_lanes(models, keys)``: a batch with one leading axis at once, with a key for each;
-    - ``takes_batches = True``, if a call itself solves a batch of models with common data, and
-      ``needed(model)``: the model without data that it does not read;
+    - ``takes_batches = True``, if a call itself solves a batch of models with common data;
+    - ``needed(model)``: what it reads of a model, or of models with one leading axis, so that
+      models which differ in nothing else share a compiled program;
     - ``brief(model)``: whether it solves this model in hundredths of a second, so that less time
       is spent on the compilation, and LAPACK's threads do not help.
     """

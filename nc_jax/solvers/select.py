@@ -156,7 +156,7 @@ def solve_batch(
     keys = None if key is None else _lane_keys(key, shape)
     if getattr(solver, "takes_batches", False):
         typed = key is not None and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim
-        return _solve_together(model, solver, keys if typed else key)
+        return _solve_one(model, solver, keys if typed else key)
     lanes = lanes_of(model)
     models = lanes.rebuild(lanes.numbers)
     count = math.prod(shape)
@@ -197,12 +197,27 @@ def _lane_keys(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _solve_one(model: Any, solver: Any, key: Array | None) -> Any:
-    if not _runs_on_cpu(model, solver, key):
-        return jax.jit(_call)(model, solver, key)
-    if not is_brief(solver, model):
-        return quickly(_call, optimised=True)(model, solver, key)
-    with one_thread():
-        return jax.block_until_ready(quickly(_call, optimised=False)(model, solver, key))
+    needed = _needed(model, solver)
+    if not _runs_on_cpu(needed, solver, key):
+        solution = jax.jit(_call)(needed, solver, key)
+    elif not is_brief(solver, model):
+        solution = quickly(_call, optimised=True)(needed, solver, key)
+    else:
+        with one_thread():
+            solution = quickly(_call, optimised=False)(needed, solver, key)
+            solution = jax.block_until_ready(solution)
+    return solution if needed is model else _with_model(solution, model)
+
+
+def _needed(model: Any, solver: Any) -> Any:
+    """What the solver reads of a model or of lanes of models."""
+    own = getattr(solver, "needed", None)
+    return model if own is None else own(model)
+
+
+def _with_model(solution: Any, model: Any) -> Any:
+    """The solution of a model of which the solver was given what it needs."""
+    return dataclasses.replace(solution, model=model) if hasattr(solution, "model") else solution
 
 
 def _runs_on_cpu(*numbers: Any) -> bool:
@@ -226,15 +241,18 @@ def _queue(models: Any, solver: Any, keys: Array) -> Any:
 
 
 def _solve_lanes(models: Any, solver: Any, keys: Array | None, batch_size: int | None) -> Any:
-    static = ("batch_size",)
+    static, needed = ("batch_size",), models
     if not _runs_on_cpu(models, solver, keys):
         compiled = jax.jit(_lanes, static_argnames=static)
     elif len(jax.tree.leaves(models)[0]) <= FEW_LANES and is_brief(solver, models):
         compiled = quickly(_lanes, optimised=False, static=static)
+        # More lanes are solved up to 1.5 times as fast by a program of their own.
+        needed = _needed(models, solver)
     else:
         # Lanes with large matrices are solved one after another.
         compiled = widely(_lanes, batch_size is None, static)
-    return compiled(models, solver, keys, batch_size=batch_size)
+    solution = compiled(needed, solver, keys, batch_size=batch_size)
+    return solution if needed is models else _with_model(solution, models)
 
 
 def _lanes(models: Any, solver: Any, keys: Array | None, batch_size: int | None) -> Any:
@@ -263,13 +281,6 @@ def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, division: B
     with one_thread(), ThreadPoolExecutor(parts) as pool:
         solved = list(pool.map(solve_part, shares))
     return jax.tree.map(lambda *own: jnp.concatenate(own)[:lanes], *solved)
-
-
-def _solve_together(model: Any, solver: Any, key: Array | None) -> Any:
-    """A batch with common data in one call; what the solver does not read is not passed on."""
-    needed = getattr(solver, "needed", None)
-    solution = _solve_one(model if needed is None else needed(model), solver, key)
-    return dataclasses.replace(solution, model=model) if hasattr(solution, "model") else solution
 
 
 def _check(model: Any, solver: Any) -> None:

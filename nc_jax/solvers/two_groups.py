@@ -35,6 +35,7 @@ from nc_jax.losses import CrossEntropy
 from nc_jax.solvers.acceptance import convex_refusal, require_accepted
 from nc_jax.solvers.certificates import Certificate
 from nc_jax.solvers.solution import Solution, default_tolerance, label
+from nc_jax.surrogates.counted import counted
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 from nc_jax.surrogates.layer_peeled import LayerPeeled
 
@@ -227,6 +228,10 @@ class TwoGroupRoot:
         if model.sizes.merged:
             return ValueError("TwoGroupRoot needs unmerged sizes; use ReducedInteriorPoint")
         return convex_refusal(self, model)
+
+    def needed(self, model: LayerPeeled) -> LayerPeeled:
+        """The model with traced numbers of classes, so that other numbers compile nothing."""
+        return counted(model)
 
     def floats_per_lane(self, model: GroupedProgram) -> int:
         """A few dozen scalars."""

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import nc_jax as nc
+from nc_jax.immutable import immutable
 from nc_jax.solvers import choose_solver
 from nc_jax.surrogates import CountedLayerPeeled, CountedSizes, CountedUnconstrained
+from nc_jax.surrogates.counted import counted
 
 
 def make(kind, counts, sizes, strength):
@@ -51,3 +53,62 @@ def test_one_compiled_program_solves_every_number_of_classes(kind, strength):
         placed = dataclasses.replace(bare, model=model)
         np.testing.assert_allclose(placed.logits, expected.logits, atol=1e-7)
     assert len(traces) == 1
+
+
+@immutable(static=("steps",))
+class Recorded(nc.ReducedInteriorPoint):
+    """Keeps a note of every model whose program is traced."""
+
+    def __call__(self, model, key=None):
+        TRACED.append(type(model))
+        return super().__call__(model, key)
+
+
+TRACED = []
+
+
+@pytest.mark.parametrize("lanes", [None, 3])
+def test_another_number_of_classes_compiles_nothing(lanes):
+    TRACED.clear()
+    for membership in ((0, 0, 1, 1, 1, 2), (0, 1, 0, 2, 0, 1, 0), (0, 1, 2, 1, 0)):
+        sizes = nc.ClassSizes([50.0, 20.0, 3.0], membership)
+        weight = 2.0 if lanes is None else np.linspace(1, 2, lanes)
+        model = nc.LayerPeeled(sizes, weight, 3.0, loss=nc.logit_adjustment(sizes, 0.5))
+        found = nc.solve(model, Recorded())
+        assert found.model.sizes.membership == membership and (found.gap < 1e-9).all()
+        for lane in range(lanes or 1):
+            one = found if lanes is None else jax.tree.map(lambda a, lane=lane: a[lane], found)
+            alone = nc.LayerPeeled(sizes, one.model.weight_energy, 3.0, loss=model.loss)
+            np.testing.assert_allclose(alone.objective(one.logits), one.objective, rtol=1e-12)
+    assert len(TRACED) == 1
+    # Compiled together with the list of classes, as a part of another program.
+    together = jax.jit(lambda own: nc.solve(own, Recorded()))(model)
+    np.testing.assert_allclose(found.objective, together.objective, rtol=1e-12)
+    np.testing.assert_allclose(found.logits, together.logits, atol=1e-7)
+    # Here the first group has one class, which spares the program an unknown.
+    sizes = nc.ClassSizes([50.0, 20.0, 3.0], (0, 1, 1, 2))
+    nc.solve(nc.LayerPeeled(sizes, weight, 3.0, loss=nc.logit_adjustment(sizes, 0.5)), Recorded())
+    assert len(TRACED) == 3
+
+
+def test_a_loss_may_distinguish_classes_of_equal_size():
+    sizes = nc.ClassSizes([50.0, 20.0, 3.0], (0, 2, 1, 1, 2, 0, 1))
+    scales = nc.VectorScaling(scales=[1.0, 1.2, 1.5, 1.5, 2.0, 1.0, 1.5])
+    loss = nc.ClassWeights(nc.size_weights(sizes, 0.5), scales)
+    model = nc.UnconstrainedFeatures(sizes, 0.01, 0.02, 0.05, loss)
+    assert model.sizes.num_groups == 4
+    found = nc.solve(model)
+    assert found.status == nc.Status.CONVERGED
+    # The definition, of which the bias is no part.
+    expected = model.objective(found.logits - found.bias, found.bias)
+    np.testing.assert_allclose(found.objective, expected, rtol=1e-12)
+
+
+def test_models_without_a_counted_form_stay_as_they_are():
+    merged = nc.LayerPeeled(nc.merge_sizes([10.0, 9.9, 1.0], 0.1), 2.0, 2.0)
+    deep = nc.DeepLayerPeeled([3.0, 2.0], 2)
+    for model in (merged, deep):
+        assert counted(model) is model
+    kinds = []
+    jax.jit(lambda own: kinds.append(counted(own)))(nc.LayerPeeled([3.0, 2.0], 1.0, 2.0))
+    assert type(kinds[0]) is nc.LayerPeeled

@@ -29,6 +29,7 @@ from nc_jax.solvers.reduced.state import Iterate, Program, program_of, spread, s
 from nc_jax.solvers.reduced.step import advance
 from nc_jax.solvers.singular import SMALL
 from nc_jax.solvers.solution import Solution, default_tolerance
+from nc_jax.surrogates.counted import counted
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 
 # Numbers of the Newton matrices of other chunks, which then fit into a cache. An accelerator takes
@@ -77,6 +78,10 @@ class ReducedInteriorPoint:
     def refusal(self, model: Any) -> Exception | None:
         """The error for a model without a certificate in group numbers; None for all others."""
         return convex_refusal(self, model)
+
+    def needed(self, model: GroupedProgram) -> GroupedProgram:
+        """The model with traced numbers of classes, so that other numbers compile nothing."""
+        return counted(model)
 
     def floats_per_lane(self, model: GroupedProgram) -> int:
         """Iterates and the parts of the rows; the Newton matrices exist for a chunk at a time."""

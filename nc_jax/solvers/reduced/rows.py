@@ -112,14 +112,11 @@ def group_counts(models: GroupedProgram) -> Array:
 
 
 def several_of(models: GroupedProgram) -> np.ndarray:
-    """Indices [W] of the groups with several classes; of all groups if counts are traced.
+    """Indices [W] of the groups that have, or may have, several classes.
 
     The α of a single class changes no logit, so it stays zero.
     """
-    counts = models.sizes.counts
-    if isinstance(counts, np.ndarray):
-        return np.flatnonzero(counts > 1)
-    return np.arange(models.sizes.num_groups)
+    return np.asarray(models.sizes.several)
 
 
 def _others(counts: Array) -> Array:

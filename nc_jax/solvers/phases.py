@@ -54,7 +54,7 @@ def phase_codes(solution: Solution | FactoredSolution) -> Array:
     """
     expected = "a Solution or a FactoredSolution, whose model has groups of equal classes"
     require_kind("solution", solution, (Solution, FactoredSolution), expected)
-    return _codes(solution)
+    return _codes(solution.by_groups() if isinstance(solution, Solution) else solution)
 
 
 @jax.jit

@@ -1,6 +1,8 @@
 """The result of a solver: a certified point, from which the geometry is derived."""
 
 import enum
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +11,9 @@ import numpy as np
 from jax import Array
 
 from nc_jax.geometry import cosines, zero_sum_basis
-from nc_jax.immutable import derived, immutable
+from nc_jax.immutable import derived, immutable, with_fields
 from nc_jax.solvers.certificates import Certificate
+from nc_jax.surrogates.counted import counted
 from nc_jax.surrogates.grouped import (
     GroupedProgram,
     GroupLogits,
@@ -30,6 +33,17 @@ class Status(enum.IntEnum):
     """The residual is within tolerance, but there is no certificate of global optimality."""
     INVALID = 2
     """A parameter of the lane is NaN, infinite or not positive; all its numbers are NaN."""
+
+
+def _of_groups(function: Callable[["Solution"], Array]) -> Any:
+    """A property that needs no list of classes: one program for all numbers of classes."""
+    compiled = jax.jit(function)
+
+    @wraps(function)
+    def read(solution: "Solution") -> Array:
+        return compiled(solution.by_groups())
+
+    return property(read)
 
 
 @immutable()
@@ -108,12 +122,12 @@ class Solution:
         scale = self.model.classifier_scale[..., None, None]
         return scale * expand(sizes.counts, sizes.membership, shape)
 
-    @derived
+    @_of_groups
     def classifier_norms(self) -> Array:
         """‖w‖ of a classifier of each group, [..., G]; exactly zero if it vanishes."""
         return jnp.sqrt(self.group_gram()[0])
 
-    @derived
+    @_of_groups
     def within_cosines(self) -> Array:
         """Cosine of two classifiers of the same group [..., G].
 
@@ -124,7 +138,7 @@ class Solution:
         undefined = single | (squares <= 0)
         return jnp.where(undefined, jnp.nan, products / jnp.where(undefined, 1, squares))
 
-    @derived
+    @_of_groups
     def between_cosines(self) -> Array:
         """Cosine of classifiers of two different groups [..., G, G]; NaN if undefined.
 
@@ -136,6 +150,10 @@ class Solution:
         single = jnp.asarray(self.model.sizes.counts < 2)
         own = jnp.where(single, jnp.nan, products / jnp.where(squares > 0, squares, jnp.nan))
         return jnp.where(eye, own[..., None], cosines(gram))
+
+    def by_groups(self) -> "Solution":
+        """The same solution with traced numbers of classes, without a list of them."""
+        return with_fields(self, model=counted(self.model))
 
     @property
     def _row_scale(self) -> Array:
@@ -158,7 +176,8 @@ class Solution:
         squares = scale * (multiplicity * alpha + diagonal) / root**2
         # For coinciding classes the two must be equal to the last digit.
         products = jnp.where(alpha > 0, scale * (diagonal - alpha) / root**2, squares)
-        return squares, products, scale[..., None] * absolute / (root[:, None] * root)
+        roots = root[..., :, None] * root[..., None, :]
+        return squares, products, scale[..., None] * absolute / roots
 
     def group_factors(self) -> "GroupFactors":
         """W and H by groups, in O(G²) memory, for numbers of classes where K×K is too much."""

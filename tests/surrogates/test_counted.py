@@ -80,6 +80,15 @@ def test_another_number_of_classes_compiles_nothing(lanes):
             one = found if lanes is None else jax.tree.map(lambda a, lane=lane: a[lane], found)
             alone = nc.LayerPeeled(sizes, one.model.weight_energy, 3.0, loss=model.loss)
             np.testing.assert_allclose(alone.objective(one.logits), one.objective, rtol=1e-12)
+            first = sizes.representatives
+            between = nc.cosines(one.classifier_gram)[first[:, None], first]
+            for found_cosines in (
+                one.between_cosines,
+                found.between_cosines.reshape(-1, 3, 3)[lane],
+            ):
+                apart = ~np.eye(3, dtype=bool)
+                np.testing.assert_allclose(found_cosines[apart], between[apart], atol=1e-9)
+            assert nc.phase(one) == np.atleast_1d(nc.phase(found))[lane]
     assert len(TRACED) == 1
     # Compiled together with the list of classes, as a part of another program.
     together = jax.jit(lambda own: nc.solve(own, Recorded()))(model)

@@ -272,8 +272,10 @@ def test_programs_whose_means_vanish_converge():
     assert solution.status == nc.Status.CONVERGED and solution.gap < 1e-11
 
 
-@pytest.mark.parametrize("counts", [(3, 7), (3, 3, 4), (1, 1, 2, 3)])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("counts", "weighted"),
+    [((3, 7), False), ((3, 7), True), ((3, 3, 4), True), ((1, 1, 2, 3), False)],
+)
 def test_batches_in_float32_converge_to_the_optimum(counts, weighted):
     rng = np.random.default_rng(len(counts))
     membership = tuple(np.repeat(np.arange(len(counts)), counts).tolist())

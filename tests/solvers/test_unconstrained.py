@@ -127,22 +127,20 @@ def test_strong_decay_leaves_nothing():
     assert nc.phase(solution) == "vanished"
 
 
+def of_penalty(x):
+    return nc.UnconstrainedFeatures(nc.two_groups(3, 2, 20.0, 5.0), x, x, lambda_b=0.01)
+
+
+mapped = jax.jit(jax.vmap(lambda x: nc.solve(of_penalty(x)).objective))
+
+
 @settings(max_examples=5)
 @given(seed=seeds)
 def test_a_batch_jit_and_vmap_give_the_single_answer(seed):
-    rng = np.random.default_rng(seed)
-    penalties = np.exp(rng.uniform(-9, -5, 3))
-    sizes = nc.two_groups(3, 2, 20.0, 5.0)
-    batch = nc.UnconstrainedFeatures(sizes, penalties, penalties, lambda_b=0.01)
-    together = nc.solve(batch)
-    mapped = jax.jit(
-        jax.vmap(lambda x: nc.solve(nc.UnconstrainedFeatures(sizes, x, x, lambda_b=0.01)).objective)
-    )(penalties)
-    single = [
-        nc.solve(nc.UnconstrainedFeatures(sizes, x, x, lambda_b=0.01)).objective for x in penalties
-    ]
-    np.testing.assert_allclose(together.objective, single, rtol=1e-12)
-    np.testing.assert_allclose(mapped, single, rtol=1e-12)
+    penalties = np.exp(np.random.default_rng(seed).uniform(-9, -5, 3))
+    single = [nc.solve(of_penalty(x)).objective for x in penalties]
+    np.testing.assert_allclose(nc.solve(of_penalty(penalties)).objective, single, rtol=1e-12)
+    np.testing.assert_allclose(mapped(penalties), single, rtol=1e-12)
 
 
 @pytest.mark.parametrize("bias", BIASES)

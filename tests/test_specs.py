@@ -10,7 +10,8 @@ import nc_jax as nc
 from nc_jax.datasets import balanced_features, load_images
 from nc_jax.experiments import Experiment, experiment_from
 from nc_jax.specs import parse_spec, read_spec
-from nc_jax.sweeps import Store, run_sweep
+from nc_jax.sweeps import Block, Plan, Store, Values, run_sweep
+from nc_jax.sweeps.plan import compiled_choices
 from tests.test_architecture import ROOT
 
 AXES = {"ratio": [1.0, 10.0, 100.0], "budget": {"linspace": [1.0, 2.0, 2]}}
@@ -57,6 +58,77 @@ def test_choices_are_blocks_and_designs_are_axes(tmp_path):
     sizes = nc.two_groups(2, 1, 5.0, 10.0)
     one = nc.solve(nc.UnconstrainedFeatures(sizes, row["lambda_w"], row["lambda_h"]))
     np.testing.assert_allclose(row["objective"], one.objective, rtol=1e-9)
+
+
+TWO_GROUPS = {
+    "surrogate": "unconstrained",
+    "outputs": ["status", "phase", "objective", "minority_norm", "majority_cosine"],
+    "model": {"num_classes": 6, "minority_size": 10, "lambda_w": 0.01, "lambda_h": 1e-3},
+    "axes": {"majority": [1, 2, 5], "lambda_b": [0.0, 0.1], "ratio": [2.0, 30.0]},
+}
+
+
+def test_blocks_that_differ_in_numbers_of_classes_share_a_program(tmp_path):
+    spec = parse_spec(TWO_GROUPS)
+    assert compiled_choices(spec.plan, spec.experiment) == [()] * 3
+    rows = rows_of(spec, tmp_path)
+    assert len(rows) == 12 and (rows["status"] == nc.Status.CONVERGED).all()
+    for row in rows.to_dict("records"):
+        count = int(row["majority"])
+        sizes = nc.two_groups(count, 6 - count, row["ratio"], 10.0)
+        one = nc.solve(nc.UnconstrainedFeatures(sizes, 0.01, 1e-3, row["lambda_b"]))
+        np.testing.assert_allclose(row["objective"], one.objective, rtol=1e-10)
+        np.testing.assert_allclose(row["minority_norm"], one.classifier_norms[1], atol=1e-6)
+        np.testing.assert_allclose(row["majority_cosine"], one.within_cosines[0], atol=1e-6)
+        assert nc.Phase(int(row["phase"])).name.lower() == nc.phase(one)
+
+
+def test_balanced_numbers_of_classes_are_columns_too(tmp_path):
+    axes = {"num_classes": [2, 5, 40], "budget": [0.5, 2.0]}
+    given = {"classes": "balanced", "axes": axes, "outputs": ["status", "objective"]}
+    spec = parse_spec(given)
+    assert compiled_choices(spec.plan, spec.experiment) == [()] * 3
+    for row in rows_of(spec, tmp_path).to_dict("records"):
+        known = nc.theory.balanced_optimum(int(row["num_classes"]), row["budget"])
+        np.testing.assert_allclose(row["objective"], known.objective, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outputs": ["status", "tail_cosine"]},
+        {"solver": "FactoredMultiStart"},
+        {"loss": "power-softmax", "model": TWO_GROUPS["model"] | {"q": 2.0}},
+        {"model": TWO_GROUPS["model"] | {"dimension": 6}},
+        {"model": TWO_GROUPS["model"] | {"samples": 2}},
+        # A block that is alone has a faster program of its own.
+        {"axes": TWO_GROUPS["axes"] | {"majority": [2]}},
+        # The second one is refused when its program is built.
+        {"axes": TWO_GROUPS["axes"] | {"majority": [1, 6]}},
+    ],
+)
+def test_other_blocks_keep_programs_of_their_own(change):
+    given = TWO_GROUPS | change
+    experiment = Experiment(
+        **{name: given[name] for name in given if name not in ("model", "axes")},
+        fixed=given["model"],
+    )
+    ratios = Values("ratio", np.array([2.0, 30.0]))
+    blocks = tuple(Block({"majority": count}, ratios, 2) for count in given["axes"]["majority"])
+    choices = compiled_choices(Plan({}, blocks), experiment)
+    assert choices[-1] == (("majority", given["axes"]["majority"][-1]),)
+
+
+def test_a_block_of_impossible_counts_fails_alone(tmp_path):
+    experiment = Experiment(fixed={"num_classes": 4, "budget": 1.0}, outputs=["objective"])
+    ratios = Values("ratio", np.array([2.0, 30.0]))
+    blocks = tuple(Block({"majority": count}, ratios, 2) for count in (1, 4, 2))
+    store = Store(tmp_path)
+    outcome = run_sweep(store.prepare(Plan({}, blocks)), experiment, store)
+    assert outcome.points == 4
+    assert (
+        "majority must be from 1 to num_classes" in outcome.failed[0] and "4" in outcome.failed[0]
+    )
 
 
 BALANCED = {

@@ -5,7 +5,7 @@ This is the function that a sweep evaluates on its grid. Names that set a shape 
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -15,9 +15,10 @@ from jax import Array
 
 from nc_jax import losses, solvers, surrogates
 from nc_jax.datasets import balanced_features, gaussian_classes, load_images
-from nc_jax.experiments.outputs import measured_by, require_outputs
+from nc_jax.experiments.outputs import BY_GROUPS, measured_by, require_outputs
 from nc_jax.geometry import ClassSizes, long_tailed, two_groups
 from nc_jax.immutable import immutable, set_fields
+from nc_jax.surrogates.counted import with_counts
 from nc_jax.sweeps.engine import code_of
 from nc_jax.sweeps.plan import CODE
 
@@ -66,6 +67,10 @@ SURROGATES = {
         ("lambda_w", "lambda_h"),
     ),
 }
+# Certified over the numbers of groups, for which numbers of classes can be columns as well.
+BY_COUNTS = ("layer-peeled", "unconstrained"), ("auto", "TwoGroupRoot", "ReducedInteriorPoint")
+# Settings of a surrogate with which it is not, or depends on the list of classes.
+NOT_BY_COUNTS = {"dimension", "samples", "feature_power"}
 # Choices that are not counts.
 TEXTS, REALS = ("activation", "data"), ("sigma",)
 
@@ -201,13 +206,50 @@ class Experiment:
 
         return function
 
+    def traceable(self, choices: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
+        """The numbers of classes among a block's choices, if they can be columns as well.
+
+        Then blocks of other numbers of classes share a compiled program
+        (:func:`nc_jax.sweeps.run_sweep`). None can if they are invalid.
+
+        Args:
+            choices: of a block.
+            names: of the block's columns.
+        """
+        kinds, methods = BY_COUNTS
+        used = {*choices, *names, *dict(self.fixed)}
+        by_counts = (
+            self.surrogate in kinds
+            and self.solver in methods
+            and self.classes in PARTS
+            and LOSSES[self.loss][0].convex
+            and set(self.outputs) <= set(BY_GROUPS)
+            and not used & NOT_BY_COUNTS
+        )
+        if not by_counts:
+            return ()
+        if self.classes == "two-groups":
+            try:
+                _group_counts({**dict(self.fixed), **choices})
+            except ValueError:
+                return ()
+        return tuple(name for name in CLASSES[self.classes][0] if name in choices)
+
     def model(self, choices: Mapping[str, Any], numbers: Mapping[str, Array], count: int) -> Any:
         """The batch of models of several points.
 
         Raises:
             ValueError: a name that the model needs is missing.
         """
-        numbers = dict(numbers)
+        numbers, choices = dict(numbers), dict(choices)
+        names = CLASSES[self.classes][0]
+        columns = {name: numbers.pop(name) for name in names if name in numbers}
+        counts = None
+        if columns:
+            own = {name: choices.pop(name) for name in names if name in choices} | columns
+            counts = _stacked(PARTS[self.classes](own), count)
+            # Any numbers of classes, in whose place the columns come.
+            choices |= {"num_classes": 2 * counts.shape[-1], "majority": 2}
         if self.classes == "data":
             first = _samples(choices)
         else:
@@ -231,7 +273,8 @@ class Experiment:
         ]
         if missing:
             raise ValueError(f"{self.surrogate} needs {', '.join(missing)} in [axes] or [model]")
-        return maker(*first, loss=loss_maker(**loss_numbers), **arguments)
+        model = maker(*first, loss=loss_maker(**loss_numbers), **arguments)
+        return model if counts is None else with_counts(model, counts)
 
     def _sizes(self, choices: dict[str, Any], numbers: dict[str, Array], count: int) -> ClassSizes:
         ones = jnp.ones(count, jnp.dtype(self.dtype))
@@ -304,13 +347,33 @@ def _group_counts(choices: Mapping[str, Any]) -> tuple[int, int]:
         raise ValueError(
             f"two-groups needs exactly two of {', '.join(names)}, got {', '.join(given) or 'none'}"
         )
+    total = given.get("num_classes")
+    for name, count in given.items():
+        if total is not None and name != "num_classes" and not 1 <= count < total:
+            raise ValueError(f"{name} must be from 1 to num_classes − 1 = {total - 1}, got {count}")
+    return _two_parts(given)
+
+
+def _two_parts(given: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The same without a check, of numbers that may be traced."""
     if "num_classes" not in given:
         return given["majority"], given["minority"]
-    total = given.pop("num_classes")
-    ((name, count),) = given.items()
-    if not 1 <= count < total:
-        raise ValueError(f"{name} must be from 1 to num_classes − 1 = {total - 1}, got {count}")
-    return (count, total - count) if name == "majority" else (total - count, count)
+    if "majority" in given:
+        return given["majority"], given["num_classes"] - given["majority"]
+    return given["num_classes"] - given["minority"], given["minority"]
+
+
+# The numbers of classes in each group.
+PARTS: dict[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]] = {
+    "two-groups": _two_parts,
+    "balanced": lambda given: (given["num_classes"],),
+}
+
+
+def _stacked(parts: tuple[Any, ...], count: int) -> Array:
+    """[n, G] integers."""
+    columns = [jnp.broadcast_to(jnp.asarray(part), count) for part in parts]
+    return jnp.stack([column.astype(jnp.int32) for column in columns], axis=-1)
 
 
 def _require_known(key: str, value: Any, names: Any) -> None:

@@ -30,9 +30,9 @@ def _group_cosine(group: int) -> Output:
 
 def _group_norm(group: int) -> Output:
     def measure(solution: Any) -> Array:
-        members = np.flatnonzero(np.asarray(solution.model.sizes.membership) == group)
         if hasattr(solution, "classifier_norms"):
             return solution.classifier_norms[..., group]
+        members = np.flatnonzero(np.asarray(solution.model.sizes.membership) == group)
         return jnp.mean(jnp.linalg.norm(solution.classifiers[..., members, :], axis=-1), axis=-1)
 
     return measure
@@ -96,12 +96,16 @@ MULTILAYER: dict[str, Output] = {
     **{name: _feedforward(name) for name in ("pfc1", "pfc2", "pfc3")},
     "alignment": _lanewise(_field("alignment")),
 }
-OUTPUTS: dict[str, Output] = {
+# Those that need no list of classes.
+BY_GROUPS: dict[str, Output] = {
     "status": lambda solution: solution.status.astype(jnp.int8),
     "phase": lambda solution: phase_codes(solution).astype(jnp.int8),
     **{name: _field(name) for name in ("objective", "gap", "iterations")},
-    **RESTARTS,
     **TWO_GROUPS,
+}
+OUTPUTS: dict[str, Output] = {
+    **BY_GROUPS,
+    **RESTARTS,
     **CLASSIFIERS,
     **COLLAPSE,
     **MULTILAYER,

@@ -144,21 +144,31 @@ def counted(model: Any) -> Any:
     Args:
         model: a model that is convex in the logits, or a batch with one leading axis of all arrays.
     """
-    kind = _COUNTED.get(type(model))
     concrete = all(is_concrete(leaf) for leaf in jax.tree.leaves(model))
-    if kind is None or not concrete or model.sizes.merged:
+    if type(model) not in _COUNTED or not concrete or model.sizes.merged:
         return model
     sizes = model.sizes
     counts = jax.device_put(np.broadcast_to(sizes.counts, sizes.group_sizes.shape))
-    several = tuple(sizes.several.tolist())
+    return _with_sizes(
+        model, CountedSizes(counts, sizes.group_sizes, tuple(sizes.several.tolist()))
+    )
+
+
+def with_counts(model: LayerPeeled | UnconstrainedFeatures, counts: Array) -> Any:
+    """The convex program of a model with other numbers of classes, which may be traced.
+
+    Args:
+        model: a single one, or a batch with one leading axis of all arrays.
+        counts: [..., G] integers of at least 1, with the axes of the group sizes.
+    """
+    return _with_sizes(model, CountedSizes(counts, model.sizes.group_sizes))
+
+
+def _with_sizes(model: Any, sizes: CountedSizes) -> Any:
     fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
-    fields |= {
-        "sizes": CountedSizes(counts, sizes.group_sizes, several),
-        "loss": _of_groups(model.loss, sizes.representatives),
-        "dimension": 0,
-        "samples": (),
-    }
-    made = object.__new__(kind)
+    loss = _of_groups(model.loss, model.sizes.representatives)
+    fields |= {"sizes": sizes, "loss": loss, "dimension": 0, "samples": ()}
+    made = object.__new__(_COUNTED[type(model)])
     set_fields(made, **fields)
     return made
 

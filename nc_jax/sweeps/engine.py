@@ -24,13 +24,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nc_jax.source import code_digest
 from nc_jax.sweeps.grid import Columns
-from nc_jax.sweeps.plan import Plan
+from nc_jax.sweeps.plan import Plan, compiled_choices
 from nc_jax.sweeps.store import Store
 from nc_jax.xla import batch_options
 
 # From columns [n] of points and a key for each point [n] to output columns [n].
 Batched = Callable[[dict[str, jax.Array], jax.Array], Mapping[str, jax.Array]]
-# The function for one block's choices, which are static.
+# The function for one block's choices, which are static. Its ``traceable(choices, names)``, if any,
+# tells which of them it can take as columns too, beside columns of these names.
 Build = Callable[[Mapping[str, Any]], Batched]
 
 
@@ -258,15 +259,15 @@ def _solvers(
     """Each remaining chunk with its block's solver, or with the error from building it."""
     current, solver = None, None
     devices = None if devices is None else tuple(devices)
-    todo = list(todo)
+    todo, compiled = list(todo), compiled_choices(plan, build)
     # Blocks with the same choices share a program: padding is cheaper than compiling.
     lengths: dict[tuple, int] = {}
-    for block in (plan.blocks[place] for place in dict.fromkeys(place for place, _ in todo)):
-        choices = tuple(block.choices.items())
+    for place in dict.fromkeys(place for place, _ in todo):
+        choices, block = compiled[place], plan.blocks[place]
         lengths[choices] = max(lengths.get(choices, 0), min(block.chunk, len(block.grid)))
     for place, chunk in todo:
         if place != current:
-            choices = tuple(plan.blocks[place].choices.items())
+            choices = compiled[place]
             try:
                 solver = chunk_solver(build, choices, lengths[choices], seed, devices)
             except Exception as error:  # noqa: BLE001 (a user's function may raise anything)

@@ -10,8 +10,14 @@ from typing import Any
 
 import jax
 
-from nc_jax.sweeps.engine import Outcome, chunk_solver, code_of, error_line, finished_table
-from nc_jax.sweeps.plan import Plan, plan_from_spec
+from nc_jax.sweeps.engine import (
+    Outcome,
+    chunk_solver,
+    code_of,
+    error_line,
+    finished_table,
+)
+from nc_jax.sweeps.plan import Plan, compiled_choices, plan_from_spec
 from nc_jax.sweeps.store import Store
 
 # Tasks given to the cluster at a time, for each of its slots.
@@ -68,7 +74,8 @@ def do_chunk(maker: str, text: str, address: str, place: int, chunk: int) -> tup
             raise ValueError("this worker has another version of the code")
         block = plan.blocks[place]
         length = min(block.chunk, len(block.grid))
-        solver = chunk_solver(build, tuple(block.choices.items()), length, about["seed"])
+        choices = compiled_choices(plan, build)[place]
+        solver = chunk_solver(build, choices, length, about["seed"])
         columns = block.columns(chunk)
         table = finished_table(columns, solver(columns))
     except Exception as error:  # noqa: BLE001 (a user's function may raise anything)

@@ -134,6 +134,29 @@ class Plan:
         return {"settings": self.settings, "blocks": [block.spec() for block in self.blocks]}
 
 
+def compiled_choices(plan: Plan, build: Any) -> list[tuple[tuple[str, Any], ...]]:
+    """The choices that are compiled into the program of each block.
+
+    Blocks that differ only in choices that the function can take as columns share a program. A
+    block that is alone has a program of its own, which is faster.
+
+    Args:
+        plan: the plan.
+        build: makes the function of a block, see :func:`nc_jax.sweeps.run_sweep`.
+    """
+    traceable = getattr(build, "traceable", None)
+    every = [tuple(block.choices.items()) for block in plan.blocks]
+    if traceable is None:
+        return every
+    kept, users = [], {}
+    for block, whole in zip(plan.blocks, every, strict=True):
+        free = traceable(block.choices, block.grid.names)
+        kept.append(tuple(pair for pair in whole if pair[0] not in free))
+        users.setdefault(kept[-1], set()).add(whole)
+    pairs = zip(kept, every, strict=True)
+    return [own if len(users[own]) > 1 else whole for own, whole in pairs]
+
+
 def plan_from_spec(spec: Any) -> Plan:
     """The plan that has the given ``spec()``.
 

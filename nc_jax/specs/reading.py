@@ -33,6 +33,7 @@ from nc_jax.experiments import Experiment
 from nc_jax.sweeps import Block, Grid, Plan, Product, Random, Sobol, Values, Zip
 from nc_jax.sweeps import linspace as even
 from nc_jax.sweeps import logspace as even_in_logarithm
+from nc_jax.sweeps.plan import compiled_choices
 
 NAMES = ("surrogate", "classes", "loss", "solver", "dtype", "outputs")
 OTHERS = ("store", "seed", "chunk", "model", "axes", "designs", "zip")
@@ -104,10 +105,11 @@ def parse_spec(given: Mapping[str, Any], default_store: str = "results/sweep/spe
     for rows in itertools.product(*choices):
         chosen = {name: value for row in rows for name, value in row.items()}
         blocks.append(Block(chosen, grid, chunk))
-    settings = experiment.spec() | {"seed": seed}
-    for block in blocks:
+    plan = Plan(experiment.spec() | {"seed": seed}, tuple(blocks))
+    # One block of each program: tracing it takes seconds.
+    for block in dict(zip(compiled_choices(plan, experiment), blocks, strict=True)).values():
         experiment.check(block.choices, _first(block.grid))
-    return Spec(experiment, Plan(settings, tuple(blocks)), store, seed, names)
+    return Spec(experiment, plan, store, seed, names)
 
 
 def _first(grid: Grid) -> dict[str, Any]:

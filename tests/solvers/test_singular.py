@@ -100,7 +100,7 @@ def matrices_of_lapack(model, solver):
 @pytest.mark.parametrize("groups", [2, 3, 4, 6])
 def test_batches_on_several_threads_call_lapack_for_one_matrix_at_a_time(groups, bias):
     sizes = np.repeat(np.arange(1.0, groups + 1), 2)
-    model = nc.UnconstrainedFeatures(sizes, np.full(4, 1e-3), 1e-3, bias)
+    model = nc.UnconstrainedFeatures(sizes, np.full(64, 1e-3), 1e-3, bias)
     solver = nc.ReducedInteriorPoint()
     assert solver.batching(model, 10**6).parts == (os.cpu_count() or 1)
     called = matrices_of_lapack(model, solver)

@@ -89,7 +89,7 @@ class ReducedInteriorPoint:
         return 64 * (groups + groups**2)
 
     def calls_lapack(self, model: GroupedProgram) -> bool:
-        """Whether the program of a batch has calls of LAPACK: for more than three groups."""
+        """Whether the program of a large batch calls LAPACK: for more than three groups."""
         return model.sizes.num_groups > SMALL or _unknowns(model) > MAX_UNROLLED
 
     def batching(self, model: GroupedProgram, lanes: int) -> Batching:

@@ -2,7 +2,7 @@
 
 The solvers over group numbers use the number of classes in each group in arithmetic
 only; nothing but the number of groups, and which of them have several classes, decides the shape
-of their program. So a model is solved with its counts traced (:func:`counted`), and another
+of their program. So a model is solved with its counts traced (``counted``), and another
 number of classes compiles nothing. These models have no list of classes: read the group numbers
 of their solutions, or put the model with its classes in their place
 (``dataclasses.replace(solution, model=...)``).

@@ -126,6 +126,11 @@ def test_a_block_of_impossible_counts_fails_alone(tmp_path):
     store = Store(tmp_path)
     outcome = run_sweep(store.prepare(Plan({}, blocks)), experiment, store)
     assert outcome.points == 4
+    alone = Experiment(classes="balanced", fixed={"budget": 1.0})
+    size = Values("class_size", np.array([1.0]))
+    for counts in ((2, 1), (2, 0), (2, 2.5)):
+        own = tuple(Block({"num_classes": count}, size, 1) for count in counts)
+        assert compiled_choices(Plan({}, own), alone)[1] == (("num_classes", counts[1]),)
     assert (
         "majority must be from 1 to num_classes" in outcome.failed[0] and "4" in outcome.failed[0]
     )

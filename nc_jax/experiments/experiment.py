@@ -226,13 +226,8 @@ class Experiment:
             and set(self.outputs) <= set(BY_GROUPS)
             and not used & NOT_BY_COUNTS
         )
-        if not by_counts:
+        if not by_counts or not _are_counts(self.classes, {**dict(self.fixed), **choices}):
             return ()
-        if self.classes == "two-groups":
-            try:
-                _group_counts({**dict(self.fixed), **choices})
-            except ValueError:
-                return ()
         return tuple(name for name in CLASSES[self.classes][0] if name in choices)
 
     def model(self, choices: Mapping[str, Any], numbers: Mapping[str, Array], count: int) -> Any:
@@ -368,6 +363,16 @@ PARTS: dict[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]] = {
     "two-groups": _two_parts,
     "balanced": lambda given: (given["num_classes"],),
 }
+
+
+def _are_counts(classes: str, choices: Mapping[str, Any]) -> bool:
+    """Whether the choices are valid numbers of classes."""
+    try:
+        given = _group_counts(choices) if classes == "two-groups" else PARTS[classes](choices)
+    except (KeyError, TypeError, ValueError):
+        return False
+    whole = all(isinstance(count, int | np.integer) and count >= 1 for count in given)
+    return whole and sum(given) >= 2
 
 
 def _stacked(parts: tuple[Any, ...], count: int) -> Array:

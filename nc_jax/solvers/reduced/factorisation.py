@@ -17,9 +17,10 @@ from nc_jax.solvers.lapack import in_turn
 from nc_jax.solvers.reduced.newton import NewtonMatrix
 
 # Up to this many unknowns the factorisation is written out; beyond it is left to LAPACK, because
-# its compilation takes long. From so many lanes on, a batch earns that back later; up to so few,
-# it never does.
-MAX_UNROLLED, MAX_UNROLLED_OF_MANY, MANY_LANES, FEW_LANES = 16, 24, 2**13, 32
+# its compilation takes long. From so many lanes on, a batch earns that back later.
+MAX_UNROLLED, MAX_UNROLLED_OF_MANY, MANY_LANES = 16, 24, 2**13
+# Up to so few lanes it does for fewer unknowns only.
+MAX_UNROLLED_OF_FEW, FEW_LANES = 8, 32
 
 # A pivot of the written factorisation that is smaller than this many units of rounding of the
 # diagonal is one of rounding, and is replaced: it could be negative.
@@ -39,10 +40,12 @@ Again = Callable[[Array], Array]
 
 def is_unrolled(unknowns: int, lanes: int) -> bool:
     """Whether the factorisation of a batch is written out."""
-    if jax.default_backend() != "cpu":
-        return lanes > 1 and unknowns <= MAX_UNROLLED
-    most = MAX_UNROLLED_OF_MANY if lanes >= MANY_LANES else MAX_UNROLLED
-    return lanes > FEW_LANES and unknowns <= most
+    most = MAX_UNROLLED
+    if jax.default_backend() == "cpu" and lanes <= FEW_LANES:
+        most = MAX_UNROLLED_OF_FEW
+    elif jax.default_backend() == "cpu" and lanes >= MANY_LANES:
+        most = MAX_UNROLLED_OF_MANY
+    return lanes > 1 and unknowns <= most
 
 
 def solved(matrix: NewtonMatrix, rights: Array, unrolled: bool) -> tuple[Array, Again]:

@@ -98,12 +98,12 @@ class ClassSizes:
     @property
     def several(self) -> np.ndarray:
         """Indices of the groups that have several classes (concrete integers)."""
-        return np.flatnonzero(self.counts > 1)
+        return _several_of(self.membership)
 
     @property
     def representatives(self) -> np.ndarray:
         """[G] the first class of each group (concrete integers)."""
-        return np.unique(self.membership, return_index=True)[1]
+        return _first_of(self.membership)
 
     def split(self, *memberships: tuple[int, ...]) -> "ClassSizes":
         """The same sizes, in groups that are also groups of the given memberships."""
@@ -137,9 +137,22 @@ class ClassSizes:
 @lru_cache(maxsize=64)
 def _counts_of(membership: tuple[int, ...]) -> np.ndarray:
     """Number of classes of each group; cached, because a vocabulary is slow to count."""
-    counts = np.bincount(membership)
-    counts.setflags(write=False)
-    return counts
+    return _read_only(np.bincount(membership))
+
+
+@lru_cache(maxsize=64)
+def _several_of(membership: tuple[int, ...]) -> np.ndarray:
+    return _read_only(np.flatnonzero(_counts_of(membership) > 1))
+
+
+@lru_cache(maxsize=64)
+def _first_of(membership: tuple[int, ...]) -> np.ndarray:
+    return _read_only(np.unique(membership, return_index=True)[1])
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
 
 
 def require_broadcast(

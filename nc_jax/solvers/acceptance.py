@@ -49,7 +49,7 @@ class Solver(Protocol[Model, Found]):
     - ``solve_lanes(models, keys)``: a batch with one leading axis at once, with a key for each;
     - ``takes_batches = True``, if a call itself solves a batch of models with common data;
     - ``needed(model)``: what it reads of a model, or of models with one leading axis, so that
-      models which differ in nothing else share a compiled program;
+      models which differ in nothing else share a compiled program; it must accept both;
     - ``brief(model)``: whether it solves this model in hundredths of a second, so that less time
       is spent on the compilation, and LAPACK's threads do not help.
     """

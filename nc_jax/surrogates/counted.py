@@ -148,7 +148,7 @@ def counted(model: Any) -> Any:
     if type(model) not in _COUNTED or not concrete or model.sizes.merged:
         return model
     sizes = model.sizes
-    counts = jax.device_put(np.broadcast_to(sizes.counts, sizes.group_sizes.shape))
+    counts = np.broadcast_to(sizes.counts, sizes.group_sizes.shape)
     return _with_sizes(
         model, CountedSizes(counts, sizes.group_sizes, tuple(sizes.several.tolist()))
     )

@@ -106,7 +106,7 @@ def test_lanes_with_different_counts_share_a_kernel():
 
 def test_on_another_device_the_results_are_the_same(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    models = some_models(nc.CrossEntropy(), 40, bias=True)
+    models = some_models(nc.CrossEntropy(), 5, bias=True)
     solution = jax.jit(jax.vmap(nc.ReducedInteriorPoint()))(models)
     assert np.max(solution.gap) < 1e-9
     assert "optimization_barrier" in jax.jit(stored(doubled)).lower(jnp.ones(3)).as_text()

@@ -19,7 +19,7 @@ The file format is described in ``nc_jax/specs/reading.py``. Four examples come 
 and are found by their names: ratio_budget.toml, long_tailed.toml, weight_decay.toml and
 hundred_million.toml, which can be stopped (Ctrl-C) and drawn at any time.
 
-Time on two CPU cores: 15 s (ratio_budget.toml).
+Time on two CPU cores: 7 s (ratio_budget.toml).
 """
 
 import dataclasses

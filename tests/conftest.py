@@ -1,6 +1,7 @@
 """Strict numerics, programs shared by all processes, hypothesis settings that repeat."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ jax.config.update("jax_compilation_cache_dir", os.environ[SHARED])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 # Where an operation was written is of no use here, and takes part of the time of lowering.
 jax.config.update("jax_traceback_in_locations_limit", 0)
+# Tracing makes so many objects that collecting garbage is a tenth of the tests' time.
+gc.set_threshold(50_000, 10, 10)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -1,6 +1,5 @@
 """The strength of a cure: the smallest that separates all classes, the best for a target."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +12,9 @@ from nc_jax.checks import require_count
 from nc_jax.design.cures import CURES, Curable, cured
 from nc_jax.design.separation import separation
 from nc_jax.design.targets import TARGETS, Price, price_of, require_target
-from nc_jax.design.thresholds import Threshold, find_threshold
-from nc_jax.solvers import Solution, choose_solver, solve
-from nc_jax.solvers.acceptance import is_brief
+from nc_jax.design.thresholds import Threshold
+from nc_jax.immutable import with_fields
+from nc_jax.solvers import Solution, Status, solve
 from nc_jax.solvers.programs import quickly
 from nc_jax.solvers.solution import certified
 from nc_jax.theory import bracket
@@ -24,10 +23,8 @@ from nc_jax.theory import bracket
 SURPLUS = 1.01
 # Relative width of the bracket around the threshold.
 PRECISION = 1e-4
-# Number of strengths solved as one batch, so that all calls share a program.
-TOGETHER = 13
-# With more groups than this, strengths are solved one after another.
-MANY = 48
+# Largest number of times the bracket is halved; a threshold at zero would need infinitely many.
+HALVINGS = 60
 # Number of times the neighbourhood of the best strength is scanned again, six times finer.
 ROUNDS = 3
 # Distances that differ by less than this count as equal.
@@ -65,34 +62,19 @@ def along(model: Curable, cure: str, strengths: Any) -> Along:
     strengths = np.atleast_1d(np.asarray(strengths, float))
     if strengths.ndim != 1 or not len(strengths) or not np.isfinite(strengths).all():
         raise ValueError(f"strengths must be a vector of finite numbers, got {strengths}")
-    cured(model, cure, 0.0)
-    parts = []
-    for first in range(0, len(strengths), TOGETHER):
-        own = np.resize(strengths[first : first + TOGETHER], TOGETHER)
-        given = jnp.asarray(own, model.sizes.group_sizes.dtype)
-        parts.append(_compiled(_solved, model)(model, given, cure=cure))
-    whole = jax.tree.map(lambda *own: jnp.concatenate(own)[: len(strengths)], *parts)
-    solution, parted, distances = whole
+    # One after another: the program of a single model compiles in half the time of that of a
+    # batch, and solves take milliseconds.
+    solved = [certified(solve(cured(model, cure, strength))) for strength in strengths]
+    measured = quickly(_measured, optimised=False)
+    found = [(own, *measured(own)) for own in solved]
+    solution, parted, distances = jax.tree.map(lambda *own: jnp.stack(own), *found)
     distances = {name: np.asarray(own) for name, own in distances.items()}
     return Along(strengths, solution, np.asarray(parted), distances)
 
 
-def _compiled(function: Callable[..., Any], model: Curable) -> Callable[..., Any]:
-    """The function of a model and a cure, compiled for the few strengths of a scan."""
-    if is_brief(choose_solver(model), model):
-        return quickly(function, optimised=False, static=("cure",))
-    return jax.jit(function, static_argnames="cure")
-
-
-def _solved(model: Curable, strengths: Array, cure: str) -> tuple[Solution, Array, Any]:
-    def one(strength: Array) -> tuple[Solution, Array, Any]:
-        solution = certified(solve(cured(model, cure, strength)))
-        off = {name: distance(solution) for name, distance in TARGETS.items()}
-        return solution, separation(solution), off
-
-    # In a batch, lanes of many groups would wait for the slowest one at each line search.
-    many = model.sizes.num_groups > MANY
-    return jax.lax.map(one, strengths) if many else jax.vmap(one)(strengths)
+def _measured(solution: Solution) -> tuple[Array, dict[str, Array]]:
+    distances = {name: distance(solution) for name, distance in TARGETS.items()}
+    return separation(solution), distances
 
 
 class Design(NamedTuple):
@@ -137,26 +119,42 @@ def least_strength(
     require_count("points", points, 2)
     cured(model, cure, 0.0)
     strengths = np.linspace(0, _strongest(cure, strongest), points)
-    before = certified(solve(model))
+    without = along(model, cure, strengths[:1])
+    before = with_fields(lane(without.solution, 0), model=model)
     plain = Design(cure, 0.0, None, model, before, price_of(before, before))
-    if separation(before) > 0:
+    if without.separation[0] > 0:
         return plain
-    parted = along(model, cure, strengths).separation > 0
-    # Without a cure they are not, as the solve of a single model has shown.
-    parted[0] = False
+    parted = along(model, cure, strengths[1:]).separation > 0
     if not parted.any():
         return plain._replace(strength=float("nan"))
-    low, high = np.asarray(bracket(strengths, parted, first=True))
-    found = _compiled(_threshold, model)(model, low, high, cure=cure)
+    found = _narrowed(model, cure, *bracket(strengths, [False, *parted], first=True))
     strength = SURPLUS * float(found.value)
     made = cured(model, cure, strength)
     after = lane(along(model, cure, [strength]).solution, 0)
     return Design(cure, strength, found, made, after, price_of(before, after))
 
 
-def _threshold(model: Curable, low: Array, high: Array, cure: str) -> Threshold:
-    return find_threshold(
-        lambda strength, own: cured(own, cure, strength), low, high, model, tolerance=PRECISION
+def _narrowed(model: Curable, cure: str, low: float, high: float) -> Threshold:
+    """The threshold between a strength at which a direction is missing and one with all."""
+    lower, upper = (along(model, cure, [end]) for end in (low, high))
+    solved = [lower, upper]
+    for _ in range(HALVINGS):
+        low, high = lower.strengths[0], upper.strengths[0]
+        if high - low <= PRECISION * high:
+            break
+        middle = along(model, cure, [(low + high) / 2])
+        lower, upper = (lower, middle) if middle.separation[0] > 0 else (middle, upper)
+        solved.append(middle)
+    statuses = jnp.concatenate([own.solution.status for own in solved])
+    below = jnp.asarray(lower.strengths[0])
+    return Threshold(
+        value=below,
+        low=below,
+        high=jnp.asarray(upper.strengths[0]),
+        at_low=jnp.asarray(lower.separation[0]),
+        at_high=jnp.asarray(upper.separation[0]),
+        gap=jnp.maximum(lower.solution.gap[0], upper.solution.gap[0]),
+        certified=jnp.all(statuses == Status.CONVERGED),
     )
 
 

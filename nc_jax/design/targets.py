@@ -27,12 +27,16 @@ class Price(NamedTuple):
     margins_after: Array
 
 
-@jax.jit
 def price_of(before: Solution, after: Solution) -> Price:
     """The losses and margins of each class before and after a cure."""
-    classes = jnp.arange(before.model.num_classes)
-    losses = [CrossEntropy()(solution.logits, classes) for solution in (before, after)]
-    return Price(*losses, *(margins_of(solution.logits) for solution in (before, after)))
+    return _price(before.logits, after.logits)
+
+
+@jax.jit
+def _price(*logits: Array) -> Price:
+    classes = jnp.arange(logits[0].shape[-1])
+    losses = [CrossEntropy()(own, classes) for own in logits]
+    return Price(*losses, *(margins_of(own) for own in logits))
 
 
 def frame_distance(solution: Solution) -> Array:

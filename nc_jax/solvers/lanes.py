@@ -13,10 +13,16 @@ from jax import Array
 
 from nc_jax.solvers.kernels import stored
 
+# Sums over more rows than this are loops where there is a single lane: code that is written out
+# takes up to half of the time of a compilation, and nothing is gained by it.
+MOST_WRITTEN_OUT = 3
+
 
 @stored
 def product(a: Array, b: Array) -> Array:
     """Matrix product of [I, K, L] and [K, J, L]."""
+    if _is_looped(transpose(a)):
+        return jnp.matmul(a[..., 0], b[..., 0], precision="highest")[..., None]
     return total([a[:, k, None] * b[None, k] for k in range(a.shape[1])])
 
 
@@ -37,6 +43,8 @@ def unrotated(left: Array, matrix: Array, right: Array) -> Array:
 
 def diagonal(matrix: Array) -> Array:
     """The diagonals [N, ...] of [N, N, ...]."""
+    if _is_looped(matrix):
+        return jnp.moveaxis(jnp.diagonal(matrix), -1, 0)
     return jnp.stack([matrix[k, k] for k in range(matrix.shape[0])])
 
 
@@ -56,7 +64,9 @@ def at_groups(values: Array, groups: np.ndarray) -> Array:
 
 
 def total(terms: Any) -> Array:
-    """The sum over the first axis, added in order; a reduction would not be fused."""
+    """The sum over the first axis, added in order; in a batch, a reduction would not be fused."""
+    if _is_looped(terms):
+        return jnp.sum(terms, axis=0)
     result = terms[0]
     for term in terms[1:]:
         result = result + term
@@ -65,6 +75,8 @@ def total(terms: Any) -> Array:
 
 def least(terms: Any) -> Array:
     """The minimum over the first axis."""
+    if _is_looped(terms):
+        return jnp.min(terms, axis=0)
     result = terms[0]
     for term in terms[1:]:
         result = jnp.minimum(result, term)
@@ -73,4 +85,9 @@ def least(terms: Any) -> Array:
 
 def largest(terms: Any) -> Array:
     """The maximum over the first axis."""
-    return -least([-term for term in terms])
+    return -least(-terms if isinstance(terms, Array) else [-term for term in terms])
+
+
+def _is_looped(terms: Any) -> bool:
+    """Whether an array [N, ..., L] is summed over its first axis by a loop."""
+    return isinstance(terms, Array) and len(terms) > MOST_WRITTEN_OUT and terms.shape[-1] == 1

@@ -32,7 +32,7 @@ from jax import Array
 from nc_jax.batches import batch_shapes
 from nc_jax.checks import common_dtype, float_array, require_count, require_positive
 from nc_jax.geometry import ClassSizes, require_broadcast
-from nc_jax.immutable import immutable, set_fields
+from nc_jax.immutable import derived, immutable, set_fields
 from nc_jax.losses import (
     Loss,
     acts_on,
@@ -151,7 +151,8 @@ class UnconstrainedFeatures(Decayed, SingleLayer):
         """[...] bound on ‖D^½ Z‖_* at the optimum: the loss at zero logits over λ_Z."""
         return self._loss_at_zero / self.penalty
 
-    @property
+    # Compiled by itself so that a solver, which needs it several times, traces it once.
+    @derived
     def _loss_at_zero(self) -> Array:
         """[...] Σ_k π_k L(0, k)."""
         if acts_on(self.loss) == "targets":

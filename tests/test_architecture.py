@@ -100,7 +100,7 @@ ROOMS = {
         "losses",
         "geometry",
     },
-    "training": {"datasets", "networks", "losses", "metrics"},
+    "training": {"datasets", "networks", "losses", "metrics", "xla"},
 }
 # The rooms that draw or write figures, and the only modules of the report that another room may
 # import: they check options, show progress and store tables.

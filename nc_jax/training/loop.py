@@ -32,6 +32,7 @@ from nc_jax.training.programs import (
     fresh_weights,
     layer_outputs,
     train_epoch,
+    weights_program,
 )
 from nc_jax.training.recipe import Recipe
 from nc_jax.training.steps import Weights
@@ -137,10 +138,19 @@ class Trainer:
     def start(self, runs: Sequence[Run]) -> Stack:
         """Fresh weights of at most ``together`` runs."""
         seeds = [jnp.asarray(seed, jnp.uint32) for seed in self._filled([r.seed for r in runs])]
-        made = (fresh_weights(self.structure, seed) for seed in seeds)
+        made = (weights_program()(self.structure, seed) for seed in seeds)
         params, stats = zip(*made, strict=True)
         params, stats = (jax.tree.map(lambda *own: jnp.stack(own), *all) for all in (params, stats))
         weights = self._on_devices((params, stats, jax.tree.map(jnp.zeros_like, params)))
+        return Stack(weights, *self._nothing())
+
+    def shapes(self) -> Stack:
+        """The shapes and dtypes of a stack's arrays."""
+        params, stats = jax.eval_shape(partial(fresh_weights, self.structure), jnp.uint32(0))
+        weights = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((self.together, *leaf.shape), leaf.dtype),
+            (params, stats, params),
+        )
         return Stack(weights, *self._nothing())
 
     def continued(self, weights: Sequence[Weights]) -> Stack:
@@ -305,9 +315,7 @@ def train(
     Raises:
         OSError: a checkpoint cannot be written; earlier checkpoints are intact.
     """
-    like = jax.eval_shape(lambda: trainer.start(runs).weights)
-    like = Stack(like, np.zeros(trainer.together, np.int32), np.zeros(trainer.together, np.float32))
-    saved = load_checkpoint(folder, like) if folder is not None else None
+    saved = load_checkpoint(folder, trainer.shapes()) if folder is not None else None
     done = 0 if saved is None else saved.epoch
     stack = trainer.start(runs) if saved is None else trainer.restored(saved.tree)
     if saved is None and weights is not None:

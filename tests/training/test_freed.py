@@ -16,7 +16,7 @@ from nc_jax.training.text_recipe import TextRecipe
 RECIPE = Recipe(epochs=2, milestones=(), batch_size=32)
 TEXT = TextRecipe(steps=4, batch=4)
 COMPILED = {
-    "images": (programs.fresh_weights, programs.train_epoch, programs.layer_outputs),
+    "images": (programs.weights_program(), programs.train_epoch, programs.layer_outputs),
     "texts": (text_loop._advanced, text_loop._looked),
 }
 

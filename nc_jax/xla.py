@@ -8,6 +8,9 @@ import jax
 # Options with which programs compile several times as fast. Without optimisation by LLVM
 # their loops take up to five times as long, at the level 1 as long as usual.
 _FAST = {"xla_llvm_disable_expensive_passes": True, "xla_cpu_use_fusion_emitters": False}
+# XLA divides sums of more than 32 numbers into sums of sums, whose loops take up to a third of the
+# time of a compilation. Only long sums in float32 need that.
+_WHOLE_SUMS = {"xla_disable_hlo_passes": "tree_reduction_rewriter"}
 # Parts in which LLVM compiles a program, side by side on the cores. Each part costs a little; where
 # LLVM optimises it takes most of the time.
 _PARTS = "xla_cpu_parallel_codegen_split_count"
@@ -22,13 +25,15 @@ _NO_LIBRARY = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 @cache
-def fast_options(optimised: bool) -> dict[str, Any]:
+def fast_options(optimised: bool, whole_sums: bool = True) -> dict[str, Any]:
     """For programs whose compilation takes longer than they will run.
 
     Args:
         optimised: whether running times matter beside that of the compilation.
+        whole_sums: whether numbers are added one after another.
     """
-    return _for_a_cpu({**_FAST, _LEVEL: int(optimised), _PARTS: 4 if optimised else 1})
+    sums = _WHOLE_SUMS if whole_sums else {}
+    return _for_a_cpu({**_FAST, **sums, _LEVEL: int(optimised), _PARTS: 4 if optimised else 1})
 
 
 @cache

@@ -22,7 +22,10 @@ FEW_LANES = 256
 
 @cache
 def quickly(
-    function: Callable[..., Any], optimised: bool, static: tuple[str, ...] = ()
+    function: Callable[..., Any],
+    optimised: bool,
+    static: tuple[str, ...] = (),
+    whole_sums: bool = True,
 ) -> Callable[..., Any]:
     """The function compiled for a CPU in less time; its arguments must not be traced.
 
@@ -30,8 +33,9 @@ def quickly(
         function: to be compiled.
         optimised: whether running times matter beside that of the compilation.
         static: names of its static arguments.
+        whole_sums: see :func:`.fast_options`; False for long sums in float32.
     """
-    options = fast_options(optimised)
+    options = fast_options(optimised, whole_sums)
     return jax.jit(function, static_argnames=static, compiler_options=options)
 
 

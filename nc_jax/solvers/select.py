@@ -201,7 +201,8 @@ def _solve_one(model: Any, solver: Any, key: Array | None) -> Any:
     if not _runs_on_cpu(needed, solver, key):
         solution = jax.jit(_call)(needed, solver, key)
     elif not is_brief(solver, model):
-        solution = quickly(_call, optimised=True)(needed, solver, key)
+        exact = all(jnp.result_type(leaf) != jnp.float32 for leaf in jax.tree.leaves(needed))
+        solution = quickly(_call, optimised=True, whole_sums=exact)(needed, solver, key)
     else:
         with one_thread():
             solution = quickly(_call, optimised=False)(needed, solver, key)

@@ -68,9 +68,9 @@ of_a_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="programs o
 def test_only_small_models_with_random_starts_are_compiled_with_fewer_optimisations(monkeypatch):
     chosen = []
 
-    def recorded(function, optimised):
+    def recorded(function, optimised, **options):
         chosen.append(optimised)
-        return quickly(function, optimised)
+        return quickly(function, optimised, **options)
 
     monkeypatch.setattr(select, "quickly", recorded)
     inputs, labels = gaussian_classes(3, 4, 5, 0.5, 0)
@@ -79,6 +79,21 @@ def test_only_small_models_with_random_starts_are_compiled_with_fewer_optimisati
         model = nc.MultilayerUnconstrainedFeatures(inputs, labels, decays, 1.0)
         nc.solve(model, solver)
     assert chosen == [False, True]
+
+
+@of_a_cpu
+def test_long_sums_in_float32_are_divided(monkeypatch):
+    chosen = []
+
+    def recorded(function, optimised, *, whole_sums):
+        chosen.append(whole_sums)
+        return lambda *given: None
+
+    monkeypatch.setattr(select, "quickly", recorded)
+    for dtype in (np.float64, np.float32):
+        model = nc.LayerPeeled(np.arange(1, 31, dtype=dtype), dtype(2), dtype(2))
+        nc.solve(model, nc.FactoredQuasiNewton())
+    assert chosen == [True, False]
 
 
 @of_a_cpu

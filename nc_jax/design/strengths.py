@@ -57,19 +57,29 @@ def along(model: Curable, cure: str, strengths: Any) -> Along:
 
     Raises:
         TypeError, ValueError: see :func:`nc_jax.design.cured`; strengths that are not a
-            vector of finite numbers.
+            vector of finite numbers, or not possible for the cure.
     """
     strengths = np.atleast_1d(np.asarray(strengths, float))
     if strengths.ndim != 1 or not len(strengths) or not np.isfinite(strengths).all():
         raise ValueError(f"strengths must be a vector of finite numbers, got {strengths}")
+    cured(model, cure, 0.0)
     # One after another: the program of a single model compiles in half the time of that of a
     # batch, and solves take milliseconds.
-    solved = [certified(solve(cured(model, cure, strength))) for strength in strengths]
+    solved = [certified(solve(_cured_at(model, cure, strength))) for strength in strengths]
     measured = quickly(_measured, optimised=False)
     found = [(own, *measured(own)) for own in solved]
     solution, parted, distances = jax.tree.map(lambda *own: jnp.stack(own), *found)
     distances = {name: np.asarray(own) for name, own in distances.items()}
     return Along(strengths, solution, np.asarray(parted), distances)
+
+
+def _cured_at(model: Curable, cure: str, strength: float) -> Curable:
+    """The cured model; an error is one of the strength, as the model is valid without a cure."""
+    try:
+        return cured(model, cure, strength)
+    except ValueError as error:
+        message = f"strengths must be possible for {cure}, got {strength:g}: {error}"
+        raise ValueError(message) from error
 
 
 def _measured(solution: Solution) -> tuple[Array, dict[str, Array]]:

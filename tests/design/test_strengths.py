@@ -66,6 +66,8 @@ def _offsets(strength):
         (lambda: best_strength(plain(), "focal"), "cure"),
         (lambda: along(plain(), "margins", [[1.0]]), "strengths"),
         (lambda: along(plain(), "margins", [np.nan]), "strengths"),
+        (lambda: along(plain(), "label-smoothing", [1.5]), "strengths .* 1.5"),
+        (lambda: along(plain(), "class-weights", [1e6]), "strengths .* class_weights"),
     ],
 )
 def test_bad_arguments_are_named(call, text):

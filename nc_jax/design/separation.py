@@ -9,8 +9,9 @@ from nc_jax.solvers.certificates import nuclear_norm, within_slopes
 from nc_jax.solvers.solution import require_one
 from nc_jax.surrogates.grouped import GroupLogits, value_and_gradient
 
-# Singular values below this share of the largest are zero up to rounding.
-ROUNDING = 1e-11
+# Singular values below this share of the norm are zero up to rounding; in float32 below so many
+# units of rounding.
+ROUNDING, UNITS = 1e-11, 100
 
 
 def separation(solution: Solution) -> Array:
@@ -57,7 +58,7 @@ def _between(
 ) -> Array:
     """The same for the means of G groups, which can have G−1 directions."""
     left, singular, right = jnp.linalg.svd(point.between)
-    missing = singular <= ROUNDING * norm
+    missing = singular <= max(ROUNDING, UNITS * float(jnp.finfo(norm.dtype).eps)) * norm
     pull = jnp.matmul(jnp.matmul(left.T, gradient.between, precision="highest"), right.T)
     pull = jnp.where(missing[:, None] & missing[None, :], pull, 0)
     pulls = jnp.linalg.svd(pull, compute_uv=False)

@@ -75,6 +75,20 @@ def test_bad_arguments_are_named(call, text):
         call()
 
 
+def test_the_least_strength_in_float32_is_that_in_float64():
+    sizes = [500.0, 300.0, 40.0, 10.0]
+    found = [
+        least_strength(
+            nc.LayerPeeled(np.asarray(sizes, dtype), dtype(1), dtype(2)), "class-weights"
+        )
+        for dtype in (np.float64, np.float32)
+    ]
+    exact, single = found
+    assert single.solution.gap.dtype == np.float32 and exact.threshold.at_low < 0
+    np.testing.assert_allclose(single.strength, exact.strength, rtol=2e-3)
+    np.testing.assert_allclose(exact.strength, 0.379, atol=1e-3)
+
+
 def test_too_few_dimensions_for_a_certified_optimum_are_an_error():
     model = nc.LayerPeeled(nc.two_groups(3, 3, 5.0), 2.0, 3.0, dimension=2)
     with pytest.raises(ValueError, match="dimension ≥ 5"):

@@ -5,9 +5,10 @@ compiled with fewer optimisations. A program for a batch gets vectors as wide as
 processor's registers. Both change the numbers by rounding only.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import jax
@@ -59,10 +60,38 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def one_thread() -> AbstractContextManager[Any]:
+class _OneThread:
+    """How many callers want LAPACK to use one thread, and what it used before them."""
+
+    def __init__(self) -> None:
+        self.lock, self.callers, self.before = Lock(), 0, None
+
+    def enter(self) -> None:
+        with self.lock:
+            limits = _libraries().limit(limits=1)
+            self.before = limits if self.callers == 0 else self.before
+            self.callers += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.callers -= 1
+            if self.callers == 0 and self.before is not None:
+                self.before.restore_original_limits()
+
+
+_one_thread = _OneThread()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
     """A context in which LAPACK uses one thread.
 
     Its threads wait actively for each other, longer than operations on small matrices take, and
-    take the cores from parts of a batch that run at the same time.
+    take the cores from parts of a batch that run at the same time. LAPACK has its threads back when
+    the last of several callers, each in a thread of its own, leaves the context.
     """
-    return _libraries().limit(limits=1)
+    _one_thread.enter()
+    try:
+        yield
+    finally:
+        _one_thread.leave()

@@ -49,6 +49,17 @@ def test_lapack_has_its_threads_back_after_a_solve():
         assert threads() == before
 
 
+def test_lapack_has_its_threads_back_after_callers_that_overlap():
+    with threadpool_limits(2):
+        before, first, last = threads(), one_thread(), one_thread()
+        first.__enter__()
+        last.__enter__()
+        first.__exit__(None, None, None)
+        assert set(threads().values()) == {1}
+        last.__exit__(None, None, None)
+        assert threads() == before
+
+
 def test_a_model_alone_equals_its_lane_and_its_traced_solve():
     sizes = nc.long_tailed(5, 100.0)
     models = nc.LayerPeeled(sizes, 1.0, np.array([0.5, 5.0]))

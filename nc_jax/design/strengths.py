@@ -17,14 +17,12 @@ from nc_jax.immutable import with_fields
 from nc_jax.solvers import Solution, Status, solve
 from nc_jax.solvers.programs import quickly
 from nc_jax.solvers.solution import certified
-from nc_jax.theory import bracket
+from nc_jax.theory import Bracket, bracket, narrow
 
 # The designed strength exceeds the threshold by this factor; at it, classes barely separate.
 SURPLUS = 1.01
 # Relative width of the bracket around the threshold.
 PRECISION = 1e-4
-# Largest number of times the bracket is halved; a threshold at zero would need infinitely many.
-HALVINGS = 60
 # Number of times the neighbourhood of the best strength is scanned again, six times finer.
 ROUNDS = 3
 # Distances that differ by less than this count as equal.
@@ -137,35 +135,27 @@ def least_strength(
     parted = along(model, cure, strengths[1:]).separation > 0
     if not parted.any():
         return plain._replace(strength=float("nan"))
-    found = _narrowed(model, cure, *bracket(strengths, [False, *parted], first=True))
+    found = _narrowed(model, cure, bracket(strengths, [False, *parted], first=True))
     strength = SURPLUS * float(found.value)
     made = cured(model, cure, strength)
     after = lane(along(model, cure, [strength]).solution, 0)
     return Design(cure, strength, found, made, after, price_of(before, after))
 
 
-def _narrowed(model: Curable, cure: str, low: float, high: float) -> Threshold:
+def _narrowed(model: Curable, cure: str, pair: Bracket) -> Threshold:
     """The threshold between a strength at which a direction is missing and one with all."""
-    lower, upper = (along(model, cure, [end]) for end in (low, high))
-    solved = [lower, upper]
-    for _ in range(HALVINGS):
-        low, high = lower.strengths[0], upper.strengths[0]
-        if high - low <= PRECISION * high:
-            break
-        middle = along(model, cure, [(low + high) / 2])
-        lower, upper = (lower, middle) if middle.separation[0] > 0 else (middle, upper)
-        solved.append(middle)
-    statuses = jnp.concatenate([own.solution.status for own in solved])
-    below = jnp.asarray(lower.strengths[0])
-    return Threshold(
-        value=below,
-        low=below,
-        high=jnp.asarray(upper.strengths[0]),
-        at_low=jnp.asarray(lower.separation[0]),
-        at_high=jnp.asarray(upper.separation[0]),
-        gap=jnp.maximum(lower.solution.gap[0], upper.solution.gap[0]),
-        certified=jnp.all(statuses == Status.CONVERGED),
-    )
+    converged: list[bool] = []
+
+    def optima(strengths: Any) -> Along:
+        found = along(model, cure, strengths)
+        converged.append(bool(jnp.all(found.solution.status == Status.CONVERGED)))
+        return found
+
+    ends = narrow(pair, lambda own: optima(own).separation > 0, width=PRECISION, relative=True)
+    found = optima(ends)
+    (low, high), (at_low, at_high) = jnp.asarray(found.strengths), jnp.asarray(found.separation)
+    gap = jnp.max(found.solution.gap)
+    return Threshold(low, low, high, at_low, at_high, gap, jnp.asarray(all(converged)))
 
 
 class Choice(NamedTuple):

@@ -21,7 +21,7 @@ MOST_WRITTEN_OUT = 3
 @stored
 def product(a: Array, b: Array) -> Array:
     """Matrix product of [I, K, L] and [K, J, L]."""
-    if _is_looped(transpose(a)):
+    if _is_looped(a, axis=1):
         return jnp.matmul(a[..., 0], b[..., 0], precision="highest")[..., None]
     return total([a[:, k, None] * b[None, k] for k in range(a.shape[1])])
 
@@ -88,6 +88,7 @@ def largest(terms: Any) -> Array:
     return -least(-terms if isinstance(terms, Array) else [-term for term in terms])
 
 
-def _is_looped(terms: Any) -> bool:
-    """Whether an array [N, ..., L] is summed over its first axis by a loop."""
-    return isinstance(terms, Array) and len(terms) > MOST_WRITTEN_OUT and terms.shape[-1] == 1
+def _is_looped(terms: Any, axis: int = 0) -> bool:
+    """Whether an array [..., L] is summed over an axis by a loop."""
+    single = isinstance(terms, Array) and terms.shape[-1] == 1
+    return single and terms.shape[axis] > MOST_WRITTEN_OUT

@@ -57,6 +57,7 @@ def narrow_all(
     width: float = 0.0,
     logarithmic: bool = False,
     first: bool = False,
+    relative: bool = False,
 ) -> dict[Key, Bracket]:
     """Narrows several brackets at the same time; each round divides a width by ``inner`` + 1.
 
@@ -71,6 +72,7 @@ def narrow_all(
             relative to its lower end.
         logarithmic: whether the points of a round have equal ratios instead of equal distances.
         first: see :func:`bracket`.
+        relative: whether ``width`` is relative to the upper end, which is positive.
 
     Raises:
         TypeError, ValueError: ``inner`` is not a whole number, at least zero.
@@ -79,7 +81,7 @@ def narrow_all(
     spaced = np.geomspace if logarithmic else np.linspace
 
     def wide(pair: Bracket) -> bool:
-        unit = pair.low if logarithmic else 1.0
+        unit = pair.high if relative else pair.low if logarithmic else 1.0
         return bool(np.isfinite(pair).all()) and pair.high - pair.low > width * unit
 
     found = dict(brackets)

@@ -38,6 +38,11 @@ def test_each_round_divides_the_width(inner, rounds):
     np.testing.assert_allclose(found.high - found.low, 10 / 4096, rtol=1e-9)
 
 
+def test_a_width_relative_to_the_upper_end_is_reached_near_zero():
+    low, high = narrow(Bracket(0.0, 1.0), lambda x: x >= 3e-6, width=1e-3, relative=True)
+    assert low < 3e-6 <= high and 0.4e-3 * high < high - low <= 1e-3 * high
+
+
 def test_brackets_are_narrowed_together_and_only_where_they_have_two_ends():
     roots, asked = {"a": 30.0, "b": 4e5}, []
 

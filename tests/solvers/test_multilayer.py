@@ -61,7 +61,7 @@ def scipy_joint(model, restarts, seed=0):
         return value, np.concatenate([by_weights.ravel(), by_features.ravel()])
 
     rng = np.random.default_rng(seed)
-    options = {"maxiter": 3000, "maxfun": 10_000, "gtol": 1e-11, "ftol": 1e-16}
+    options = {"maxiter": 3000, "maxfun": 10_000, "gtol": 1e-10, "ftol": 1e-13}
     starts = [rng.normal(size=size * width + inputs.size) for _ in range(restarts)]
     runs = [minimize(cost, x, jac=True, method="L-BFGS-B", options=options) for x in starts]
     return min(run.fun for run in runs)

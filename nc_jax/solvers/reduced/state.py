@@ -18,6 +18,7 @@ from nc_jax.solvers.lanes import (
     total,
     unrotated,
 )
+from nc_jax.solvers.reduced.cones import Blocks
 from nc_jax.solvers.reduced.rows import (
     Chain,
     Numbers,
@@ -36,6 +37,8 @@ from nc_jax.surrogates.grouped import GroupedProgram
 LARGEST_CHANGE = 3.0
 # Sweeps of Jacobi's method for the first basis.
 FIRST_SWEEPS = 8
+# Largest dual at the start of a penalised program, in units of the penalty.
+SHARE_OF_CAP = 0.1
 
 
 class Iterate(NamedTuple):
@@ -119,8 +122,8 @@ def program_of(
 
 
 def start_of(program: Program) -> Iterate:
-    """A point near the central path at large ε, where X = −(2ε/μ²) ∇f(0) to first order."""
-    numbers, multiplicity = program.numbers, program.multiplicity
+    """A point near the central path, at or in the direction of −∇f(0)."""
+    numbers = program.numbers
     several = len(program.several)
     groups, lanes = numbers.shares.shape
     zero = jnp.zeros((groups, groups, lanes), numbers.shares.dtype)
@@ -130,34 +133,69 @@ def start_of(program: Program) -> Iterate:
     eye = jnp.where(is_diagonal(groups), 1, zero)
     basis, _ = aligned(-slope.between, Basis(eye, eye), zero[0], FIRST_SWEEPS)
     values = diagonal(rotated(basis.left, -slope.between, basis.right))
-    dual = jnp.concatenate([-at_groups(slope.within, program.several), values])
-    steepest = largest(jnp.abs(dual) / multiplicity)
+    steepest = jnp.concatenate([-at_groups(slope.within, program.several), values])
+    constrained, penalised = _constrained(program, steepest), _penalised(program, steepest)
+    chosen = [jnp.where(numbers.penalty > 0, *each) for each in zip(penalised, constrained)]
+    value, bound, dual, multiplier, slack = chosen
 
-    def at(multiplier: Array) -> tuple[Array, Array, Array]:
-        """The x and y of the blocks, and ε, with the duals fixed."""
-        cap = multiplier * multiplicity
-        room = (cap - dual) * (cap + dual)
-        excess = multiplier - numbers.penalty
-        weight = numbers.radius / (total(multiplicity * 2 * cap / room) + 1 / excess)
-        return weight * 2 * dual / room, weight * 2 * cap / room, weight
+    def matrix(diagonals: Array) -> Array:
+        return unrotated(basis.left, diagonal_matrix(diagonals[several:]), basis.right)
 
-    multiplier = 2 * jnp.maximum(steepest, numbers.penalty)
-    # If the ball is so large that the loss would be saturated, start farther inside.
-    reach = largest(jnp.abs(at(multiplier)[0])) * largest(numbers.row_scale)
-    multiplier = multiplier * jnp.maximum(reach / LARGEST_CHANGE, 1)
-    value, bound, weight = at(multiplier)
-    excess = multiplier - numbers.penalty
     return Iterate(
         value[:several],
-        unrotated(basis.left, diagonal_matrix(value[several:]), basis.right),
+        matrix(value),
         bias,
         basis,
         bound,
         dual[:several],
-        unrotated(basis.left, diagonal_matrix(values), basis.right),
-        excess,
-        weight / excess,
+        matrix(dual),
+        multiplier,
+        slack,
     )
+
+
+def _constrained(program: Program, steepest: Array) -> Blocks:
+    """The start at large ε if the norm is constrained: X = −(2ε/μ²) ∇f(0) to first order."""
+    numbers, multiplicity = program.numbers, program.multiplicity
+
+    def at(multiplier: Array) -> tuple[Array, Array, Array]:
+        """The x and y of the blocks, and ε, with the duals fixed."""
+        value, bound = _aligned_blocks(multiplier * multiplicity, steepest)
+        weight = numbers.radius / (total(multiplicity * bound) + 1 / multiplier)
+        return weight * value, weight * bound, weight
+
+    multiplier = 2 * largest(jnp.abs(steepest) / multiplicity)
+    # If the ball is so large that the loss would be saturated, start farther inside.
+    reach = largest(jnp.abs(at(multiplier)[0])) * largest(numbers.row_scale)
+    multiplier = multiplier * jnp.maximum(reach / LARGEST_CHANGE, 1)
+    value, bound, weight = at(multiplier)
+    return Blocks(value, bound, steepest, multiplier, weight / multiplier)
+
+
+def _penalised(program: Program, steepest: Array) -> Blocks:
+    """The start if the norm is penalised: logits of the size of those at an optimum.
+
+    The bound on the norm is then far from any optimum and its multiplier is about zero. So the
+    duals must be below the penalty, and are no slopes.
+    """
+    numbers, multiplicity = program.numbers, program.multiplicity
+    ratio = largest(jnp.abs(steepest) / multiplicity) / jnp.where(
+        numbers.penalty > 0, numbers.penalty, 1
+    )
+    dual = steepest * jnp.minimum(1, SHARE_OF_CAP / ratio)
+    value, bound = _aligned_blocks(numbers.penalty * multiplicity, dual)
+    # Slopes that fall exponentially are as small as the penalty at logits of this size.
+    reach = jnp.maximum(jnp.log(ratio), 1)
+    weight = reach / (largest(jnp.abs(value)) * largest(numbers.row_scale))
+    weight = jnp.minimum(weight, 0.5 * numbers.radius / total(multiplicity * bound))
+    slack = numbers.radius - weight * total(multiplicity * bound)
+    return Blocks(weight * value, weight * bound, dual, weight / slack, slack)
+
+
+def _aligned_blocks(cap: Array, dual: Array) -> tuple[Array, Array]:
+    """The x and y [B, L] of the central path at given duals, for ε = 1."""
+    room = (cap - dual) * (cap + dual)
+    return 2 * dual / room, 2 * cap / room
 
 
 def with_decay(program: Program, slope: Slope, bias: Array | None) -> Slope:

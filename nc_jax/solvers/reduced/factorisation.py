@@ -12,7 +12,7 @@ from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 
 from nc_jax.solvers.kernels import stored
-from nc_jax.solvers.lanes import diagonal, diagonal_matrix, is_diagonal, transpose
+from nc_jax.solvers.lanes import is_diagonal, transpose
 from nc_jax.solvers.lapack import in_turn
 from nc_jax.solvers.reduced.newton import NewtonMatrix
 
@@ -86,7 +86,9 @@ def _factored(shifted: Array, rights: Array) -> tuple[Array, Array]:
     return factor.T, cho_solve((factor, True), rights)
 
 
-def _refined(shifted: Array, upper: Array, rights: Array, last: Array, *, refinements: int) -> Array:
+def _refined(
+    shifted: Array, upper: Array, rights: Array, last: Array, *, refinements: int
+) -> Array:
     """The solutions [n, 2] for two right-hand sides, of which the last one is solved already."""
     factor = upper.T
     shift = jnp.diagonal(shifted) * (SHIFT * jnp.finfo(shifted.dtype).eps)

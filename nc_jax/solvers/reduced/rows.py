@@ -15,7 +15,7 @@ from jax import Array
 from nc_jax.losses.forms import LossNumbers, family_of, numbers_of_loss
 from nc_jax.solvers.kernels import stored
 from nc_jax.solvers.lanes import diagonal, is_diagonal, largest, total, transpose
-from nc_jax.surrogates.grouped import GroupedProgram, group_loss, start_bias
+from nc_jax.surrogates.grouped import GroupedProgram, group_loss
 
 
 class Numbers(NamedTuple):
@@ -25,7 +25,7 @@ class Numbers(NamedTuple):
         shares: [G, L] share of all samples in a group, times the loss's class weights.
         row_scale: [G, L].
         penalty, radius: λ and τ, [L].
-        bias_penalty, start_bias: λ_b [L] and a bias to start from [G, L], or None.
+        bias_penalty: λ_b [L], or None without a bias.
         loss: numbers of a loss that is known in closed form.
     """
 
@@ -34,7 +34,6 @@ class Numbers(NamedTuple):
     penalty: Array
     radius: Array
     bias_penalty: Array | None
-    start_bias: Array | None
     loss: LossNumbers
 
 
@@ -87,7 +86,6 @@ def numbers_of(models: GroupedProgram) -> Numbers:
             model.penalty,
             model.nuclear_radius,
             model.bias_penalty,
-            start_bias(model),
             loss,
         )
 

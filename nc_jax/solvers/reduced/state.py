@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -122,68 +123,74 @@ def program_of(
 
 
 def start_of(program: Program) -> Iterate:
-    """A point near the central path, at or in the direction of −∇f(0)."""
+    """A point near the central path, in the direction of −∇f(0)."""
     numbers = program.numbers
     several = len(program.several)
     groups, lanes = numbers.shares.shape
     zero = jnp.zeros((groups, groups, lanes), numbers.shares.dtype)
-    bias = numbers.start_bias
+    bias = None if numbers.bias_penalty is None else zero[0]
     slots = slots_of(program.chain, zero[0], zero, bias)
     slope = slope_of(program.chain, program.losses(program.counts, numbers, slots))
     eye = jnp.where(is_diagonal(groups), 1, zero)
     basis, _ = aligned(-slope.between, Basis(eye, eye), zero[0], FIRST_SWEEPS)
     values = diagonal(rotated(basis.left, -slope.between, basis.right))
-    steepest = jnp.concatenate([-at_groups(slope.within, program.several), values])
-    constrained, penalised = _constrained(program, steepest), _penalised(program, steepest)
-    chosen = [jnp.where(numbers.penalty > 0, *each) for each in zip(penalised, constrained)]
-    value, bound, dual, multiplier, slack = chosen
+    downhill = jnp.concatenate([-at_groups(slope.within, program.several), values])
+    blocks = jax.tree.map(
+        lambda *either: jnp.where(numbers.penalty > 0, *either),
+        _penalised(program, downhill),
+        _constrained(program, downhill),
+    )
 
     def matrix(diagonals: Array) -> Array:
         return unrotated(basis.left, diagonal_matrix(diagonals[several:]), basis.right)
 
     return Iterate(
-        value[:several],
-        matrix(value),
+        blocks.value[:several],
+        matrix(blocks.value),
         bias,
         basis,
-        bound,
-        dual[:several],
-        matrix(dual),
-        multiplier,
-        slack,
+        blocks.bound,
+        blocks.dual[:several],
+        matrix(blocks.dual),
+        blocks.multiplier,
+        blocks.slack,
     )
 
 
-def _constrained(program: Program, steepest: Array) -> Blocks:
-    """The start at large ε if the norm is constrained: X = −(2ε/μ²) ∇f(0) to first order."""
+def _constrained(program: Program, downhill: Array) -> Blocks:
+    """The start at large ε if the norm is constrained: X = −(2ε/μ²) ∇f(0) to first order.
+
+    Args:
+        program: the programs.
+        downhill: minus the slope ∇f(0) of all blocks, [B, L].
+    """
     numbers, multiplicity = program.numbers, program.multiplicity
 
     def at(multiplier: Array) -> tuple[Array, Array, Array]:
         """The x and y of the blocks, and ε, with the duals fixed."""
-        value, bound = _aligned_blocks(multiplier * multiplicity, steepest)
+        value, bound = _aligned_blocks(multiplier * multiplicity, downhill)
         weight = numbers.radius / (total(multiplicity * bound) + 1 / multiplier)
         return weight * value, weight * bound, weight
 
-    multiplier = 2 * largest(jnp.abs(steepest) / multiplicity)
+    multiplier = 2 * largest(jnp.abs(downhill) / multiplicity)
     # If the ball is so large that the loss would be saturated, start farther inside.
     reach = largest(jnp.abs(at(multiplier)[0])) * largest(numbers.row_scale)
     multiplier = multiplier * jnp.maximum(reach / LARGEST_CHANGE, 1)
     value, bound, weight = at(multiplier)
-    return Blocks(value, bound, steepest, multiplier, weight / multiplier)
+    return Blocks(value, bound, downhill, multiplier, weight / multiplier)
 
 
-def _penalised(program: Program, steepest: Array) -> Blocks:
+def _penalised(program: Program, downhill: Array) -> Blocks:
     """The start if the norm is penalised: logits of the size of those at an optimum.
 
     The bound on the norm is then far from any optimum and its multiplier is about zero. So the
     duals must be below the penalty, and are no slopes.
     """
     numbers, multiplicity = program.numbers, program.multiplicity
-    ratio = largest(jnp.abs(steepest) / multiplicity) / jnp.where(
-        numbers.penalty > 0, numbers.penalty, 1
-    )
-    dual = steepest * jnp.minimum(1, SHARE_OF_CAP / ratio)
-    value, bound = _aligned_blocks(numbers.penalty * multiplicity, dual)
+    penalty = jnp.where(numbers.penalty > 0, numbers.penalty, 1)
+    ratio = largest(jnp.abs(downhill) / multiplicity) / penalty
+    dual = downhill * jnp.minimum(1, SHARE_OF_CAP / ratio)
+    value, bound = _aligned_blocks(penalty * multiplicity, dual)
     # Slopes that fall exponentially are as small as the penalty at logits of this size.
     reach = jnp.maximum(jnp.log(ratio), 1)
     weight = reach / (largest(jnp.abs(value)) * largest(numbers.row_scale))

@@ -111,30 +111,37 @@ def test_a_cut_gradient_proves_more_than_a_gradient(name):
     assert solution.gap <= 1e-5 and plain > 5 * solution.gap
 
 
-@given(
-    seed=st.integers(0, 10**6),
-    tolerance=st.sampled_from([0.05, 0.2, 0.5]),
-    name=st.sampled_from(["cross-entropy", "mean-squared-error", "label-smoothing"]),
-    kind=st.sampled_from(["layer-peeled", "unconstrained"]),
+# Three groups of three, two and one class: a fixed structure compiles once.
+CLUSTERS = np.array([0, 0, 0, 1, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("layer-peeled", "cross-entropy"),
+        ("unconstrained", "mean-squared-error"),
+        ("unconstrained", "label-smoothing"),
+    ],
 )
-@settings(max_examples=8, deadline=None)
-def test_gaps_of_merged_sizes_hold_for_the_classes_as_they_are(seed, tolerance, name, kind):
+@given(seed=st.integers(0, 10**6), tolerance=st.sampled_from([0.01, 0.05, 0.2, 0.5]))
+@settings(max_examples=6, deadline=None)
+def test_gaps_of_merged_sizes_hold_for_the_classes_as_they_are(kind, name, seed, tolerance):
     rng = np.random.default_rng(seed)
-    sizes = np.exp(rng.uniform(0, 2.5, 6))
+    smallest = np.cumprod(rng.uniform(2, 6, 3))[::-1]
+    sizes = -np.sort(-smallest[CLUSTERS] * (1 + tolerance * rng.uniform(0, 1, 6)))
     merged = nc.merge_sizes(sizes, tolerance)
+    assert merged.membership == tuple(CLUSTERS)
     made = nc.solve(MODELS[kind](merged, LOSSES[name]))
-    exact = nc.solve(MODELS[kind](sizes, LOSSES[name]))
+    true = MODELS[kind](sizes, LOSSES[name])
+    exact = nc.solve(true)
     assert exact.gap < 1e-8
     above = float(made.objective - exact.objective)
     assert -1e-9 <= above <= float(made.gap) + 1e-9
     # The objective is that of the merged classes' own logits among the true classes.
     if kind == "layer-peeled":
-        true = nc.LayerPeeled(sizes, 2.0, 1.5, loss=LOSSES[name])
         np.testing.assert_allclose(
             true.objective(made.logits), made.objective, rtol=1e-10, atol=1e-15
         )
-    if not merged.merged:
-        assert made.gap < 1e-8
 
 
 def test_merging_costs_the_square_of_the_spread():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import nc_jax
 from nc_jax.command.studies import describe_studies, find_studies, run_study
-from nc_jax.interruption import end_interrupted
+from nc_jax.interruption import ends_when_interrupted
 
 
 def study(arguments: list[str]) -> None:
@@ -79,7 +79,8 @@ def main() -> None:
         refuse(f"{unknown('command', name, COMMANDS)} ('nc-jax --help' lists all)")
     command, extra, _ = COMMANDS[name]
     try:
-        command(rest)
+        with ends_when_interrupted():
+            command(rest)
     except ImportError as error:
         # A name that is missing in nc_jax itself is a fault, and no missing package.
         if (error.name or "").startswith("nc_jax"):
@@ -88,8 +89,6 @@ def main() -> None:
             f"nc-jax {name} needs the packages of the extra '{extra}' ({error}): "
             f"pip install 'nc-jax[{extra}]'"
         )
-    except KeyboardInterrupt:
-        end_interrupted()
     except BrokenPipeError:
         # The reader, for instance `head`, has seen enough; nothing is left to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from nc_jax.compilation import HELP, OPTION, keep_compiled_programs
 from nc_jax.files import FolderError
-from nc_jax.interruption import end_interrupted
+from nc_jax.interruption import ends_when_interrupted
 
 try:
     import tyro
@@ -63,13 +63,12 @@ def run_command(
     if keep_programs:
         keep_compiled_programs()
     try:
-        code = study(config)
+        with ends_when_interrupted():
+            code = study(config)
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         option = "--out: " if isinstance(error, FolderError) and hasattr(config, "out") else ""
         print(f"error: {option}{error or 'there is not enough memory'}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        end_interrupted()
     if code:
         sys.exit(code)
 

@@ -164,6 +164,24 @@ def test_an_interrupted_command_waits_for_no_thread():
     assert (done.returncode, done.stdout, done.stderr) == (130, "a row", "interrupted\n")
 
 
+def test_an_interruption_that_a_callback_swallows_is_heard():
+    program = (
+        "import gc, time\n"
+        "from nc_jax.interruption import ends_when_interrupted\n"
+        "def callback(*_):\n"
+        "    gc.callbacks.remove(callback)\n"
+        "    raise KeyboardInterrupt\n"
+        "gc.callbacks.append(callback)\n"
+        "with ends_when_interrupted():\n"
+        "    gc.collect()\n"
+        "    time.sleep(600)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_a_fault_of_the_package_itself_is_not_taken_for_a_missing_extra(monkeypatch):
     def fail(arguments):
         raise ModuleNotFoundError("No module named 'nc_jax.none'", name="nc_jax.none")

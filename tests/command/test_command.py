@@ -149,6 +149,11 @@ def test_explore_ends_in_one_line(monkeypatch, capsys, raised, code, message):
     assert message in error and error.count("\n") == 1
 
 
+def run_python(program):
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
 def test_an_interrupted_command_waits_for_no_thread():
     # A compilation cannot be stopped; here an ordinary thread stands for it.
     program = (
@@ -158,9 +163,7 @@ def test_an_interrupted_command_waits_for_no_thread():
         "print('a row', end='')\n"
         "end_interrupted()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
-    )
+    done = run_python(program)
     assert (done.returncode, done.stdout, done.stderr) == (130, "a row", "interrupted\n")
 
 
@@ -176,9 +179,7 @@ def test_an_interruption_that_a_callback_swallows_is_heard():
         "    gc.collect()\n"
         "    time.sleep(600)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
-    )
+    done = run_python(program)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 

@@ -26,12 +26,12 @@ MAX_UNROLLED_OF_FEW, FEW_LANES = 8, 32
 # diagonal is one of rounding, and is replaced: it could be negative.
 PIVOT = 64
 
-# Units of rounding by which the diagonal of a matrix that LAPACK factors is larger; refinements
-# correct that.
+# Units of rounding by which the diagonal of a matrix that LAPACK factors is larger. Where
+# there are refinements, they correct that.
 SHIFT = 16
 
-# Iterative refinements by LAPACK in a program that is solved alone; a batch, which they would slow
-# down by half, reaches the same gaps without them.
+# Iterative refinements by LAPACK in a program that is solved alone. A batch reaches the same gaps
+# without them; one would cost a seventh of its speed.
 REFINEMENTS_ALONE = 3
 
 # The solutions [n, 2, L] for another right-hand side [n, L] in place of the first.

@@ -1,9 +1,10 @@
 """Speed of a complete sweep, from its grid to Parquet, compared with the solver, in one run.
 
 A million two-group Layer-Peeled Models: first the solver alone on points in memory,
-in chunks of the same size and with the same outputs; then grid, solver, devices and
-store together, timed from the second stored chunk on, after all compilation. Finally
-the cost of resuming a run with many finished parts.
+in chunks of the same size and with the same outputs, one device for each core as in
+``studies/sweep.py``; then grid, solver, devices and store together, from reading an empty
+store to the last stored row. Runs of both kinds follow each other, and the share is the
+median of their ratios. Finally the cost of resuming a run with many finished parts.
 
     python -m benchmarks.sweeps
     python -m benchmarks.sweeps --preset quick
@@ -21,8 +22,17 @@ import pandas as pd
 
 from nc_jax import report
 from nc_jax.specs import parse_spec
-from nc_jax.sweeps import Block, Plan, Store, linspace, run_sweep
-from nc_jax.sweeps.engine import ChunkSolver, balanced
+from nc_jax.sweeps import (
+    Block,
+    Plan,
+    Store,
+    linspace,
+    run_sweep,
+    usable_devices,
+    use_every_core,
+)
+from nc_jax.sweeps.chunks import balanced
+from nc_jax.sweeps.engine import ChunkSolver
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +41,12 @@ class Config:
 
     side: int = 1000
     """Number of ratios and of budgets; the number of points is its square."""
-    chunk: int = 65_536
-    """Largest number of points in a chunk; all chunks are about equally long."""
+    chunk: int = 32_768
+    """Largest number of points of a chunk on one core; all chunks are about equally long."""
     parts: int = 10_000
     """Number of finished parts that a resumed run reads."""
-    repeats: int = 5
-    """Number of timed runs, of which the median is reported."""
+    repeats: int = 15
+    """Number of timed runs, each of both kinds in turn; medians are reported."""
     out: Path = Path("results/benchmarks/sweeps")
     """Folder in which the results are written."""
 
@@ -52,48 +62,38 @@ def time_points(config: Config) -> list[dict[str, float | str]]:
         "ratio": {"logspace": [1.0, 1e4, config.side]},
     }
     model = {"majority": 5, "minority": 5}
-    chunk = balanced(config.chunk, config.side**2)
+    chunk = balanced(config.chunk, config.side**2, len(usable_devices()))
     given = {"outputs": OUTPUTS, "chunk": chunk, "model": model, "axes": axes}
     spec = parse_spec(given)
     block = spec.plan.blocks[0]
     solver = ChunkSolver(spec.experiment, block.choices, chunk, 0)
     ready = [solver.inputs(block.columns(place)) for place in range(block.num_chunks)]
     jax.block_until_ready(solver.work(*ready[0]))
-    bare, whole, total = [], [], []
-    for _ in range(config.repeats):
+    bare, whole = [], []
+    # The first run compiles the program of the sweep.
+    for _ in range(1 + config.repeats):
         start = time.perf_counter()
         for arguments in ready:
             jax.block_until_ready(solver.work(*arguments))
         bare.append(len(ready) * solver.length / (time.perf_counter() - start))
-        stored: list[tuple[float, int]] = []
         with tempfile.TemporaryDirectory() as folder:
             store = Store(folder)
-            plan = store.prepare(spec.plan)
-            outcome = run_sweep(
-                plan,
-                spec.experiment,
-                store,
-                progress=lambda n, _, stored=stored: stored.append((time.perf_counter(), n)),
-            )
-        # The first call reports earlier chunks; from the second chunk on all is compiled.
-        (begin, _), *later = stored[1:]
-        whole.append(sum(count for _, count in later) / (later[-1][0] - begin))
-        total.append(outcome.points / outcome.seconds)
+            outcome = run_sweep(store.prepare(spec.plan), spec.experiment, store)
+        whole.append(outcome.points / outcome.seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     speeds = {
-        "solver alone": bare,
-        "grid, solver and store": whole,
-        "the same, its compilation included": total,
+        "solver alone": (bare[1:], bare[1:]),
+        "grid, solver and store": (whole[1:], bare[1:]),
+        "the same, its compilation included": (whole[:1], bare[:1]),
     }
-    alone = float(np.median(bare))
     return [
         {
             "what": what,
             "points/s": float(np.median(speed)),
-            "share of the solver's": float(np.median(speed)) / alone,
+            "share of the solver's": float(np.median(np.divide(speed, alone))),
             "process at most, MB": peak,
         }
-        for what, speed in speeds.items()
+        for what, (speed, alone) in speeds.items()
     ]
 
 
@@ -116,10 +116,11 @@ def time_resume(config: Config) -> dict[str, float | str]:
 def main(config: Config) -> None:
     """Runs the benchmark, stores and prints the table."""
     begin = time.perf_counter()
-    if config.side**2 < 3 * config.chunk or config.repeats < 1:
-        raise ValueError("--side squared must be at least three chunks, --repeats positive")
+    if config.side < 30 or config.repeats < 1:
+        raise ValueError("--side must be at least 30 and --repeats positive")
     report.prepare_folder(config.out)
     jax.config.update("jax_enable_x64", True)
+    use_every_core()
     table = pd.DataFrame([*time_points(config), time_resume(config)])
     report.write_table(table, config.out)
     shown = table.copy()

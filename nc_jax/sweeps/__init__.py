@@ -1,12 +1,12 @@
 """Evaluates a batched, pure function over a named grid, on all devices, into one table."""
 
 from nc_jax.sweeps.aggregate import Cells, aggregate, cells_of, even_cells
+from nc_jax.sweeps.chunks import measured_chunk
 from nc_jax.sweeps.engine import (
     Batched,
     Build,
     Outcome,
     code_of,
-    measured_chunk,
     run_sweep,
     usable_devices,
     use_every_core,
@@ -21,8 +21,8 @@ from nc_jax.sweeps.grid import (
     Zip,
     linspace,
     logspace,
-    point_ids,
 )
+from nc_jax.sweeps.identifiers import point_ids
 from nc_jax.sweeps.overview import planned_rows, stored_rows
 from nc_jax.sweeps.plan import Block, Plan
 from nc_jax.sweeps.stopping import stop_on_signals

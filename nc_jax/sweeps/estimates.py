@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from nc_jax.sweeps.engine import Build, measured_chunk
+from nc_jax.sweeps.chunks import measured_chunk
+from nc_jax.sweeps.engine import Build
 from nc_jax.sweeps.plan import Block
 
 # Choices that hardly matter for the time of a point: how the classes are split.

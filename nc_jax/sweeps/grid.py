@@ -5,12 +5,13 @@ factor of a product varies fastest.
 """
 
 import abc
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+
+from nc_jax.sweeps.identifiers import mix
 
 Columns = dict[str, np.ndarray]
 
@@ -207,7 +208,7 @@ class Sobol(_Design):
         return list(found.T * 2.0**-self.BITS)
 
 
-class _Combined:
+class _Combined(abc.ABC):
     """Several grids whose names differ."""
 
     kind = ""
@@ -226,6 +227,16 @@ class _Combined:
         """Names of all factors."""
         return tuple(name for factor in self.factors for name in factor.names)
 
+    @abc.abstractmethod
+    def places(self, indices: np.ndarray) -> list[np.ndarray]:
+        """The indices [n] of each factor."""
+
+    def at(self, indices: np.ndarray) -> Columns:
+        """See :class:`Grid`."""
+        pairs = zip(self.factors, self.places(indices), strict=True)
+        parts = [factor.at(own) for factor, own in pairs]
+        return {name: column for part in parts for name, column in part.items()}
+
     def spec(self) -> Any:
         """See :class:`Grid`."""
         return {self.kind: [factor.spec() for factor in self.factors]}
@@ -239,14 +250,16 @@ class Product(_Combined):
     def __len__(self) -> int:
         return math.prod(len(factor) for factor in self.factors)
 
-    def at(self, indices: np.ndarray) -> Columns:
-        """See :class:`Grid`."""
+    def places(self, indices: np.ndarray) -> list[np.ndarray]:
+        """The digits of each index; the last one is least significant."""
         rest = np.asarray(indices, np.int64)
-        parts = []
+        found = []
         for factor in reversed(self.factors):
-            rest, own = np.divmod(rest, len(factor))
-            parts.append(factor.at(own))
-        return {name: column for part in reversed(parts) for name, column in part.items()}
+            # Faster than np.divmod, which does not use the vectors of the processor.
+            above = rest // len(factor)
+            found.append(rest - above * len(factor))
+            rest = above
+        return found[::-1]
 
 
 class Zip(_Combined):
@@ -263,10 +276,9 @@ class Zip(_Combined):
     def __len__(self) -> int:
         return len(self.factors[0])
 
-    def at(self, indices: np.ndarray) -> Columns:
-        """See :class:`Grid`."""
-        parts = [factor.at(indices) for factor in self.factors]
-        return {name: column for part in parts for name, column in part.items()}
+    def places(self, indices: np.ndarray) -> list[np.ndarray]:
+        """The same for all factors."""
+        return [indices] * len(self.factors)
 
 
 def from_spec(spec: Any) -> Grid:
@@ -320,41 +332,6 @@ def require_distinct(grid: Grid) -> None:
             rows = rows_of(factor)
             if len(set(rows)) != len(rows):
                 raise ValueError(f"axis {', '.join(factor.names)} must not repeat a value")
-
-
-def point_ids(columns: Columns) -> np.ndarray:
-    """Stable 64-bit ids [n] of points, determined only by their names and values.
-
-    They depend neither on the order of the axes or the chunking, nor on the other points of
-    the grid; 0.0 and −0.0 count as equal, and so do 1 and 1.0.
-    """
-    if not columns:
-        raise ValueError("a point must have at least one value")
-    total = np.zeros(len(next(iter(columns.values()))), np.uint64)
-    for name, column in columns.items():
-        if column.dtype.kind == "U":
-            words, places = np.unique(column, return_inverse=True)
-            bits = np.array([_text(word) for word in words], np.uint64)[places]
-        else:
-            bits = (column.astype(np.float64) + 0.0).view(np.uint64)
-        total = total + mix(mix(bits) ^ np.uint64(_text(name)))
-    return mix(total)
-
-
-def mix(bits: np.ndarray) -> np.ndarray:
-    """A bijection that scatters 64-bit integers (finaliser of SplitMix64, Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        bits = np.asarray(bits, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        # In place, because a long column does not fit in the cache twice.
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-            bits ^= bits >> np.uint64(shift)
-            bits *= np.uint64(factor)
-        return bits
-
-
-def _text(text: str) -> int:
-    """64 bits of a string."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def _count(name: str, num: int) -> int:

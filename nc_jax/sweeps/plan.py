@@ -20,11 +20,11 @@ from nc_jax.sweeps.grid import (
     Product,
     factors_of,
     from_spec,
-    point_ids,
     require_distinct,
     rows_of,
     subset,
 )
+from nc_jax.sweeps.identifiers import mix, total_words
 
 Choices = Mapping[str, Any]
 # The key of a plan's settings that holds a digest of code.
@@ -59,9 +59,11 @@ class Block:
         """Choices and values of the points of one chunk, and ``point``, their ids."""
         first = chunk * self.chunk
         indices = np.arange(first, min(first + self.chunk, len(self.grid)))
-        columns = {name: np.full(len(indices), value) for name, value in self.choices.items()}
-        columns |= self.grid.at(indices)
-        return {"point": point_ids(columns)} | columns
+        values = self.grid.at(indices)
+        same = {name: np.full(1, value) for name, value in self.choices.items()}
+        point = mix(total_words(same) + total_words(values))
+        chosen = {name: np.broadcast_to(value, indices.shape) for name, value in same.items()}
+        return {"point": point} | chosen | values
 
     def spec(self) -> dict[str, Any]:
         """The block as JSON."""

@@ -198,8 +198,11 @@ class Store:
             "chunk": chunk,
             "versions": versions(),
         }
-        table = pa.table({name: pa.array(column) for name, column in columns.items()})
-        table = table.replace_schema_metadata({"nc_jax.sweep": json.dumps(about, sort_keys=True)})
+        arrays = {name: _array(column) for name, column in columns.items()}
+        # Columns that may hold nulls take twice as long to write.
+        fields = [pa.field(name, array.type, nullable=False) for name, array in arrays.items()]
+        schema = pa.schema(fields, {"nc_jax.sweep": json.dumps(about, sort_keys=True)})
+        table = pa.Table.from_arrays(list(arrays.values()), schema=schema)
         sink = pa.BufferOutputStream()
         pq.write_table(
             table,
@@ -362,6 +365,13 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "unknown"
     return found
+
+
+def _array(column: np.ndarray) -> Any:
+    """The column [n]; the one value of a choice, of which it is a view, is converted once."""
+    if len(column) and column.strides == (0,):
+        return pa.repeat(column[0].item(), len(column))
+    return pa.array(column)
 
 
 def _digest(fingerprint: str, chunk: int, raw: Any) -> str:

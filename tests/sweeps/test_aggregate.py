@@ -6,7 +6,7 @@ import pytest
 
 from nc_jax import sweeps
 from nc_jax.sweeps import Block, Cells, Plan, Product, Random, Store, Values, Zip
-from nc_jax.sweeps.engine import balanced
+from nc_jax.sweeps.chunks import balanced
 
 OUTPUTS = ["height", "kind"]
 

@@ -328,6 +328,16 @@ def test_chunks_are_measured_by_time_and_memory():
     assert slow <= 8
 
 
+def test_long_blocks_have_at_least_sixteen_chunks():
+    block = toy.plan(points=100_000).blocks[0]
+
+    def columns(count):
+        return Block(block.choices, block.grid, count).columns(0)
+
+    chunk, _ = measured_chunk(toy.build, {"k": 1}, columns, len(block.grid))
+    assert 16 <= len(block.grid) / chunk <= 17
+
+
 def test_stop_ends_after_the_chunks_in_flight(tmp_path):
     store, stop = Store(tmp_path), threading.Event()
     outcome = run_sweep(

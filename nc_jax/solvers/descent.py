@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 
 from nc_jax.checks import require_count
@@ -78,6 +77,9 @@ class GradientDescent:
         """
         if model.batch_shape:
             raise ValueError(f"model must be a single one, got batch shape {model.batch_shape}")
+        # Imported here, because most solvers do without it, and it takes a tenth of a second.
+        import optax
+
         key = jax.random.key(0) if key is None else key
         objective, start = _problem(model, key, self.reduced)
         optimizer = optax.sgd(self.rate)

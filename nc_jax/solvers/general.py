@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 
 from nc_jax.immutable import immutable, set_fields
@@ -151,6 +150,8 @@ class FactoredQuasiNewton:
         self, model: GroupedProgram, start: _Point, tolerance: Array, aim: Array
     ) -> _Progress:
         """Iterates until the gap reaches the aim, or is within tolerance and stops decreasing."""
+        # Imported here, because most solvers do without it, and it takes a tenth of a second.
+        import optax
 
         def loss(candidate: _Point) -> Array:
             logits, norm = _logits(model, candidate)

@@ -260,7 +260,16 @@ def _lanes(models: Any, solver: Any, keys: Array | None, batch_size: int | None)
     def lane(model_and_key: tuple[Any, Array | None]) -> Any:
         return solver(model_and_key[0], key=model_and_key[1])
 
-    return jax.lax.map(lane, (models, keys), batch_size=batch_size)
+    if batch_size is None:
+        return jax.lax.map(lane, (models, keys))
+    count = jax.tree.leaves(models)[0].shape[0]
+    batches = -(-count // batch_size)
+    # Batches of equal size, filled by first lanes: a shorter one would be compiled separately.
+    size = -(-count // batches)
+    more = batches * size - count
+    filled = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:more]]), (models, keys))
+    solved = jax.lax.map(lane, filled, batch_size=size)
+    return jax.tree.map(lambda leaf: leaf[:count], solved)
 
 
 def _in_parts(solved_by: Callable[..., Any], models: Any, keys: Any, division: Batching) -> Any:

@@ -114,13 +114,13 @@ def _row(own: Array, others: Array, alpha: Array, across: Array) -> tuple[Array,
     return missing, to_across
 
 
-def _balance(t: Array, setting: _Setting, collapsed: Array) -> Array:
-    """F(t) on one branch."""
+def _balance(t: Array, setting: _Setting, collapsed: Array) -> tuple[Array, Array]:
+    """F(t) on one branch, and δ."""
     major, minor, _, _, log_ratio = setting
     x = _numbers(t, setting, collapsed)
     log_p3 = _log_across(major, minor, x.alpha, x.b)
     log_q = _log_across(minor, major, x.delta, x.c)
-    return log_ratio + log_p3 - log_q + t - 0.5 * jnp.log(major / minor)
+    return log_ratio + log_p3 - log_q + t - 0.5 * jnp.log(major / minor), x.delta
 
 
 def _solve(setting: _Setting, steps: int | Array) -> _Numbers:
@@ -128,18 +128,20 @@ def _solve(setting: _Setting, steps: int | Array) -> _Numbers:
     upper = 0.5 * jnp.log(setting.major / setting.minor)
     lower = upper - setting.log_ratio
 
-    def newton(t: Array, collapsed: Array) -> Array:
-        def step(_: int, t: Array) -> Array:
-            value, slope = jax.jvp(
-                lambda x: _balance(x, setting, collapsed), (t,), (jnp.ones_like(t),)
-            )
-            return jnp.clip(t - value / slope, lower, upper)
+    def step(count: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        t, collapsed = state
+        value, slope, delta = jax.jvp(
+            lambda x: _balance(x, setting, collapsed), (t,), (jnp.ones_like(t),), has_aux=True
+        )
+        # One loop for both branches is compiled in half of the time of two; between them is a
+        # step that only chooses the branch.
+        chooses = count == steps
+        moved = jnp.clip(t - value / slope, lower, upper)
+        return jnp.where(chooses, t, moved), jnp.where(chooses, delta < 0, collapsed)
 
-        return jax.lax.fori_loop(0, steps, step, t)
-
-    t = newton(upper, jnp.zeros((), bool))
-    collapsed = _numbers(t, setting, jnp.zeros((), bool)).delta < 0
-    return _numbers(newton(t, collapsed), setting, collapsed)
+    start = upper, jnp.zeros_like(upper, bool)
+    t, collapsed = jax.lax.fori_loop(0, 2 * steps + 1, step, start)
+    return _numbers(t, setting, collapsed)
 
 
 def _steps(counts: np.ndarray | Array) -> int | Array:

@@ -185,26 +185,30 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
         start, none = start_of(program), jnp.zeros(lanes_shape, jnp.int32)
         return _Progress(start, _logits(start), active, *before, none)
 
-    def first(models: Any) -> _Progress:
-        limit = int(STRAGGLERS * chunk) if chunks > 1 else 0
-        return run(_program(models, unrolled), started(models), limit, steps)
+    def continued(models: Any, progress: _Progress, limit: Array) -> _Progress:
+        return run(_program(models, unrolled), progress, limit, steps)
 
-    def last(given: tuple[Any, _Progress]) -> _Progress:
-        models, progress = given
-        return run(_program(models, unrolled), progress, 0, steps)
+    def go_through(number: int, state: tuple[Any, _Progress, Array]) -> Any:
+        models, progress, order = state
+        # Chunks wait for few of their lanes; the second time such lanes are together.
+        limit = jnp.where(number == 0, int(STRAGGLERS * chunk), 0)
+        progress = jax.lax.map(lambda own: continued(own[0], own[1], limit), (models, progress))
+        flat = _flat(models), _lanes_first(progress)
+        done = (~flat[1].active).astype(order.dtype)
+        order = jnp.argsort(jnp.where(number == 0, done, order), stable=True)
+        models, progress = jax.tree.map(arranged, _taken(flat, order))
+        progress = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, -1), progress)
+        return models, progress, order
 
     models = jax.tree.map(arranged, models)
     if chunks == 1:
-        progress = first(jax.tree.map(lambda leaf: leaf[0], models))
+        models = jax.tree.map(lambda leaf: leaf[0], models)
+        progress = continued(models, started(models), jnp.asarray(0))
         progress = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), progress)
     else:
-        progress = _lanes_first(jax.lax.map(first, models))
-        order = jnp.argsort(~progress.active, stable=True)
-        models, progress = _taken((_flat(models), progress), order)
-        chunked = jax.tree.map(arranged, (models, progress))
-        chunked = chunked[0], jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, -1), chunked[1])
-        progress = _lanes_first(jax.lax.map(last, chunked))
-        progress = _taken(progress, jnp.argsort(order, stable=True))
+        # One loop for both passes is compiled in half of the time of two.
+        state = models, jax.lax.map(started, models), jnp.arange(chunks * chunk)
+        progress = _lanes_first(jax.lax.fori_loop(0, 2, go_through, state)[1])
     point = progress.best
     within = spread(several_of(models), groups, point.within.T).T
     solved = GroupLogits(within, point.between, point.bias), progress.steps
@@ -256,17 +260,17 @@ def _taken(lanes: Any, order: Array) -> Any:
     return jax.tree.map(lambda leaf: leaf[order], lanes)
 
 
-def _run_in_a_kernel(program: Program, progress: _Progress, limit: int, steps: int) -> _Progress:
+def _run_in_a_kernel(program: Program, progress: _Progress, limit: Array, steps: int) -> _Progress:
     """As :func:`_run`, in one kernel."""
 
-    def run(counts: Array, numbers: Numbers, progress: _Progress) -> _Progress:
+    def run(counts: Array, numbers: Numbers, progress: _Progress, limit: Array) -> _Progress:
         given = program._replace(counts=counts, numbers=numbers)
         return _run(given, progress, limit, steps)
 
-    return one_kernel(run)(program.counts, program.numbers, progress)
+    return one_kernel(run)(program.counts, program.numbers, progress, limit)
 
 
-def _run(program: Program, progress: _Progress, limit: int, steps: int) -> _Progress:
+def _run(program: Program, progress: _Progress, limit: Array, steps: int) -> _Progress:
     """Steps until at most ``limit`` lanes are active, or none may take another step."""
     eps = jnp.finfo(program.numbers.radius.dtype).eps
     precision = ROUNDING * len(program.multiplicity) * eps

@@ -133,14 +133,15 @@ def _solve(setting: _Setting, steps: int | Array) -> _Numbers:
         value, slope, delta = jax.jvp(
             lambda x: _balance(x, setting, collapsed), (t,), (jnp.ones_like(t),), has_aux=True
         )
-        # One loop for both branches is compiled in half of the time of two; between them is a
-        # step that only chooses the branch.
+        # One loop for both branches is compiled in less time than two; between them is a step
+        # that only chooses the branch.
         chooses = count == steps
         moved = jnp.clip(t - value / slope, lower, upper)
         return jnp.where(chooses, t, moved), jnp.where(chooses, delta < 0, collapsed)
 
     start = upper, jnp.zeros_like(upper, bool)
-    t, collapsed = jax.lax.fori_loop(0, 2 * steps + 1, step, start)
+    last = steps + 1 + _second_steps(steps)
+    t, collapsed = jax.lax.fori_loop(0, last, step, start)
     return _numbers(t, setting, collapsed)
 
 
@@ -156,6 +157,11 @@ def _steps(counts: np.ndarray | Array) -> int | Array:
     more = 1 + own.ceil(2 * own.log10(unequal / 10))
     steps = STEPS + own.where(unequal > EQUAL_ENOUGH, more, 0)
     return int(steps) if known else steps.astype(int)
+
+
+def _second_steps(steps: int | Array) -> int | Array:
+    """Newton steps on the second branch, which start close to its root."""
+    return max(steps - 2, 1) if isinstance(steps, int) else steps - 2
 
 
 def _vanished(setting: _Setting) -> Array:
@@ -204,8 +210,9 @@ class TwoGroupRoot:
     Attributes:
         tolerance: duality gap up to which a lane counts as converged; by default
             1e−9 in float64 and 1e−5 in float32.
-        steps: number of Newton steps on each branch, the same for every lane; by default 7, and
-            up to twice as many if one group has far more classes than the other.
+        steps: number of Newton steps on the first branch, the same for every lane; by default 7,
+            and up to twice as many if one group has far more classes than the other. There are two
+            fewer on the second branch.
     """
 
     tolerance: Any
@@ -272,7 +279,8 @@ class TwoGroupRoot:
         # Below this distance rounding decides the sign of δ.
         blur = 1e3 * jnp.finfo(dtype).eps * (1 + model.budget)
         sure = ~((minor > 1) & (x.delta > 0) & (x.delta < blur))
-        return label(model, point, certificate, tolerance, jnp.asarray(2 * steps), sure)
+        taken = jnp.asarray(steps + _second_steps(steps))
+        return label(model, point, certificate, tolerance, taken, sure)
 
 
 def _group_logits(x: _Numbers, major: Array, minor: Array, swap: Array) -> GroupLogits:

@@ -161,7 +161,8 @@ def _steps(counts: np.ndarray | Array) -> int | Array:
 
 def _second_steps(steps: int | Array) -> int | Array:
     """Newton steps on the second branch, which start close to its root."""
-    return max(steps - 2, 1) if isinstance(steps, int) else steps - 2
+    # A traced number is never smaller than the default.
+    return steps - 2 if isinstance(steps, Array) else max(steps - 2, 1)
 
 
 def _vanished(setting: _Setting) -> Array:

@@ -43,32 +43,35 @@ def stored(function: Function) -> Function:
     return call  # pyright: ignore[reportReturnType]
 
 
-def one_kernel(function: Function) -> Function:
+def one_kernel(function: Function, uses_all: bool = False) -> Function:
     """The function, compiled into one kernel.
 
     All traced values that it uses must be its arguments, with at most :data:`MOST_LANES` lanes. It
     must consist of operations for which XLA emits loops: no calls of libraries, no sorting, no
-    random numbers.
+    random numbers. An argument that a kernel does not use would end the process, so the arguments
+    are copied into one, unless the function uses all of them.
     """
 
     @wraps(function)
     def call(*args: Any) -> Any:
         if jax.default_backend() != "cpu":
             return function(*args)
+        attributes = {"inlineable": "false", "xla_cpu_small_call": "true"}
+        if uses_all:
+            return _called(function, attributes)(*args)
         leaves, structure = jax.tree.flatten(args)
         shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
 
         def unpacked(packed: dict[str, Array]) -> Any:
             return function(*jax.tree.unflatten(structure, _unpacked(packed, shapes)))
 
-        attributes = {"inlineable": "false", "xla_cpu_small_call": "true"}
         return _called(unpacked, attributes)(_packed(leaves))
 
     return call  # pyright: ignore[reportReturnType]
 
 
 def _packed(leaves: list[Array]) -> dict[str, Array]:
-    """One array for each dtype: an argument that a kernel does not use would end the process."""
+    """One array for each dtype."""
     packed: dict[str, list[Array]] = {}
     for leaf in leaves:
         packed.setdefault(str(leaf.dtype), []).append(leaf.reshape(-1))

@@ -5,6 +5,7 @@ compiled with fewer optimisations. A program for a batch gets vectors as wide as
 processor's registers. Both change the numbers by rounding only.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -55,28 +56,33 @@ def widely(
     return jax.jit(function, static_argnames=static, compiler_options=options)
 
 
-@cache
 def _libraries() -> ThreadpoolController:
+    """The libraries that are loaded; SciPy's LAPACK only is after JAX has first called it."""
+    return _controller("scipy.linalg" in sys.modules)
+
+
+@cache
+def _controller(_lapack_is_loaded: bool) -> ThreadpoolController:
     return ThreadpoolController()
 
 
 class _OneThread:
-    """How many callers want LAPACK to use one thread, and what it used before them."""
+    """How many callers want LAPACK to use one thread, and what was used before each of them."""
 
     def __init__(self) -> None:
-        self.lock, self.callers, self.before = Lock(), 0, None
+        self.lock, self.callers = Lock(), 0
+        self.before: list[Any] = []
 
     def enter(self) -> None:
         with self.lock:
-            limits = _libraries().limit(limits=1)
-            self.before = limits if self.callers == 0 else self.before
             self.callers += 1
+            self.before.append(_libraries().limit(limits=1))
 
     def leave(self) -> None:
         with self.lock:
             self.callers -= 1
-            if self.callers == 0 and self.before is not None:
-                self.before.restore_original_limits()
+            while self.callers == 0 and self.before:
+                self.before.pop().restore_original_limits()
 
 
 _one_thread = _OneThread()

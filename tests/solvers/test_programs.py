@@ -1,5 +1,9 @@
 """How programs of single models are compiled and run."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,3 +137,31 @@ def test_few_small_models_are_compiled_quickly_and_many_widely(monkeypatch):
     monkeypatch.setattr(general, "WIDE", 3)
     nc.solve_batch(few, nc.FactoredQuasiNewton())
     assert chosen[-1] == "widely with a library"
+
+
+def test_a_library_that_is_loaded_later_uses_one_thread_too():
+    # In a process of its own: here SciPy is loaded already.
+    program = """
+from threadpoolctl import threadpool_info
+from nc_jax.solvers.programs import one_thread
+
+def threads():
+    return {own["filepath"]: own["num_threads"] for own in threadpool_info()}
+
+with one_thread():
+    known = len(threads())
+import scipy.linalg
+before, outer, inner = threads(), one_thread(), one_thread()
+outer.__enter__()
+inner.__enter__()
+outer.__exit__(None, None, None)
+print(known, len(before), set(threads().values()))
+inner.__exit__(None, None, None)
+print(threads() == before)
+"""
+    options = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=options, check=True
+    )
+    known, loaded, *rest = run.stdout.split()
+    assert int(known) < int(loaded) and rest == ["{1}", "True"]

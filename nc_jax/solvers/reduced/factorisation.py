@@ -1,30 +1,26 @@
-"""The Newton system of the reduced program: factored by Cholesky and solved in all lanes.
-
-Few unknowns are eliminated by code that is written out; all others are left to LAPACK.
-"""
+"""The Newton system of the reduced program: factored by Cholesky and solved in all lanes."""
 
 from collections.abc import Callable
+from enum import Enum, auto
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 
 from nc_jax.solvers.kernels import stored
 from nc_jax.solvers.lanes import is_diagonal, transpose
 from nc_jax.solvers.lapack import in_turn
+from nc_jax.solvers.reduced import blocks
 from nc_jax.solvers.reduced.newton import NewtonMatrix
 
-# Up to this many unknowns the factorisation is written out; beyond it is left to LAPACK, because
-# its compilation takes long. From so many lanes on, a batch earns that back later.
-MAX_UNROLLED, MAX_UNROLLED_OF_MANY, MANY_LANES = 16, 24, 2**13
-# Up to so few lanes it does for fewer unknowns only.
-MAX_UNROLLED_OF_FEW, FEW_LANES = 8, 32
-
-# A pivot of the written factorisation that is smaller than this many units of rounding of the
-# diagonal is one of rounding, and is replaced: it could be negative.
-PIVOT = 64
+# On an accelerator the factorisation of up to this many unknowns is written out.
+MOST_WRITTEN_OUT = 16
+# On a CPU up to so few lanes are solved in less time than the factorisation in blocks takes to
+# compile, unless the unknowns are as few.
+FEW_LANES, FEW_UNKNOWNS = 32, 8
 
 # Units of rounding by which the diagonal of a matrix that LAPACK factors is larger. Where
 # there are refinements, they correct that.
@@ -38,31 +34,62 @@ REFINEMENTS_ALONE = 3
 Again = Callable[[Array], Array]
 
 
-def is_unrolled(unknowns: int, lanes: int) -> bool:
-    """Whether the factorisation of a batch is written out."""
-    most = MAX_UNROLLED
-    if jax.default_backend() == "cpu" and lanes <= FEW_LANES:
-        most = MAX_UNROLLED_OF_FEW
-    elif jax.default_backend() == "cpu" and lanes >= MANY_LANES:
-        most = MAX_UNROLLED_OF_MANY
-    return lanes > 1 and unknowns <= most
+class Factorisation(Enum):
+    """How the matrices of all lanes are factored."""
+
+    WRITTEN_OUT = auto()
+    """By code for each column; loops would start a kernel for each of them."""
+    BLOCKS = auto()
+    """By loops over blocks in one kernel of a CPU."""
+    LAPACK = auto()
+    """By calls of a library."""
 
 
-def solved(matrix: NewtonMatrix, rights: Array, unrolled: bool) -> tuple[Array, Again]:
-    """Solves systems with a matrix by its Cholesky factor; NaN if it is not positive definite.
+def factorisation_of(unknowns: int, lanes: int) -> Factorisation:
+    """The fastest factorisation for a program of so many lanes."""
+    if lanes == 1:
+        return Factorisation.LAPACK
+    if jax.default_backend() != "cpu":
+        small = unknowns <= MOST_WRITTEN_OUT
+        return Factorisation.WRITTEN_OUT if small else Factorisation.LAPACK
+    brief = lanes <= FEW_LANES and unknowns > FEW_UNKNOWNS
+    return Factorisation.LAPACK if brief else Factorisation.BLOCKS
+
+
+def solved(matrix: NewtonMatrix, rights: Array, how: Factorisation) -> tuple[Array, Again]:
+    """Solves systems with a matrix by its Cholesky factor.
 
     Args:
-        matrix: symmetric, [n, n, L].
+        matrix: symmetric, [n, n, L]. If it is not positive definite, LAPACK's solutions are NaN;
+            otherwise tiny pivots are replaced.
         rights: two right-hand sides [n, 2, L].
-        unrolled: whether the factorisation is written out.
+        how: how it is factored.
 
     Returns:
         The solutions [n, 2, L] to a few digits, and a function that solves as accurately as
         it can for another first right-hand side.
     """
-    if unrolled:
-        return _unrolled(_columns(matrix), rights)
-    full = _full(matrix)
+    if how is Factorisation.WRITTEN_OUT:
+        found, again = _written_out(_columns(matrix), rights)
+    elif how is Factorisation.BLOCKS:
+        found, again = _in_blocks(_full(matrix, blocks.filled_rows(len(rights))), rights)
+    else:
+        return _by_lapack(_full(matrix, len(rights)), rights)
+
+    def with_last(right: Array) -> Array:
+        return jnp.concatenate([again(right[:, None]), found[:, 1:]], axis=1)
+
+    return found, with_last
+
+
+def _in_blocks(full: Array, rights: Array) -> tuple[Array, Again]:
+    """The solutions [n, 2, L], and a function of further right-hand sides [n, M, L]."""
+    factor = blocks.factored(full)
+    return blocks.solved(factor, rights), partial(blocks.solved, factor)
+
+
+def _by_lapack(full: Array, rights: Array) -> tuple[Array, Again]:
+    """One lane after another."""
     shift = SHIFT * jnp.finfo(full.dtype).eps
     shifted = jnp.moveaxis(jnp.where(is_diagonal(len(full)), 1 + shift, 1) * full, -1, 0)
     factor, found = jax.vmap(_factored)(shifted, jnp.moveaxis(rights, -1, 0))
@@ -103,15 +130,24 @@ def _refined(
 
 
 @stored
-def _full(matrix: NewtonMatrix) -> Array:
-    """[n, n, L]."""
-    within = jnp.where(is_diagonal(len(matrix.within)), matrix.within[:, None], 0)
-    rows = [[within, matrix.across], [transpose(matrix.across), matrix.between]]
-    if matrix.bias is not None and matrix.between_bias is not None:
-        sides = [matrix.within_bias, matrix.between_bias]
-        rows = [[*row, side] for row, side in zip(rows, sides, strict=True)]
-        rows.append([transpose(side) for side in sides if side is not None] + [matrix.bias])
-    return jnp.concatenate([jnp.concatenate(row, axis=1) for row in rows], axis=0)
+def _full(matrix: NewtonMatrix, rows: int) -> Array:
+    """[rows, rows, L] with rows of the identity after those of the matrix."""
+    several, pairs, lanes = matrix.across.shape
+    within = jnp.where(is_diagonal(several), matrix.within[:, None], 0)
+    places = [(0, 0, within), (several, several, matrix.between)]
+    sides, size = [(0, several, matrix.across)], several + pairs
+    if matrix.bias is not None and matrix.within_bias is not None:
+        sides += [(0, size, matrix.within_bias), (several, size, matrix.between_bias)]
+        places.append((size, size, matrix.bias))
+        size += len(matrix.bias)
+    for row, column, side in sides:
+        places += [(row, column, side), (column, row, transpose(side))]
+    added = np.diag(np.arange(rows) >= size)[:, :, None]
+    full = jnp.broadcast_to(jnp.asarray(added, matrix.between.dtype), (rows, rows, lanes))
+    # Written one after another in place: XLA would divide a longer loop between threads.
+    for row, column, block in places:
+        full = lax.dynamic_update_slice(full, block, (row, column, 0))
+    return full
 
 
 @stored
@@ -131,8 +167,8 @@ def _columns(matrix: NewtonMatrix) -> list[Array]:
     return [jnp.concatenate(parts) for parts in columns]
 
 
-def _unrolled(columns: list[Array], rights: Array) -> tuple[Array, Again]:
-    """The factorisation, column by column."""
+def _written_out(columns: list[Array], rights: Array) -> tuple[Array, Again]:
+    """The solutions [n, 2, L], and a function of further right-hand sides [n, M, L]."""
     factor: list[Array] = []
     inverse: list[Array] = []
     size = len(columns)
@@ -151,12 +187,7 @@ def _unrolled(columns: list[Array], rights: Array) -> tuple[Array, Again]:
             result.insert(0, _backward(forward[k], factor[k], inverse[k], result))
         return jnp.stack(result)
 
-    found = solve(rights)
-
-    def again(right: Array) -> Array:
-        return jnp.concatenate([solve(right[:, None]), found[:, 1:]], axis=1)
-
-    return found, again
+    return solve(rights), solve
 
 
 @stored
@@ -165,8 +196,7 @@ def _factor_column(column: Array, before: list[Array]) -> tuple[Array, Array]:
     diagonal = column[0]
     for other in before:
         column = column - other * other[0]
-    rounding = PIVOT * jnp.finfo(column.dtype).eps
-    own = stored(lax.rsqrt)(jnp.maximum(column[0] * (1 + rounding), rounding * diagonal))
+    own = stored(lax.rsqrt)(blocks.pivot(column[0], diagonal))
     return own, column * own
 
 

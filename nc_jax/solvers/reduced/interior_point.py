@@ -22,7 +22,7 @@ from nc_jax.solvers.acceptance import Batching, convex_refusal, require_accepted
 from nc_jax.solvers.finishing import finish
 from nc_jax.solvers.kernels import MOST_GROUPS, MOST_LANES, one_kernel, stored
 from nc_jax.solvers.lanes import total
-from nc_jax.solvers.reduced.factorisation import MAX_UNROLLED, is_unrolled
+from nc_jax.solvers.reduced.factorisation import Factorisation, factorisation_of
 from nc_jax.solvers.reduced.measures import Measures
 from nc_jax.solvers.reduced.rows import Numbers, numbers_of, row_losses, several_of
 from nc_jax.solvers.reduced.state import Iterate, Program, program_of, spread, start_of
@@ -32,11 +32,11 @@ from nc_jax.solvers.solution import Solution, default_tolerance
 from nc_jax.surrogates.counted import counted
 from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 
-# Numbers of the Newton matrices of other chunks, which then fit into a cache. An accelerator takes
-# as many lanes at once as its memory holds.
-CHUNK_FLOATS, CHUNK_FLOATS_OF_LAPACK, CHUNK_FLOATS_OF_ACCELERATORS = 2**15, 2**17, 2**26
-# The same limits in lanes where LAPACK is called: whole vectors, and little waiting for the last.
-LANES_OF_LAPACK = 8, 32
+# Numbers of the Newton matrices of a chunk on an accelerator, as many as its memory holds.
+CHUNK_FLOATS_OF_ACCELERATORS = 2**26
+# Rows of all matrices of a chunk, whose blocks then stay in a cache, and limits in lanes. Vectors
+# of so many lanes are whole ones; eight lanes are not, and take twice as long.
+CHUNK_ROWS, WHOLE, LANES_OF_BLOCKS = 2**11, 16, (16, 64)
 # Batches that are solved in hundredths of a second: numbers of their Newton matrices, or lanes.
 BRIEF_FLOATS, BRIEF_LANES = 2**16, 32
 # The lanes of a batch are divided between the cores of a CPU if each has at least so many.
@@ -89,8 +89,8 @@ class ReducedInteriorPoint:
         return 64 * (groups + groups**2)
 
     def calls_lapack(self, model: GroupedProgram) -> bool:
-        """Whether the program of a large batch calls LAPACK: for more than three groups."""
-        return model.sizes.num_groups > SMALL or _unknowns(model) > MAX_UNROLLED
+        """Whether the program of a batch calls LAPACK: for more than three groups."""
+        return model.sizes.num_groups > SMALL
 
     def batching(self, model: GroupedProgram, lanes: int) -> Batching:
         """A part for each core, if it has lanes enough; LAPACK never needs more than one thread."""
@@ -162,11 +162,11 @@ class _Progress(NamedTuple):
 def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Array]:
     """All lanes of models with one leading axis; chunk by chunk, stragglers in a second pass."""
     groups, unknowns = models.sizes.num_groups, _unknowns(models)
-    unrolled = is_unrolled(unknowns, lanes)
-    kernel = unrolled and family_of(models.loss) is not None and groups <= MOST_GROUPS
-    # Several chunks need two loops, which take longer to compile.
-    single = unknowns > MAX_UNROLLED and _is_brief(lanes, unknowns)
-    chunk = lanes if single else min(lanes, _most_lanes(unknowns, unrolled, kernel))
+    how = factorisation_of(unknowns, lanes)
+    kernel = _is_kernel(models, how)
+    # Several chunks need more code, which takes longer to compile.
+    single = lanes <= MOST_LANES and not kernel and _is_brief(lanes, unknowns)
+    chunk = lanes if single else min(lanes, _most_lanes(unknowns, kernel))
     chunks = math.ceil(lanes / chunk)
 
     def arranged(leaf: Array) -> Array:
@@ -177,7 +177,7 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
     run = _run_in_a_kernel if kernel else _run
 
     def started(models: Any) -> _Progress:
-        program = _program(models, unrolled)
+        program = _program(models, how)
         lanes_shape = program.numbers.radius.shape
         active = jnp.ones(lanes_shape, bool)
         infinite = jnp.full_like(program.numbers.radius, jnp.inf)
@@ -186,7 +186,7 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
         return _Progress(start, _logits(start), active, *before, none)
 
     def continued(models: Any, progress: _Progress, limit: Array) -> _Progress:
-        return run(_program(models, unrolled), progress, limit, steps)
+        return run(_program(models, how), progress, limit, steps)
 
     def go_through(number: int, state: tuple[Any, _Progress, Array]) -> Any:
         models, progress, order = state
@@ -219,18 +219,21 @@ def _is_brief(lanes: int, unknowns: int) -> bool:
     return lanes * unknowns**2 <= BRIEF_FLOATS or lanes <= BRIEF_LANES
 
 
-def _most_lanes(unknowns: int, unrolled: bool, kernel: bool) -> int:
+def _is_kernel(models: GroupedProgram, how: Factorisation) -> bool:
+    """Whether the steps of a chunk are one kernel."""
+    if how is Factorisation.LAPACK or family_of(models.loss) is None:
+        return False
+    return models.sizes.num_groups <= MOST_GROUPS
+
+
+def _most_lanes(unknowns: int, kernel: bool) -> int:
     """Number of lanes of a chunk."""
     if jax.default_backend() != "cpu":
         return max(8, CHUNK_FLOATS_OF_ACCELERATORS // unknowns**2)
     if kernel:
         return MOST_LANES
-    if unrolled:
-        return max(8, CHUNK_FLOATS // unknowns**2)
-    least, most = LANES_OF_LAPACK
-    fitting = min(max(least, CHUNK_FLOATS_OF_LAPACK // unknowns**2), most)
-    # A power of two.
-    return 1 << (fitting.bit_length() - 1)
+    least, most = LANES_OF_BLOCKS
+    return min(max(WHOLE * round(CHUNK_ROWS / (WHOLE * unknowns)), least), most)
 
 
 def _unknowns(models: GroupedProgram) -> int:
@@ -239,8 +242,8 @@ def _unknowns(models: GroupedProgram) -> int:
     return len(several_of(models)) + groups**2 + groups * biased
 
 
-def _program(models: Any, unrolled: bool) -> Program:
-    return program_of(models, numbers_of(models), row_losses(models), unrolled)
+def _program(models: Any, how: Factorisation) -> Program:
+    return program_of(models, numbers_of(models), row_losses(models), how)
 
 
 def _lanes_first(chunks: Any) -> Any:

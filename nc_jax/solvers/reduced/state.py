@@ -20,6 +20,7 @@ from nc_jax.solvers.lanes import (
     unrotated,
 )
 from nc_jax.solvers.reduced.cones import Blocks
+from nc_jax.solvers.reduced.factorisation import Factorisation
 from nc_jax.solvers.reduced.rows import (
     Chain,
     Numbers,
@@ -75,7 +76,7 @@ class Program(NamedTuple):
         free: whether a shift of a bias without decay leaves every loss unchanged, static.
         numbers: of the models.
         losses: evaluates the rows.
-        unrolled: whether linear systems are solved by code that is written out, static.
+        factorisation: how the matrices of Newton steps are factored, static.
     """
 
     counts: Array
@@ -83,7 +84,7 @@ class Program(NamedTuple):
     free: bool
     numbers: Numbers
     losses: RowLosses
-    unrolled: bool
+    factorisation: Factorisation
 
     @property
     def multiplicity(self) -> Array:
@@ -109,7 +110,7 @@ def spread(several: np.ndarray, groups: int, within: Array) -> Array:
 
 
 def program_of(
-    models: GroupedProgram, numbers: Numbers, losses: RowLosses, unrolled: bool
+    models: GroupedProgram, numbers: Numbers, losses: RowLosses, factorisation: Factorisation
 ) -> Program:
     """The static and the traced parts of a batch of models."""
     return Program(
@@ -118,7 +119,7 @@ def program_of(
         bias_is_free(models.loss),
         numbers,
         losses,
-        unrolled,
+        factorisation,
     )
 
 

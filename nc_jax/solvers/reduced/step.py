@@ -108,7 +108,7 @@ def advance(program: Program, old: Iterate) -> tuple[Iterate, Measures]:
     point = _Point(basis, blocks, cones, stiffness, between, slope, rotated_slope, drift)
     affine = residuals(cones, blocks, jnp.zeros_like(target), None)
     rights = jnp.stack([_right_hand(program, point, affine), drift], axis=1)
-    found, again = solved(matrix, rights, program.unrolled)
+    found, again = solved(matrix, rights, program.factorisation)
     predicted = _direction(program, point, affine, found)
     length = jnp.minimum(1, TO_BOUNDARY * longest_step(cones, blocks, predicted.blocks))
     ahead = blocks.moved(length, predicted.blocks)

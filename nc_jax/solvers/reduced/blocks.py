@@ -25,9 +25,7 @@ PIVOT = 64
 
 def block_rows(rows: int) -> int:
     """Rows of a block for a matrix of so many rows, to which few rows must be added."""
-    if rows < 16:
-        return 2 if rows < 9 else 3
-    return min((6, 5), key=lambda size: -rows % size)
+    return 3 if rows < 16 else min((6, 5), key=lambda size: -rows % size)
 
 
 def filled_rows(rows: int) -> int:

@@ -16,11 +16,10 @@ from nc_jax.solvers.lapack import in_turn
 from nc_jax.solvers.reduced import blocks
 from nc_jax.solvers.reduced.newton import NewtonMatrix
 
-# On an accelerator the factorisation of up to this many unknowns is written out.
-MOST_WRITTEN_OUT = 16
-# On a CPU up to so few lanes are solved in less time than the factorisation in blocks takes to
-# compile, unless the unknowns are as few.
-FEW_LANES, FEW_UNKNOWNS = 32, 8
+# The factorisation of up to this many unknowns is written out, on a CPU and elsewhere.
+MOST_WRITTEN_OUT, MOST_WRITTEN_OUT_ELSEWHERE = 8, 16
+# Up to so few lanes are solved in less time than the factorisation in blocks takes to compile.
+FEW_LANES = 32
 
 # Units of rounding by which the diagonal of a matrix that LAPACK factors is larger. Where
 # there are refinements, they correct that.
@@ -38,7 +37,7 @@ class Factorisation(Enum):
     """How the matrices of all lanes are factored."""
 
     WRITTEN_OUT = auto()
-    """By code for each column; loops would start a kernel for each of them."""
+    """By code for each column. On an accelerator a loop would start kernels for each of them."""
     BLOCKS = auto()
     """By loops over blocks in one kernel of a CPU."""
     LAPACK = auto()
@@ -49,11 +48,10 @@ def factorisation_of(unknowns: int, lanes: int) -> Factorisation:
     """The fastest factorisation for a program of so many lanes."""
     if lanes == 1:
         return Factorisation.LAPACK
-    if jax.default_backend() != "cpu":
-        small = unknowns <= MOST_WRITTEN_OUT
-        return Factorisation.WRITTEN_OUT if small else Factorisation.LAPACK
-    brief = lanes <= FEW_LANES and unknowns > FEW_UNKNOWNS
-    return Factorisation.LAPACK if brief else Factorisation.BLOCKS
+    on_cpu = jax.default_backend() == "cpu"
+    if unknowns <= (MOST_WRITTEN_OUT if on_cpu else MOST_WRITTEN_OUT_ELSEWHERE):
+        return Factorisation.WRITTEN_OUT
+    return Factorisation.BLOCKS if on_cpu and lanes > FEW_LANES else Factorisation.LAPACK
 
 
 def solved(matrix: NewtonMatrix, rights: Array, how: Factorisation) -> tuple[Array, Again]:

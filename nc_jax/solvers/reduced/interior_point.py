@@ -34,9 +34,10 @@ from nc_jax.surrogates.grouped import GroupedProgram, GroupLogits
 
 # Numbers of the Newton matrices of a chunk on an accelerator, as many as its memory holds.
 CHUNK_FLOATS_OF_ACCELERATORS = 2**26
-# Rows of all matrices of a chunk, whose blocks then stay in a cache, and limits in lanes. Vectors
-# of so many lanes are whole ones; eight lanes are not, and take twice as long.
-CHUNK_ROWS, WHOLE, LANES_OF_BLOCKS = 2**11, 16, (16, 64)
+# On a CPU a chunk has as many numbers of Newton matrices, or rows of them if that is more, and then
+# stays in a cache, mostly. A loop over a multiple of so many lanes takes whole vectors; one over
+# eight lanes does not, and takes longer than one over sixteen.
+CHUNK_FLOATS, CHUNK_ROWS, WHOLE = 2**15, 2**11, 16
 # Batches that are solved in hundredths of a second: numbers of their Newton matrices, or lanes.
 BRIEF_FLOATS, BRIEF_LANES = 2**16, 32
 # The lanes of a batch are divided between the cores of a CPU if each has at least so many.
@@ -89,7 +90,7 @@ class ReducedInteriorPoint:
         return 64 * (groups + groups**2)
 
     def calls_lapack(self, model: GroupedProgram) -> bool:
-        """Whether the program of a batch calls LAPACK: for more than three groups."""
+        """Whether the program of a large batch calls LAPACK: for more than three groups."""
         return model.sizes.num_groups > SMALL
 
     def batching(self, model: GroupedProgram, lanes: int) -> Batching:
@@ -232,8 +233,8 @@ def _most_lanes(unknowns: int, kernel: bool) -> int:
         return max(8, CHUNK_FLOATS_OF_ACCELERATORS // unknowns**2)
     if kernel:
         return MOST_LANES
-    least, most = LANES_OF_BLOCKS
-    return min(max(WHOLE * round(CHUNK_ROWS / (WHOLE * unknowns)), least), most)
+    fitting = max(CHUNK_FLOATS // unknowns**2, CHUNK_ROWS // unknowns)
+    return WHOLE * max(1, round(fitting / WHOLE))
 
 
 def _unknowns(models: GroupedProgram) -> int:

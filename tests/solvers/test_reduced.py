@@ -349,3 +349,9 @@ def test_a_batch_of_many_lanes_agrees_with_one_that_lapack_solves(monkeypatch):
     assert not called and (in_blocks.status == nc.Status.CONVERGED).all()
     np.testing.assert_allclose(in_blocks.objective, by_lapack.objective, rtol=1e-12)
     np.testing.assert_allclose(in_blocks.between, by_lapack.between, atol=1e-6)
+    # Large matrices are left to LAPACK again, whatever the number of lanes.
+    monkeypatch.setattr(factorisation, "MOST_IN_BLOCKS", 20)
+    jax.clear_caches()
+    called, large = solved()
+    assert called
+    np.testing.assert_allclose(large.objective, by_lapack.objective, rtol=1e-12)

@@ -20,6 +20,8 @@ from nc_jax.solvers.reduced.newton import NewtonMatrix
 MOST_WRITTEN_OUT, MOST_WRITTEN_OUT_ELSEWHERE = 8, 16
 # Up to so few lanes are solved in less time than the factorisation in blocks takes to compile.
 FEW_LANES = 32
+# Matrices of more unknowns leave the cache, and LAPACK takes most of its time for products.
+MOST_IN_BLOCKS = 300
 
 # Units of rounding by which the diagonal of a matrix that LAPACK factors is larger. Where
 # there are refinements, they correct that.
@@ -51,7 +53,8 @@ def factorisation_of(unknowns: int, lanes: int) -> Factorisation:
     on_cpu = jax.default_backend() == "cpu"
     if unknowns <= (MOST_WRITTEN_OUT if on_cpu else MOST_WRITTEN_OUT_ELSEWHERE):
         return Factorisation.WRITTEN_OUT
-    return Factorisation.BLOCKS if on_cpu and lanes > FEW_LANES else Factorisation.LAPACK
+    blocked = on_cpu and lanes > FEW_LANES and unknowns <= MOST_IN_BLOCKS
+    return Factorisation.BLOCKS if blocked else Factorisation.LAPACK
 
 
 def solved(matrix: NewtonMatrix, rights: Array, how: Factorisation) -> tuple[Array, Again]:

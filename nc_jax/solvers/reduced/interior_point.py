@@ -38,6 +38,8 @@ CHUNK_FLOATS_OF_ACCELERATORS = 2**26
 # stays in a cache, mostly. A loop over a multiple of so many lanes takes whole vectors; one over
 # eight lanes does not, and takes longer than one over sixteen.
 CHUNK_FLOATS, CHUNK_ROWS, WHOLE = 2**15, 2**11, 16
+# Lanes of a chunk where LAPACK is called for large matrices, one after another.
+LANES_OF_LAPACK = 8
 # Batches that are solved in hundredths of a second: numbers of their Newton matrices, or lanes.
 BRIEF_FLOATS, BRIEF_LANES = 2**16, 32
 # The lanes of a batch are divided between the cores of a CPU if each has at least so many.
@@ -167,7 +169,7 @@ def _solve_lanes(models: Any, lanes: int, steps: int) -> tuple[GroupLogits, Arra
     kernel = _is_kernel(models, how)
     # Several chunks need more code, which takes longer to compile.
     single = lanes <= MOST_LANES and not kernel and _is_brief(lanes, unknowns)
-    chunk = lanes if single else min(lanes, _most_lanes(unknowns, kernel))
+    chunk = lanes if single else min(lanes, _most_lanes(unknowns, how, kernel))
     chunks = math.ceil(lanes / chunk)
 
     def arranged(leaf: Array) -> Array:
@@ -227,12 +229,14 @@ def _is_kernel(models: GroupedProgram, how: Factorisation) -> bool:
     return models.sizes.num_groups <= MOST_GROUPS
 
 
-def _most_lanes(unknowns: int, kernel: bool) -> int:
+def _most_lanes(unknowns: int, how: Factorisation, kernel: bool) -> int:
     """Number of lanes of a chunk."""
     if jax.default_backend() != "cpu":
         return max(8, CHUNK_FLOATS_OF_ACCELERATORS // unknowns**2)
     if kernel:
         return MOST_LANES
+    if how is Factorisation.LAPACK:
+        return LANES_OF_LAPACK
     fitting = max(CHUNK_FLOATS // unknowns**2, CHUNK_ROWS // unknowns)
     return WHOLE * max(1, round(fitting / WHOLE))
 

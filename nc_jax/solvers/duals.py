@@ -112,9 +112,9 @@ def dual_bound(
         return _tangent(model, dual, point.bias, limit, as_they_are)
 
     shares = jnp.minimum(cut * jnp.asarray(TRIALS, cut.dtype), 0.5)
-    guesses = jax.lax.map(lambda share: cut_at(share).value, shares)
-    best = shares[jnp.argmax(jnp.where(jnp.isnan(guesses), -jnp.inf, guesses))]
-    chosen = cut_at(best)
+    trials = jax.lax.map(cut_at, shares)
+    best = jnp.argmax(jnp.where(jnp.isnan(trials.value), -jnp.inf, trials.value))
+    chosen = jax.tree.map(lambda leaf: leaf[best], trials)
     own = jnp.max(within_slopes(counts, chosen.slope))
     norm_of_slope = jnp.maximum(_norm_bound(chosen.slope.between, chosen.limit), own)
     priced = plain.objective / jnp.where(model.penalty > 0, model.penalty, 1)
@@ -124,7 +124,7 @@ def dual_bound(
     value = chosen.value - radius * jnp.maximum(norm_of_slope - chosen.limit, 0)
     value = jnp.where(jnp.isnan(value), -jnp.inf, value)
     return plain.objective, DualBound(
-        jnp.maximum(bound, value), jnp.clip(best, LEAST_CUT, LARGEST_CUT)
+        jnp.maximum(bound, value), jnp.clip(shares[best], LEAST_CUT, LARGEST_CUT)
     )
 
 
@@ -179,11 +179,12 @@ def _norm_bound(matrix: Array, guess: Array) -> Array:
     square = jnp.matmul(matrix, matrix.T, precision="highest")
     eps = jnp.finfo(matrix.dtype).eps
     scale = jnp.where(guess > 0, guess, 1) ** 2
-    bound = jnp.asarray(jnp.inf, matrix.dtype)
-    for excess in reversed(EXCESSES):
-        tested = scale * (1 + excess * eps)
-        factor = jnp.linalg.cholesky(tested * jnp.eye(size, dtype=matrix.dtype) - square)
+
+    def tested(excess: Array) -> Array:
+        limit = scale * (1 + excess * eps)
+        factor = jnp.linalg.cholesky(limit * jnp.eye(size, dtype=matrix.dtype) - square)
         # Allows for rounding of the product and of the factor.
-        holds = jnp.sqrt(tested + 4 * size * eps * scale)
-        bound = jnp.where(jnp.all(jnp.isfinite(factor)), holds, bound)
-    return bound
+        holds = jnp.sqrt(limit + 4 * size * eps * scale)
+        return jnp.where(jnp.all(jnp.isfinite(factor)), holds, jnp.inf)
+
+    return jnp.min(jax.lax.map(tested, jnp.asarray(EXCESSES, matrix.dtype)))

@@ -3,9 +3,9 @@
 If every class is its own group, X = A Bᵀ for A, B of size K×K (features and
 classifiers up to scale). In general the group numbers factor in the same way,
 α_g = a_g b_g/(K_g − 1) and M = A_M B_Mᵀ, scaled so that ‖A‖² = Σ a_g² + ‖A_M‖².
-A and B are points of balls of radius √τ, written as projections of spheres with one more
-dimension, so that the program is unconstrained. The penalty λ acts on ½(‖A‖² + ‖B‖²), which
-is at least ‖X‖_* and equal to it at the optimum. The program is not convex,
+The penalty λ acts on ½(‖A‖² + ‖B‖²), which is at least ‖X‖_* and equal to it at the optimum.
+Without a penalty A and B are points of balls of radius √τ, written as projections of spheres
+with one more dimension, so that the program is unconstrained. It is not convex,
 but with full-rank factors a local minimum is global, and the duality gap proves
 it each time. One iteration costs a few G×G matrix products.
 """
@@ -18,12 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from nc_jax.immutable import immutable, set_fields
 from nc_jax.losses.forms import has_minimum
 from nc_jax.solvers.acceptance import Batching, convex_refusal, require_accepted
 from nc_jax.solvers.duals import FIRST_CUT, dual_bound
 from nc_jax.solvers.finishing import finish
+from nc_jax.solvers.limited_memory import Limits, Search, advance, begin
 from nc_jax.solvers.multilevel import Factors, coarsened, spread, spread_bias
 from nc_jax.solvers.solution import Solution, default_tolerance
 from nc_jax.surrogates.grouped import (
@@ -38,7 +40,10 @@ from nc_jax.surrogates.grouped import (
 # How far below the default tolerance the iterations continue while the gap still decreases.
 BEYOND = 1e-6
 # A lane within its tolerance ends after this many certificates without much progress.
-PATIENCE = 3
+PATIENCE = 5
+# Any lane ends after this many steps that do not lower the objective. The gap, which is linear in
+# the error of the gradient, still decreases for some steps more than the objective.
+STEPS_WITHOUT_PROGRESS = 100
 # From this many groups on lanes are solved one by one on a CPU.
 WIDE = 48
 # Relative gap up to which a smaller program is solved to obtain a start.
@@ -54,10 +59,9 @@ class _Point(NamedTuple):
 
 
 class _Progress(NamedTuple):
-    """State of the outer loop: optimiser state, best point and bound, remaining work."""
+    """State of the outer loop: the search, its best point and bound, remaining work."""
 
-    point: _Point
-    optimiser: Any
+    search: Search
     best: GroupLogits
     objective: Array
     bound: Array
@@ -142,59 +146,54 @@ class FactoredQuasiNewton:
         tolerance = default_tolerance(self.tolerance, model.sizes.group_sizes.dtype)
         aim = tolerance if self.tolerance is not None else BEYOND * tolerance
         start = _perturbed(_good_start(model, self.order, self._minimise), key)
-        last = self._minimise(model, start, tolerance, aim)
+        _, last = self._minimise(model, start, tolerance, aim)
         taken = jnp.minimum(last.iterations, self.max_iterations)
         return finish(given, last.best, tolerance, taken, last.bound)
 
     def _minimise(
         self, model: GroupedProgram, start: _Point, tolerance: Array, aim: Array
-    ) -> _Progress:
+    ) -> tuple[_Point, _Progress]:
         """Iterates until the gap reaches the aim, or is within tolerance and stops decreasing."""
-        # Imported here, because most solvers do without it, and it takes a tenth of a second.
-        import optax
+        memory = self._memory(model.sizes.num_groups)
+        flat, unravel = ravel_pytree(start)
+        # The gap alone tells when to stop.
+        limits = Limits(0.0, 0.0, self.max_iterations, STEPS_WITHOUT_PROGRESS)
 
-        def loss(candidate: _Point) -> Array:
-            logits, norm = _logits(model, candidate)
+        def loss(point: Array) -> Array:
+            logits, norm = _logits(model, unravel(point))
             return data_loss(model, logits) + model.penalty * norm + bias_cost(model, logits)
 
-        optimiser: Any = optax.lbfgs(memory_size=self._memory(model.sizes.num_groups))
-        value_and_grad: Any = optax.value_and_grad_from_state(loss)
-
-        def iterate(state: tuple[_Point, Any], _: None) -> tuple[tuple[_Point, Any], None]:
-            point, memory = state
-            value, slope = value_and_grad(point, state=memory)
-            # optax 0.2.8 mixes int32 and int64 counters, which strict promotion forbids.
-            with jax.numpy_dtype_promotion("standard"):
-                update, memory = optimiser.update(
-                    slope, memory, point, value=value, grad=slope, value_fn=loss
-                )
-            return (jax.tree.map(jnp.add, point, update), memory), None
+        def iterate(place: Array, search: Search) -> Search:
+            value, slope = jax.value_and_grad(loss)(search.trial[0])
+            return advance(search, place % memory, value[None], slope[None], limits)
 
         def unfinished(progress: _Progress) -> Array:
             # A NaN lane must end; every comparison with NaN is false.
             done = (progress.gap <= tolerance) & (progress.idle >= PATIENCE)
+            done = done | progress.search.done[0]
             return (progress.gap > aim) & ~done & (progress.iterations < self.max_iterations)
 
         def chunk(progress: _Progress) -> _Progress:
-            state = (progress.point, progress.optimiser)
-            state, _ = jax.lax.scan(iterate, state, length=self.check_every)
-            return _judged(model, progress, *state, self.check_every, self.max_iterations)
+            first = progress.iterations
+            search = jax.lax.fori_loop(first, first + self.check_every, iterate, progress.search)
+            found = unravel(search.point[0])
+            return _judged(model, progress, search, found, self.check_every, self.max_iterations)
 
         logits, norm = _logits(model, start)
         infinite = jnp.full((), jnp.inf, norm.dtype)
         none = jnp.zeros((), jnp.int32)
         cut = jnp.full((), FIRST_CUT, norm.dtype)
-        first = _Progress(
-            start, optimiser.init(start), logits, infinite, -infinite, cut, infinite, none, none
-        )
-        return jax.lax.while_loop(unfinished, chunk, first)
+        search = begin(flat[None], memory)
+        first = _Progress(search, logits, infinite, -infinite, cut, infinite, none, none)
+        last = jax.lax.while_loop(unfinished, chunk, first)
+        return unravel(last.search.point[0]), last
 
 
 def _judged(
     model: GroupedProgram,
     progress: _Progress,
+    search: Search,
     point: _Point,
-    optimiser: Any,
     steps: int,
     most: int,
 ) -> _Progress:
@@ -209,8 +208,7 @@ def _judged(
     # A point spoilt by rounding ends the search with the best point so far.
     lost = jnp.isnan(value)
     return _Progress(
-        point,
-        optimiser,
+        search,
         jax.tree.map(lambda a, b: jnp.where(better, a, b), logits, progress.best),
         objective,
         bound,
@@ -222,7 +220,9 @@ def _judged(
 
 
 def _good_start(
-    model: GroupedProgram, order: tuple[int, ...] | None, minimise: Callable[..., _Progress]
+    model: GroupedProgram,
+    order: tuple[int, ...] | None,
+    minimise: Callable[..., tuple[_Point, _Progress]],
 ) -> _Point:
     """The optimum of a program with fewer groups, which is itself started in the same way."""
     level = coarsened(model, order)
@@ -233,7 +233,7 @@ def _good_start(
     logits, norm = _logits(small, start)
     value = data_loss(small, logits) + small.penalty * norm + bias_cost(small, logits)
     tolerance = COARSE * value
-    point = minimise(small, start, tolerance, tolerance).point
+    point, _ = minimise(small, start, tolerance, tolerance)
     means, weights = spread(level, point.means, point.weights)
     return _Point(means, weights, spread_bias(level, point.bias))
 
@@ -262,7 +262,10 @@ def _start(model: GroupedProgram) -> _Point:
     inside = parts[jnp.argmin(jax.lax.map(cost, parts))]
     part = inside if has_minimum(model.loss) else jnp.where(model.penalty > 0, inside, radius)
     # A quotient of equal numbers may be rounded below one, as it is on GPUs.
-    slack = jnp.sqrt(square * jnp.maximum(radius / part - 1, 0))
+    slack = jnp.where(model.penalty > 0, 0, jnp.sqrt(square * jnp.maximum(radius / part - 1, 0)))
+    # Points of balls are known up to a factor.
+    unit = jnp.where(model.penalty > 0, jnp.sqrt(part / square), 1)
+    within, between = unit * within, unit * between
     return _Point(Factors(within, between, slack), Factors(within, between, slack), bias)
 
 
@@ -279,14 +282,16 @@ def _perturbed(start: _Point, key: Array | None) -> _Point:
 
 
 def _logits(model: GroupedProgram, point: _Point) -> tuple[GroupLogits, Array]:
-    """The group numbers of X = A Bᵀ, both factors in their balls; ½(‖A‖² + ‖B‖²)."""
+    """The group numbers of X = A Bᵀ, without a penalty from balls; ½(‖A‖² + ‖B‖²)."""
     copies, _ = block_sizes(np.maximum(model.sizes.counts, 2), model.nuclear_radius.dtype)
     parts = (point.means, point.weights)
     inside = [jnp.sum(part.within**2) + jnp.sum(part.between**2) for part in parts]
     squares = [square + part.slack**2 for square, part in zip(inside, parts, strict=True)]
     radius = model.nuclear_radius
-    scale = radius / jnp.sqrt(squares[0] * squares[1])
-    norm = 0.5 * radius * (inside[0] / squares[0] + inside[1] / squares[1])
+    penalised = model.penalty > 0
+    scale = jnp.where(penalised, 1, radius / jnp.sqrt(squares[0] * squares[1]))
+    in_ball = 0.5 * radius * (inside[0] / squares[0] + inside[1] / squares[1])
+    norm = jnp.where(penalised, 0.5 * (inside[0] + inside[1]), in_ball)
     product = jnp.matmul(parts[0].between, parts[1].between.T, precision="highest")
     within = scale * parts[0].within * parts[1].within / copies
     return GroupLogits(within, scale * product, point.bias), norm

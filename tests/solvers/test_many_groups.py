@@ -244,3 +244,25 @@ def test_wide_lanes_of_a_batch_are_those_alone():
         one = nc.LayerPeeled(batch.sizes.group_sizes[lane], 1.0, 2.0)
         alone = nc.solve(one, nc.FactoredQuasiNewton(tolerance=1e-9))
         np.testing.assert_allclose(solved.objective[lane], alone.objective, atol=2e-9)
+
+
+def test_large_penalties_with_a_bias_converge():
+    # The optimum has a norm of a twentieth of its bound; factors on balls of that radius stalled.
+    sizes = np.array([888, 601, 415, 398, 248, 167, 118, 33, 28, 26, 21, 15.0])
+    model = nc.UnconstrainedFeatures(sizes, 0.0728, 6.95e-4, lambda_b=3.21e-4)
+    found = nc.solve(model, nc.FactoredQuasiNewton())
+    best = nc.solve(model, nc.ReducedInteriorPoint())
+    assert found.status == nc.Status.CONVERGED
+    np.testing.assert_allclose(found.objective, best.objective, rtol=1e-9)
+
+
+def test_lanes_of_a_batch_are_solved_as_alone():
+    sizes = jnp.exp(jax.random.uniform(jax.random.key(0), (5, 6), maxval=5.0))
+    energies = jnp.geomspace(0.1, 30.0, 5)
+    solver = nc.FactoredQuasiNewton()
+    batch = nc.solve_batch(nc.LayerPeeled(sizes, feature_energy=energies), solver)
+    assert len(set(np.asarray(batch.iterations).tolist())) > 1
+    for lane in range(5):
+        alone = nc.solve(nc.LayerPeeled(sizes[lane], feature_energy=energies[lane]), solver)
+        np.testing.assert_allclose(batch.objective[lane], alone.objective, rtol=1e-10)
+        assert batch.status[lane] == alone.status == nc.Status.CONVERGED

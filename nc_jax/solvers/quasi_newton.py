@@ -22,7 +22,7 @@ PERIOD = 8
 SHRINK = 8
 SMALLEST = 8
 # Number of evaluations without progress after which a lane has reached its rounding floor.
-PATIENCE = 20
+PATIENCE = 40
 
 Objective = Callable[[Any, Array], Array]
 Start = Callable[[Any, Array], Array]

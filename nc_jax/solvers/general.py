@@ -44,8 +44,6 @@ PATIENCE = 5
 # Any lane ends after this many steps that do not lower the objective. The gap, which is linear in
 # the error of the gradient, still decreases for some steps more than the objective.
 STEPS_WITHOUT_PROGRESS = 100
-# From this many groups on lanes are solved one by one on a CPU.
-WIDE = 48
 # Relative gap up to which a smaller program is solved to obtain a start.
 COARSE = 1e-4
 
@@ -122,8 +120,8 @@ class FactoredQuasiNewton:
         return 2 * (2 * self._memory(groups) + 20) * (groups + groups**2)
 
     def batching(self, model: GroupedProgram, lanes: int) -> Batching:
-        """On a CPU large lanes have a core each; then none waits for another with more steps."""
-        if model.sizes.num_groups < WIDE or jax.default_backend() != "cpu":
+        """On a CPU each core solves one lane after another; none waits for one with more steps."""
+        if jax.default_backend() != "cpu":
             return Batching(1, lanes)
         return Batching(min(os.cpu_count() or 1, lanes), None)
 

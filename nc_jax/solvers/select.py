@@ -250,7 +250,7 @@ def _solve_lanes(models: Any, solver: Any, keys: Array | None, batch_size: int |
         # More lanes are solved up to 1.5 times as fast by a program of their own.
         needed = _needed(models, solver)
     else:
-        # Lanes with large matrices are solved one after another.
+        # Lanes with long vectors are solved one after another.
         compiled = widely(_lanes, batch_size is None, static)
     solution = compiled(needed, solver, keys, batch_size=batch_size)
     return solution if needed is models else _with_model(solution, models)
